@@ -1,0 +1,11 @@
+//! What a queue must keep. Engines drive queues and write histories; checkers are pure functions from a
+//! history and a contract to a verdict. A checker never runs a queue, and a queue never knows it is tested.
+
+pub mod checkers;
+pub mod consumers;
+pub mod engines;
+pub mod history;
+pub mod invariant;
+pub mod payload;
+pub mod rogues;
+pub mod verdict;

@@ -1,0 +1,59 @@
+//! Bodies that say who they are: a token, filler drawn from it, and a checksum over both.
+
+use std::sync::Arc;
+
+use crate::history::{Digest, Token};
+
+const HEADER: usize = 8;
+const TRAILER: usize = 4;
+/// The smallest body, in bytes.
+pub const SMALLEST: usize = HEADER + TRAILER;
+
+/// A body of `size` bytes (at least [`SMALLEST`]) that carries `token`.
+pub fn encode(token: Token, size: usize) -> Arc<[u8]> {
+    let size = size.max(SMALLEST);
+    let mut body = Vec::with_capacity(size);
+    body.extend_from_slice(&token.0.to_le_bytes());
+    let mut filler = token.0 ^ 0x9e37_79b9_7f4a_7c15;
+    while body.len() < size - TRAILER {
+        // A step of xorshift64 (Marsaglia 2003): bytes that do not compress and do not repeat.
+        filler ^= filler << 13;
+        filler ^= filler >> 7;
+        filler ^= filler << 17;
+        body.push(filler as u8);
+    }
+    let checksum = crc32c::crc32c(&body);
+    body.extend_from_slice(&checksum.to_le_bytes());
+    body.into()
+}
+
+/// The token of a body made by [`encode`]; `None` if these are not the bytes of one.
+pub fn decode(body: &[u8]) -> Option<Token> {
+    let (rest, checksum) = body.split_last_chunk::<TRAILER>()?;
+    let token = rest.first_chunk::<HEADER>()?;
+    (crc32c::crc32c(rest) == u32::from_le_bytes(*checksum)).then(|| Token(u64::from_le_bytes(*token)))
+}
+
+/// A checksum of bytes with their length.
+pub fn digest(bytes: &[u8]) -> Digest {
+    Digest(((bytes.len() as u64) << 32) | u64::from(crc32c::crc32c(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_carries_its_token_and_nothing_else_does() {
+        for size in [0, SMALLEST, 13, 64, 1000] {
+            let body = encode(Token(7), size);
+            assert_eq!(body.len(), size.max(SMALLEST));
+            assert_eq!(decode(&body), Some(Token(7)));
+            let mut torn = body.to_vec();
+            *torn.last_mut().expect("not empty") ^= 1;
+            assert_eq!(decode(&torn), None);
+            assert_eq!(decode(&body[..body.len() - 1]), None);
+        }
+        assert_eq!(decode(b""), None);
+    }
+}

@@ -1,0 +1,79 @@
+//! The narrow seam between a durable queue and the disk. A queue above it sees no other file API, so the same
+//! code runs on real files and on a simulated disk that forgets, tears and reorders what was not synced.
+//!
+//! Names are plain file names inside the one directory that the storage stands for.
+
+use std::io;
+
+/// One directory of files.
+pub trait Storage: Clone + Send + Sync + 'static {
+    /// An open file.
+    type File: StorageFile;
+
+    /// Creates an empty file. It is durable only after [`StorageFile::sync`] *and* [`Storage::sync_dir`].
+    ///
+    /// # Errors
+    /// `AlreadyExists`, or what the system says.
+    fn create(&self, name: &str) -> io::Result<Self::File>;
+    /// Opens an existing file for reading and writing.
+    ///
+    /// # Errors
+    /// `NotFound`, or what the system says.
+    fn open(&self, name: &str) -> io::Result<Self::File>;
+    /// The names of all files, sorted.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn list(&self) -> io::Result<Vec<String>>;
+    /// Renames a file, replacing any other of that name. Durable only after [`Storage::sync_dir`].
+    ///
+    /// # Errors
+    /// What the system says.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a file. Durable only after [`Storage::sync_dir`].
+    ///
+    /// # Errors
+    /// What the system says.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes creations, renames and removals durable.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn sync_dir(&self) -> io::Result<()>;
+}
+
+/// An open file of a [`Storage`].
+pub trait StorageFile: Send + Sync + 'static {
+    /// How long it is, in bytes.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn len(&self) -> io::Result<u64>;
+    /// Whether it is empty.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    /// Fills `into` from `offset`.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` if the file ends before that, or what the system says.
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Writes all of `from` at `offset`, growing the file if needed. Not durable before [`StorageFile::sync`].
+    ///
+    /// # Errors
+    /// What the system says; part of it may have been written.
+    fn write_at(&self, from: &[u8], offset: u64) -> io::Result<()>;
+    /// Cuts or grows the file (with zeroes).
+    ///
+    /// # Errors
+    /// What the system says.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Makes all that was written to this file durable.
+    ///
+    /// # Errors
+    /// What the system says. What was written before may be lost, and a second try may wrongly succeed.
+    fn sync(&self) -> io::Result<()>;
+}
