@@ -1,1 +1,3 @@
-//! Under construction.
+//! Queues and consumers that are wrong on purpose.
+
+pub mod consumers;

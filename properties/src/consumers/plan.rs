@@ -1,0 +1,57 @@
+//! What is done to a consumer: a list of steps, each of which makes sense after any others.
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// How many different intents a plan may name.
+pub(super) const INTENTS: u8 = 4;
+
+/// A run against a consumer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsumerPlan {
+    /// What each intent asks for: account and amount. Few values, so that different intents ask for the same.
+    pub asks: Vec<(u8, u8)>,
+    /// What happens, in order.
+    pub steps: Vec<ConsumerStep>,
+}
+
+/// One thing that happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConsumerStep {
+    /// The producer sends an intent; naming it again is a producer's retry.
+    Send {
+        /// Which, modulo their number.
+        intent: u8,
+    },
+    /// The consumer receives one message and handles it.
+    Handle {
+        /// It is killed before its n-th access to the world (from 0); `None`: it lives.
+        kill: Option<u8>,
+    },
+    /// The consumer receives a message, and forgets it until [`ConsumerStep::Wake`].
+    Stall,
+    /// The consumer handles the message it stalled on, by now perhaps under a stale receipt.
+    Wake {
+        /// As in [`ConsumerStep::Handle`].
+        kill: Option<u8>,
+    },
+    /// Every lease runs out.
+    Expire,
+}
+
+/// Plans of 1 to 20 steps.
+pub fn strategy() -> impl Strategy<Value = ConsumerPlan> {
+    let kill = || option::of(0..4u8);
+    let step = prop_oneof![
+        3 => (0..INTENTS).prop_map(|intent| ConsumerStep::Send { intent }),
+        4 => kill().prop_map(|kill| ConsumerStep::Handle { kill }),
+        1 => Just(ConsumerStep::Stall),
+        1 => kill().prop_map(|kill| ConsumerStep::Wake { kill }),
+        2 => Just(ConsumerStep::Expire),
+    ];
+    (vec((0..2u8, 1..3u8), INTENTS as usize), vec(step, 1..20))
+        .prop_map(|(asks, steps)| ConsumerPlan { asks, steps })
+}
