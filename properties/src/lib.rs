@@ -7,5 +7,6 @@ pub mod engines;
 pub mod history;
 pub mod invariant;
 pub mod payload;
+pub mod recording;
 pub mod rogues;
 pub mod verdict;

@@ -1,1 +1,3 @@
-//! Under construction.
+//! Ways of running a queue and writing down what happened.
+
+pub mod child;

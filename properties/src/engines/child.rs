@@ -1,0 +1,345 @@
+//! A durable broker in a child process that is killed with SIGKILL at random moments, again and again on the
+//! same directory. The child tells its parent before each call what it is about to ask, and after it what
+//! came of it; so the parent knows what was confirmed, whatever the child did last.
+//!
+//! A killed process leaves the operating system's cache behind: this engine shows that a queue survives the
+//! death of its process. What survives a power failure is shown on the simulated disk.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use proptest::test_runner::{RngAlgorithm, TestRng};
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+use stanchion_queues::{Broker, Clock, Crash, Delivery, Error, Message, Settings, Settle};
+
+use crate::history::{Actor, Event, HARNESS, History, Token, What};
+use crate::payload;
+use crate::recording::{Recorder, Sink, Ticks};
+
+/// The environment variable that tells a process to be a child; its value is a [`Life`] as JSON.
+pub const CHILD: &str = "STANCHION_CHILD";
+
+/// Long enough that no lease runs out while a child lives, for brokers whose leases end with a crash.
+const LONG_LEASE: Duration = Duration::from_secs(600);
+/// Short enough to wait for, for brokers that keep leases across a crash.
+const SHORT_LEASE: Duration = Duration::from_millis(200);
+/// A child that nobody kills stops by itself.
+const MOST_STEPS: u32 = 5_000;
+
+/// How a Rust process ends that panicked.
+const PANICKED: i32 = 101;
+
+/// What a child is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Life {
+    /// Which queue of the suite to open.
+    pub queue: String,
+    /// In which directory.
+    pub dir: String,
+    /// Decides what it does.
+    pub seed: u64,
+    /// The first tick, actor and token that are free.
+    pub tick: u64,
+    /// See `tick`.
+    pub actor: u32,
+    /// See `tick`.
+    pub token: u64,
+}
+
+/// One line from a child.
+#[derive(Debug, Serialize, Deserialize)]
+enum Line {
+    Called(Vec<Event>),
+    Returned(Vec<Event>),
+}
+
+struct Lines;
+
+impl Lines {
+    /// A child whose parent is gone has nobody to tell and nothing to live for.
+    fn say(line: &Line) {
+        let told = serde_json::to_string(line)
+            .map_err(std::io::Error::from)
+            .and_then(|text| writeln!(std::io::stdout().lock(), "{text}"));
+        if told.is_err() {
+            std::process::exit(1);
+        }
+    }
+}
+
+impl Sink for Lines {
+    fn called(&mut self, pending: &[Event]) {
+        Lines::say(&Line::Called(pending.to_vec()));
+    }
+
+    fn returned(&mut self, events: Vec<Event>) {
+        Lines::say(&Line::Returned(events));
+    }
+}
+
+fn settings() -> Settings {
+    Settings { capacity: 64, deliveries_allowed: 4, clock: Clock::system(), seed: 0 }
+}
+
+fn dice(seed: u64) -> TestRng {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    TestRng::from_seed(RngAlgorithm::ChaCha, &bytes)
+}
+
+fn below(dice: &mut TestRng, bound: u32) -> u32 {
+    dice.random_range(0..bound.max(1))
+}
+
+/// What a child does until it is killed. Returns after some thousand steps if nobody does.
+pub fn live<B: Broker>(life: &Life, open: &dyn Fn(&Path, &Settings) -> Result<B, Error>) {
+    let settings = settings();
+    let mut actor = Actor(life.actor);
+    let ticks = Ticks::across_processes(life.tick);
+    let mut recorder = Recorder::new(ticks, settings.clock.clone(), actor, Lines, payload::decode);
+    let broker = match open(Path::new(&life.dir), &settings) {
+        Ok(broker) => broker,
+        Err(error) => {
+            recorder.note(HARNESS, What::Booted { error: Some(error.to_string()) });
+            return;
+        }
+    };
+    recorder.note(HARNESS, What::Booted { error: None });
+    let Ok(mut session) = broker.session() else { return };
+    recorder.note(actor, What::Opened);
+    let lease = lease(&broker);
+    let mut dice = dice(life.seed);
+    let mut token = life.token;
+    let mut held: Vec<Delivery> = Vec::new();
+    for _ in 0..MOST_STEPS {
+        match below(&mut dice, 100) {
+            0..35 => {
+                let batch: Vec<(Token, Message)> = (0..=below(&mut dice, 3))
+                    .map(|_| {
+                        token += 1;
+                        let size = 16 + below(&mut dice, 600) as usize;
+                        (Token(token), Message::new(payload::encode(Token(token), size)))
+                    })
+                    .collect();
+                recorder.send(&mut session, &batch);
+            }
+            35..60 => {
+                let max = 1 + below(&mut dice, 3) as usize;
+                held.extend(recorder.receive(&mut session, max, lease).unwrap_or_default());
+            }
+            60..90 => {
+                if !held.is_empty() {
+                    let count = 1 + below(&mut dice, 2).min(held.len() as u32 - 1);
+                    let batch: Vec<_> = held
+                        .drain(..count as usize)
+                        .map(|delivery| {
+                            let how = match below(&mut dice, 10) {
+                                0..6 => Settle::Ack,
+                                6..9 => Settle::Nack { delay: Duration::ZERO },
+                                _ => Settle::Reject,
+                            };
+                            (delivery.receipt, how)
+                        })
+                        .collect();
+                    recorder.settle(&mut session, &batch);
+                }
+            }
+            90..94 => {
+                // A refusal to answer is in the history; there is nothing else to do about it.
+                let _ = recorder.redrive(&mut session, 1 + below(&mut dice, 3) as usize);
+            }
+            94..98 => {
+                let _ = recorder.browse(&mut session, usize::MAX);
+            }
+            _ => {
+                drop(session);
+                held.clear();
+                recorder.note(actor, What::Lost);
+                actor = Actor(actor.0 + 1);
+                recorder.become_actor(actor);
+                match broker.session() {
+                    Ok(next) => session = next,
+                    Err(_) => return,
+                }
+                recorder.note(actor, What::Opened);
+            }
+        }
+    }
+}
+
+fn lease(broker: &impl Broker) -> Duration {
+    if broker.contract().leases.end_with_crash { LONG_LEASE } else { SHORT_LEASE }
+}
+
+/// Why a run gave no history.
+#[derive(Debug, thiserror::Error)]
+pub enum ChildError {
+    /// The child could not be started or read.
+    #[error("the child process could not be run: {0}. It is this program, started again; is it still there?")]
+    Io(#[from] std::io::Error),
+    /// The child wrote something that is not a line of ours.
+    #[error(
+        "the child process said {line:?}, which is not a line of a history ({source}): does a queue print to standard output?"
+    )]
+    Line {
+        /// What it said.
+        line: String,
+        /// Why it is not one.
+        source: serde_json::Error,
+    },
+}
+
+/// Runs `lives` children of this program one after another on a fresh directory, kills each at a random
+/// moment, then opens the directory itself and drains it.
+///
+/// # Errors
+/// The child could not be run. A queue that does not open again is not an error but a broken promise, and
+/// stands in the history.
+pub fn run<B: Broker>(
+    queue: &str,
+    open: &dyn Fn(&Path, &Settings) -> Result<B, Error>,
+    lives: u32,
+    seed: u64,
+) -> Result<History, ChildError> {
+    let dir = tempfile::tempdir()?;
+    let mut dice = dice(seed);
+    let mut events: Vec<Event> = Vec::new();
+    for life in 0..lives {
+        let life = Life {
+            queue: queue.to_owned(),
+            dir: dir.path().display().to_string(),
+            seed: dice.random(),
+            tick: next_tick(&events),
+            actor: 1 + life * MOST_STEPS,
+            token: u64::from(life) * 10 * u64::from(MOST_STEPS),
+        };
+        // Most kills fall early, where a queue is still recovering, some late.
+        let lines = 1 << below(&mut dice, 9);
+        let patience = lines + below(&mut dice, lines);
+        one_life(&life, patience, &mut events)?;
+    }
+
+    let settings = settings();
+    let ticks = Ticks::across_processes(next_tick(&events));
+    let actor = Actor(1 + lives * MOST_STEPS);
+    let mut recorder = Recorder::new(ticks, settings.clock.clone(), actor, events, payload::decode);
+    let contract = match open(dir.path(), &settings) {
+        Ok(broker) => {
+            recorder.note(HARNESS, What::Booted { error: None });
+            drain(&broker, actor, &mut recorder);
+            broker.contract()
+        }
+        Err(error) => {
+            recorder.note(HARNESS, What::Booted { error: Some(error.to_string()) });
+            stanchion_queues::Contract::durable()
+        }
+    };
+    Ok(History { contract, events: recorder.sink })
+}
+
+fn next_tick(events: &[Event]) -> u64 {
+    events.iter().map(|event| event.ret.max(event.call) + 1).max().unwrap_or(0)
+}
+
+/// Starts a child, kills it after `patience` lines, and appends what it said and the crash.
+fn one_life(life: &Life, patience: u32, events: &mut Vec<Event>) -> Result<(), ChildError> {
+    let told = serde_json::to_string(life).map_err(std::io::Error::from)?;
+    let mut child = Command::new(std::env::current_exe()?)
+        .env(CHILD, told)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let mut pending: Vec<Event> = Vec::new();
+    let mut said = 0;
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).split(b'\n') {
+            let line = line?;
+            // A killed child may leave half a line.
+            match serde_json::from_slice(&line) {
+                Ok(Line::Called(open)) => pending = open,
+                Ok(Line::Returned(returned)) => {
+                    pending.clear();
+                    events.extend(returned);
+                }
+                Err(_) if said >= patience => break,
+                Err(source) => {
+                    child.kill()?;
+                    child.wait()?;
+                    return Err(ChildError::Line {
+                        line: String::from_utf8_lossy(&line).into_owned(),
+                        source,
+                    });
+                }
+            }
+            said += 1;
+            if said == patience {
+                child.kill()?;
+            }
+        }
+    }
+    let status = child.wait()?;
+    // What was asked and not answered may have been done, but not after the kill.
+    let now = settings().clock.now();
+    let crash = next_tick(events).max(pending.iter().map(|event| event.call + 1).max().unwrap_or(0)) + 1;
+    for mut event in pending {
+        event.ret = crash - 1;
+        event.until = now;
+        events.push(event);
+    }
+    events.push(Event {
+        call: crash,
+        ret: crash + 1,
+        at: now,
+        until: now,
+        actor: HARNESS,
+        op: crash as u32,
+        what: What::Crashed { crash: Crash::Process },
+    });
+    if status.code() == Some(PANICKED) {
+        let error = Some("the process panicked instead of being killed".to_owned());
+        let what = What::Booted { error };
+        events.push(Event {
+            call: crash + 2,
+            ret: crash + 3,
+            at: now,
+            until: now,
+            actor: HARNESS,
+            op: 0,
+            what,
+        });
+    }
+    Ok(())
+}
+
+/// Receives and acks until nothing is left.
+fn drain<B: Broker>(broker: &B, actor: Actor, recorder: &mut Recorder<Vec<Event>>) {
+    let Ok(mut session) = broker.session() else { return };
+    recorder.note(actor, What::Opened);
+    recorder.note(HARNESS, What::DrainBegan);
+    let lease = lease(broker);
+    let waits = if lease == SHORT_LEASE { 2 } else { 0 };
+    let mut waited = 0;
+    let mut rounds = recorder.sink.len() + 16;
+    let quiet = loop {
+        rounds -= 1;
+        let deliveries = recorder.receive(&mut session, 16, lease).unwrap_or_default();
+        let batch: Vec<_> = deliveries.iter().map(|delivery| (delivery.receipt, Settle::Ack)).collect();
+        match (batch.is_empty(), waited < waits, rounds) {
+            (false, _, 1..) => drop(recorder.settle(&mut session, &batch)),
+            (true, true, 1..) => {
+                // Not to synchronise: real time has to pass for a lease that was kept to run out.
+                std::thread::sleep(SHORT_LEASE);
+                waited += 1;
+            }
+            (empty, ..) => break empty,
+        }
+    };
+    // Refusals stand in the history.
+    let _ = recorder.depth(&mut session);
+    let _ = recorder.browse(&mut session, usize::MAX);
+    recorder.note(HARNESS, What::DrainEnded { quiet });
+}

@@ -1,0 +1,291 @@
+//! Calls on a session, written down as they happen: first what was asked, then what came of it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use stanchion_queues::{
+    Clock, Delivery, Error, Message, Receipt, Sent, Session, Settle, Settled, Settlement, Time,
+};
+
+use crate::history::{Actor, Event, Handle, Letter, Outcome, PENDING, SendOutcome, Token, What};
+use crate::payload::digest;
+
+/// Where events go.
+pub trait Sink {
+    /// A call is about to be made. If it never returns, this is how it stands in the history: pending, its
+    /// outcome in doubt.
+    fn called(&mut self, pending: &[Event]);
+    /// It returned.
+    fn returned(&mut self, events: Vec<Event>);
+}
+
+impl Sink for Vec<Event> {
+    fn called(&mut self, _: &[Event]) {}
+
+    fn returned(&mut self, events: Vec<Event>) {
+        self.extend(events);
+    }
+}
+
+/// The tick that all actors of a run share, and the names given to receipts.
+#[derive(Clone, Debug, Default)]
+pub struct Ticks {
+    next: Arc<AtomicU64>,
+    names: Names,
+}
+
+#[derive(Clone, Debug)]
+enum Names {
+    /// Numbers from 1 in order of first appearance: the same in every run.
+    InOrder(Arc<Mutex<HashMap<Receipt, Handle>>>),
+    /// Drawn from the value: the same in every process.
+    ByValue,
+}
+
+impl Default for Names {
+    fn default() -> Names {
+        Names::InOrder(Arc::default())
+    }
+}
+
+impl Ticks {
+    /// The next tick. A chain of read-modify-writes: an earlier tick happened before a later one.
+    pub fn next(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// For one of several processes that write one history: begins at `tick`, and names receipts so that
+    /// equal receipts have equal names in all of them.
+    pub fn across_processes(tick: u64) -> Ticks {
+        Ticks { next: Arc::new(AtomicU64::new(tick)), names: Names::ByValue }
+    }
+
+    /// The name of a receipt.
+    pub fn handle(&self, receipt: Receipt) -> Handle {
+        let handles = match &self.names {
+            Names::InOrder(handles) => handles,
+            // Fibonacci hashing keeps both halves; a collision of two receipts is as likely as one in 2^64.
+            Names::ByValue => {
+                let (high, low) = ((receipt.0 >> 64) as u64, receipt.0 as u64);
+                return Handle(high.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32) ^ low);
+            }
+        };
+        let mut handles = handles.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = Handle(handles.len() as u64 + 1);
+        *handles.entry(receipt).or_insert(next)
+    }
+}
+
+/// Makes calls for one actor and writes them down.
+pub struct Recorder<K> {
+    ticks: Ticks,
+    clock: Clock,
+    actor: Actor,
+    /// Where the events are.
+    pub sink: K,
+    /// How tokens are read from bodies.
+    token_of: fn(&[u8]) -> Option<Token>,
+}
+
+impl<K: Sink> Recorder<K> {
+    /// For one actor. `token_of` reads the token from a body.
+    pub fn new(
+        ticks: Ticks,
+        clock: Clock,
+        actor: Actor,
+        sink: K,
+        token_of: fn(&[u8]) -> Option<Token>,
+    ) -> Recorder<K> {
+        Recorder { ticks, clock, actor, sink, token_of }
+    }
+
+    /// Goes on as another actor.
+    pub fn become_actor(&mut self, actor: Actor) {
+        self.actor = actor;
+    }
+
+    /// The ticks, shared.
+    pub fn ticks(&self) -> &Ticks {
+        &self.ticks
+    }
+
+    /// Writes something that happened at once, by whomever.
+    pub fn note(&mut self, actor: Actor, what: What) {
+        let (call, ret, now) = (self.ticks.next(), self.ticks.next(), self.clock.now());
+        let op = op(call);
+        self.sink.returned(vec![Event { call, ret, at: now, until: now, actor, op, what }]);
+    }
+
+    /// One call: `pending` is how it stands while it has not returned, `run` makes it and says what came of
+    /// it.
+    fn call<R>(&mut self, pending: Vec<What>, run: impl FnOnce(&Ticks, Vec<What>) -> (Vec<What>, R)) -> R {
+        let (call, at, actor) = (self.ticks.next(), self.clock.now(), self.actor);
+        let event = |what, ret, until| Event { call, ret, at, until, actor, op: op(call), what };
+        let open: Vec<Event> =
+            pending.iter().map(|what| event(what.clone(), PENDING, Time::FAR_FUTURE)).collect();
+        self.sink.called(&open);
+        let (whats, result) = run(&self.ticks, pending);
+        let (until, ret) = (self.clock.now(), self.ticks.next());
+        self.sink.returned(whats.into_iter().map(|what| event(what, ret, until)).collect());
+        result
+    }
+
+    /// Sends messages, each under its token.
+    pub fn send(&mut self, session: &mut impl Session, batch: &[(Token, Message)]) -> Vec<Sent> {
+        let pending = batch
+            .iter()
+            .map(|(token, message)| What::Send {
+                token: *token,
+                key: message.key.as_deref().map(digest),
+                body: digest(&message.body),
+                delay: message.delay,
+                outcome: SendOutcome::InDoubt,
+            })
+            .collect();
+        let messages: Vec<Message> = batch.iter().map(|(_, message)| message.clone()).collect();
+        self.call(pending, |_, mut whats| {
+            let sent = session.send(&messages);
+            for (what, sent) in whats.iter_mut().zip(&sent) {
+                if let What::Send { outcome, .. } = what {
+                    *outcome = match sent {
+                        Sent::Confirmed(id) => SendOutcome::Confirmed(*id),
+                        Sent::Refused(refusal) => SendOutcome::Refused(refusal.clone()),
+                        Sent::InDoubt(_) => SendOutcome::InDoubt,
+                    };
+                }
+            }
+            (whats, sent)
+        })
+    }
+
+    /// Receives.
+    ///
+    /// # Errors
+    /// As [`Session::receive`].
+    pub fn receive(
+        &mut self,
+        session: &mut impl Session,
+        max: usize,
+        lease: Duration,
+    ) -> Result<Vec<Delivery>, Error> {
+        let token_of = self.token_of;
+        let pending = vec![What::Receive { max: max as u64, got: None, lease }];
+        self.call(pending, |ticks, pending| match session.receive(max, lease) {
+            Ok(deliveries) => {
+                let got = Some(deliveries.len() as u64);
+                let mut whats = vec![What::Receive { max: max as u64, got, lease }];
+                whats.extend(deliveries.iter().map(|delivery| What::Deliver {
+                    token: token_of(&delivery.body),
+                    id: delivery.id,
+                    handle: ticks.handle(delivery.receipt),
+                    attempt: delivery.attempt,
+                    deadline: delivery.deadline,
+                    lease,
+                    key: delivery.key.as_deref().map(digest),
+                    body: digest(&delivery.body),
+                }));
+                (whats, Ok(deliveries))
+            }
+            Err(error) => (pending, Err(error)),
+        })
+    }
+
+    /// Settles deliveries.
+    pub fn settle(&mut self, session: &mut impl Session, batch: &[(Receipt, Settle)]) -> Vec<Settled> {
+        let ticks = self.ticks.clone();
+        let pending = batch
+            .iter()
+            .map(|&(receipt, how)| What::Settle {
+                handle: ticks.handle(receipt),
+                how,
+                outcome: Outcome::InDoubt,
+            })
+            .collect();
+        let settlements: Vec<Settlement> =
+            batch.iter().map(|&(receipt, how)| Settlement { receipt, how }).collect();
+        self.call(pending, |_, mut whats| {
+            let settled = session.settle(&settlements);
+            for (what, settled) in whats.iter_mut().zip(&settled) {
+                if let What::Settle { outcome, .. } = what {
+                    *outcome = outcome_of(settled);
+                }
+            }
+            (whats, settled)
+        })
+    }
+
+    /// Extends a lease.
+    pub fn extend(&mut self, session: &mut impl Session, receipt: Receipt, lease: Duration) -> Settled {
+        let handle = self.ticks.handle(receipt);
+        let pending = vec![What::Extend { handle, lease, outcome: Outcome::InDoubt }];
+        self.call(pending, |_, _| {
+            let settled = session.extend(receipt, lease);
+            (vec![What::Extend { handle, lease, outcome: outcome_of(&settled) }], settled)
+        })
+    }
+
+    /// Reads the dead letters.
+    ///
+    /// # Errors
+    /// As [`Session::dead_letters`].
+    pub fn browse(&mut self, session: &mut impl Session, max: usize) -> Result<usize, Error> {
+        let token_of = self.token_of;
+        let max_shown = max as u64;
+        let pending = vec![What::Browse { max: max_shown, letters: None }];
+        self.call(pending, |_, pending| match session.dead_letters(max) {
+            Ok(letters) => {
+                let shown = letters
+                    .iter()
+                    .map(|letter| Letter {
+                        token: token_of(&letter.body),
+                        id: letter.id,
+                        reason: letter.reason,
+                        attempts: letter.attempts,
+                        key: letter.key.as_deref().map(digest),
+                        body: digest(&letter.body),
+                    })
+                    .collect();
+                (vec![What::Browse { max: max_shown, letters: Some(shown) }], Ok(letters.len()))
+            }
+            Err(error) => (pending, Err(error)),
+        })
+    }
+
+    /// Redrives dead letters.
+    ///
+    /// # Errors
+    /// As [`Session::redrive`].
+    pub fn redrive(&mut self, session: &mut impl Session, max: usize) -> Result<usize, Error> {
+        let pending = vec![What::Redrive { max: max as u64, moved: None }];
+        self.call(pending, |_, pending| match session.redrive(max) {
+            Ok(moved) => (vec![What::Redrive { max: max as u64, moved: Some(moved as u64) }], Ok(moved)),
+            Err(error) => (pending, Err(error)),
+        })
+    }
+
+    /// Counts the messages.
+    ///
+    /// # Errors
+    /// As [`Session::depth`].
+    pub fn depth(&mut self, session: &mut impl Session) -> Result<stanchion_queues::Depth, Error> {
+        self.call(vec![What::Depth { depth: None }], |_, pending| match session.depth() {
+            Ok(depth) => (vec![What::Depth { depth: Some(depth) }], Ok(depth)),
+            Err(error) => (pending, Err(error)),
+        })
+    }
+}
+
+fn outcome_of(settled: &Settled) -> Outcome {
+    match settled {
+        Settled::Done => Outcome::Done,
+        Settled::Stale => Outcome::Stale,
+        Settled::InDoubt(_) => Outcome::InDoubt,
+    }
+}
+
+/// Ticks are unique, so a call's tick names its operation.
+fn op(call: u64) -> u32 {
+    call as u32
+}
