@@ -161,6 +161,12 @@ pub enum What {
         /// Why it did not start.
         error: Option<String>,
     },
+    /// The queue panicked, in the operation before this. The history ends here: nothing it says afterwards
+    /// would be evidence.
+    Panicked {
+        /// What it said.
+        message: String,
+    },
     /// The clock was moved.
     Advanced {
         /// By this.
