@@ -1,0 +1,49 @@
+//! The same, but it forgets: when the list has been full, the next item is accepted and dropped.
+use std::collections::LinkedList;
+use std::sync::{Arc, Mutex};
+
+use stanchion::{Buffer, BufferContract, Ends, Full, Opened, Pop, Push, Shape};
+
+/// The buffer.
+pub struct Forgetful;
+
+/// Either end of it.
+pub struct End<T> {
+    items: Arc<Mutex<LinkedList<T>>>,
+    capacity: usize,
+    was_full: bool,
+}
+
+impl Buffer for Forgetful {
+    const CONTRACT: BufferContract = BufferContract::FIFO;
+    type Producer<T: Send + 'static> = End<T>;
+    type Consumer<T: Send + 'static> = End<T>;
+
+    fn open<T: Send + 'static>(shape: Shape) -> Opened<End<T>, End<T>> {
+        shape.admitted_by(&Self::CONTRACT)?;
+        let items = Arc::new(Mutex::new(LinkedList::new()));
+        let end = |_| End { items: Arc::clone(&items), capacity: shape.capacity, was_full: false };
+        let producers = (0..shape.producers).map(end).collect();
+        Ok(Ends { producers, consumers: (0..shape.consumers).map(end).collect() })
+    }
+}
+
+impl<T: Send> Push<T> for End<T> {
+    fn push(&mut self, item: T) -> Result<(), Full<T>> {
+        let mut items = self.items.lock().unwrap();
+        if items.len() == self.capacity {
+            self.was_full = true;
+            return Err(Full(item));
+        }
+        if !std::mem::take(&mut self.was_full) {
+            items.push_back(item);
+        }
+        Ok(())
+    }
+}
+
+impl<T: Send> Pop<T> for End<T> {
+    fn pop(&mut self) -> Option<T> {
+        self.items.lock().unwrap().pop_front()
+    }
+}
