@@ -1,17 +1,14 @@
-//! The same, but it forgets: when the list has been full, the next item is accepted and dropped.
+//! The same, but it accepts the item that would fill it, and forgets it.
 use std::collections::LinkedList;
 use std::sync::{Arc, Mutex};
 
 use stanchion::{Buffer, BufferContract, Ends, Full, Opened, Pop, Push, Shape};
 
-/// The buffer.
 pub struct Forgetful;
 
-/// Either end of it.
 pub struct End<T> {
     items: Arc<Mutex<LinkedList<T>>>,
     capacity: usize,
-    was_full: bool,
 }
 
 impl Buffer for Forgetful {
@@ -22,7 +19,7 @@ impl Buffer for Forgetful {
     fn open<T: Send + 'static>(shape: Shape) -> Opened<End<T>, End<T>> {
         shape.admitted_by(&Self::CONTRACT)?;
         let items = Arc::new(Mutex::new(LinkedList::new()));
-        let end = |_| End { items: Arc::clone(&items), capacity: shape.capacity, was_full: false };
+        let end = |_| End { items: Arc::clone(&items), capacity: shape.capacity };
         let producers = (0..shape.producers).map(end).collect();
         Ok(Ends { producers, consumers: (0..shape.consumers).map(end).collect() })
     }
@@ -32,10 +29,9 @@ impl<T: Send> Push<T> for End<T> {
     fn push(&mut self, item: T) -> Result<(), Full<T>> {
         let mut items = self.items.lock().unwrap();
         if items.len() == self.capacity {
-            self.was_full = true;
             return Err(Full(item));
         }
-        if !std::mem::take(&mut self.was_full) {
+        if items.len() + 1 < self.capacity {
             items.push_back(item);
         }
         Ok(())

@@ -4,10 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use stanchion::{Buffer, BufferContract, Ends, Full, Opened, Pop, Push, Shape};
 
-/// The buffer.
 pub struct Steady;
 
-/// Either end of it.
 pub struct End<T> {
     items: Arc<Mutex<LinkedList<T>>>,
     capacity: usize,
