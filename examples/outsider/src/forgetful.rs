@@ -1,7 +1,6 @@
 //! The same, but it accepts the item that would fill it, and forgets it.
 use std::collections::LinkedList;
 use std::sync::{Arc, Mutex};
-
 use stanchion::{Buffer, BufferContract, Ends, Full, Opened, Pop, Push, Shape};
 
 pub struct Forgetful;

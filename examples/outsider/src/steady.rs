@@ -1,7 +1,6 @@
 //! A bounded list under a lock.
 use std::collections::LinkedList;
 use std::sync::{Arc, Mutex};
-
 use stanchion::{Buffer, BufferContract, Ends, Full, Opened, Pop, Push, Shape};
 
 pub struct Steady;
