@@ -1,31 +1,47 @@
-//! What an engine has to say about one promise after all of its runs.
+//! What an engine found out about one promise of one queue.
 
 use serde::{Deserialize, Serialize};
 
 use crate::invariant::Invariant;
 use crate::verdict::Verdict;
 
-/// One promise, as one engine found it kept or broken.
+/// What an engine found out about one promise of one queue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// Which promise.
     pub invariant: Invariant,
-    /// The answer over all runs.
+    /// The verdicts of all cases, merged.
     pub verdict: Verdict,
-    /// How many plans or rounds were run.
+    /// How many cases were run.
     pub cases: u64,
-    /// How many operations were judged in them.
+    /// How many events the checker read in them.
     pub events: u64,
-    /// The smallest plan that breaks the promise, replayable; `None` if none does, or if the run depends on
-    /// how threads were scheduled.
-    pub plan: Option<serde_json::Value>,
-    /// The counterexample drawn in ASCII, one operation a line.
-    pub picture: Option<String>,
+    /// The smallest failing run, if the promise was broken.
+    pub failure: Option<Failure>,
+}
+
+/// The smallest run that breaks a promise.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The case that failed first, from 0.
+    pub case: u64,
+    /// The seed it was generated from.
+    pub seed: u64,
+    /// The shrunk plan, as the engine reads it.
+    pub plan: serde_json::Value,
+    /// Steps of the plan as generated.
+    pub steps_before: usize,
+    /// Steps of the shrunk plan. Equal to `steps_before` where an engine cannot shrink.
+    pub steps_after: usize,
+    /// The run, drawn for a terminal: at most 100 columns.
+    pub picture: String,
+    /// The one line that does it again.
+    pub replay: Option<String>,
 }
 
 impl Finding {
-    /// A finding without a counterexample.
-    pub fn new(invariant: Invariant, verdict: Verdict, cases: u64, events: u64) -> Finding {
-        Finding { invariant, verdict, cases, events, plan: None, picture: None }
+    /// A finding that nothing contradicts.
+    pub fn of(invariant: Invariant, verdict: Verdict, cases: u64, events: u64) -> Finding {
+        Finding { invariant, verdict, cases, events, failure: None }
     }
 }

@@ -1,26 +1,28 @@
 //! Queues and consumers that are wrong on purpose.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::invariant::Invariant;
 
 pub mod consumers;
 
-/// Whether one seeded bug was caught, and how soon.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// How the harness fared against one rogue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RogueResult {
-    /// Its name in the zoo, or one of ours.
-    pub bug: &'static str,
-    /// What is wrong, in one line.
-    pub what: &'static str,
-    /// The promise that must be reported as broken.
+    /// The bug's id in the zoo, or a name of ours.
+    pub bug: String,
+    /// What is wrong.
+    pub what: String,
+    /// The promise it should be seen to break.
     pub expected: Invariant,
-    /// Whether it was.
+    /// Whether it was seen to break that one.
     pub found: bool,
-    /// How many plans or rounds that took; the whole budget if it was not found.
+    /// How many cases that took, or how many were tried.
     pub cases: u64,
-    /// The number of operations in the smallest counterexample.
+    /// Steps of the shrunk plan.
     pub shrunk: Option<usize>,
-    /// Which engine found it.
-    pub engine: &'static str,
+    /// Which engine.
+    pub engine: String,
+    /// What else it was seen to break.
+    pub also: Vec<Invariant>,
 }
