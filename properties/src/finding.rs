@@ -27,8 +27,8 @@ pub struct Failure {
     pub case: u64,
     /// The seed it was generated from.
     pub seed: u64,
-    /// The shrunk plan, as the engine reads it.
-    pub plan: serde_json::Value,
+    /// The shrunk plan, as the engine reads it; `None` where the run depends on how threads were scheduled.
+    pub plan: Option<serde_json::Value>,
     /// Steps of the plan as generated.
     pub steps_before: usize,
     /// Steps of the shrunk plan. Equal to `steps_before` where an engine cannot shrink.
@@ -41,7 +41,7 @@ pub struct Failure {
 
 impl Finding {
     /// A finding that nothing contradicts.
-    pub fn of(invariant: Invariant, verdict: Verdict, cases: u64, events: u64) -> Finding {
+    pub fn new(invariant: Invariant, verdict: Verdict, cases: u64, events: u64) -> Finding {
         Finding { invariant, verdict, cases, events, failure: None }
     }
 }

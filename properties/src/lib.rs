@@ -5,7 +5,6 @@ pub mod checkers;
 pub mod consumers;
 pub mod engines;
 pub mod finding;
-pub mod finding;
 pub mod history;
 pub mod invariant;
 pub mod payload;
