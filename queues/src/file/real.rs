@@ -1,0 +1,252 @@
+//! Real files in a directory that one process owns at a time.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::storage::{Storage, StorageFile};
+use crate::broker::Error;
+
+const LOCK: &str = "lock";
+
+/// A directory of real files. It is owned from [`RealDir::open`] until the last clone is dropped.
+#[derive(Clone, Debug)]
+pub struct RealDir {
+    inner: Arc<Owned>,
+}
+
+#[derive(Debug)]
+struct Owned {
+    path: PathBuf,
+    directory: File,
+    /// The system releases the lock when this is closed, also if the process is killed.
+    _lock: File,
+}
+
+/// A file of a [`RealDir`].
+#[derive(Debug)]
+pub struct RealFile(File);
+
+impl RealDir {
+    /// Creates the directory durably if it is missing, and takes it for this process.
+    ///
+    /// # Errors
+    /// [`Error::Owned`] if it is open already, in another process or in this one; [`Error::Io`] if it is not
+    /// a directory, not writable, or holds a file called `lock` that no queue wrote.
+    pub fn open(path: &Path) -> Result<RealDir, Error> {
+        create_durably(path)
+            .map_err(|e| failed("create the directory", path, e, "Give a directory that can be created"))?;
+        let directory = File::open(path)
+            .map_err(|e| failed("open the directory", path, e, "Give a directory that you may read"))?;
+        let is_directory = directory.metadata().is_ok_and(|metadata| metadata.is_dir());
+        if !is_directory {
+            let source = io::ErrorKind::NotADirectory.into();
+            return Err(failed("keep a queue in", path, source, "Give a directory, not a file"));
+        }
+        let lock = take(path)?;
+        Ok(RealDir { inner: Arc::new(Owned { path: path.to_owned(), directory, _lock: lock }) })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.inner.path.join(name)
+    }
+}
+
+fn failed(action: &'static str, path: &Path, source: io::Error, remedy: &'static str) -> Error {
+    Error::Io { action, path: path.to_owned(), source, remedy }
+}
+
+/// Creates a directory with its parents; each new name is synced in the directory that holds it.
+fn create_durably(path: &Path) -> io::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    create_durably(parent)?;
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        other => other?,
+    }
+    File::open(parent)?.sync_all()
+}
+
+/// Locks the directory and leaves the owner's process id in the lock file.
+fn take(directory: &Path) -> Result<File, Error> {
+    let path = directory.join(LOCK);
+    let not_writable = "Give a directory that you may write to";
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(|e| failed("open the lock file", &path, e, not_writable))?;
+    let written =
+        fs::read_to_string(&path).map_err(|e| failed("read the lock file", &path, e, not_writable))?;
+    let owner = written.trim();
+    let pid = match owner.parse() {
+        Ok(pid) => pid,
+        // An owner that was killed, or has not come to write its id yet.
+        Err(_) if owner.is_empty() => 0,
+        Err(_) => {
+            let source = io::Error::new(io::ErrorKind::InvalidData, "it is not the lock file of a queue");
+            return Err(failed(
+                "use the lock file",
+                &path,
+                source,
+                "Move it away, or give another directory",
+            ));
+        }
+    };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::Owned { path: directory.to_owned(), pid }),
+        Err(errno) => {
+            let remedy = "Give a directory on a file system that has locks";
+            return Err(failed("lock", &path, errno.into(), remedy));
+        }
+    }
+    let write = || {
+        file.set_len(0)?;
+        file.write_all_at(std::process::id().to_string().as_bytes(), 0)
+    };
+    write().map_err(|e| failed("write the lock file", &path, e, not_writable))?;
+    Ok(file)
+}
+
+impl Storage for RealDir {
+    type File = RealFile;
+
+    fn create(&self, name: &str) -> io::Result<RealFile> {
+        OpenOptions::new().read(true).write(true).create_new(true).open(self.at(name)).map(RealFile)
+    }
+
+    fn open(&self, name: &str) -> io::Result<RealFile> {
+        OpenOptions::new().read(true).write(true).open(self.at(name)).map(RealFile)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.inner.path)? {
+            let entry = entry?;
+            // A name that is not text is not one of ours.
+            if let (true, Ok(name)) = (entry.file_type()?.is_file(), entry.file_name().into_string()) {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.at(from), self.at(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.at(name))
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.inner.directory.sync_all()
+    }
+}
+
+impl StorageFile for RealFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_exact_at(into, offset)
+    }
+
+    fn write_at(&self, from: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(from, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    /// `fdatasync`; it includes the length, which is needed to read the data back.
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_created_read_written_cut_renamed_and_removed() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let dir = RealDir::open(&temp.path().join("x/y")).expect("creates missing directories");
+        let file = dir.create("a").expect("creates");
+        assert_eq!(dir.create("a").expect_err("exists").kind(), io::ErrorKind::AlreadyExists);
+        file.write_at(b"hello", 2).expect("writes");
+        file.set_len(6).expect("cuts");
+        file.sync().expect("syncs");
+        let mut bytes = [9; 6];
+        dir.open("a").expect("opens").read_at(&mut bytes, 0).expect("reads");
+        assert_eq!(&bytes, b"\0\0hell");
+        assert_eq!(
+            file.read_at(&mut bytes, 1).expect_err("ends before").kind(),
+            io::ErrorKind::UnexpectedEof
+        );
+        dir.rename("a", "b").expect("renames");
+        dir.sync_dir().expect("syncs");
+        assert_eq!(dir.list().expect("lists"), ["b", LOCK]);
+        assert_eq!(dir.open("a").expect_err("was renamed").kind(), io::ErrorKind::NotFound);
+        dir.remove("b").expect("removes");
+        assert_eq!(dir.list().expect("lists"), [LOCK]);
+    }
+
+    #[test]
+    fn a_directory_has_one_owner_until_the_last_clone_is_dropped() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let first = RealDir::open(temp.path()).expect("opens");
+        let clone = first.clone();
+        drop(first);
+        match RealDir::open(temp.path()) {
+            Err(Error::Owned { path, pid }) => {
+                assert_eq!((path.as_path(), pid), (temp.path(), std::process::id()));
+            }
+            other => panic!("{other:?}"),
+        }
+        drop(clone);
+        RealDir::open(temp.path()).expect("is free again");
+    }
+
+    #[test]
+    fn what_is_not_a_usable_directory_is_refused_and_left_alone() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let file = temp.path().join("file");
+        fs::write(&file, "mine").expect("writes");
+        let error = RealDir::open(&file).expect_err("is a file").to_string();
+        assert!(error.contains("Give a directory, not a file"), "{error}");
+        RealDir::open(&file.join("below")).expect_err("is below a file");
+        assert_eq!(fs::read(&file).expect("reads"), b"mine");
+
+        fs::write(temp.path().join(LOCK), "somebody else's").expect("writes");
+        let error = RealDir::open(temp.path()).expect_err("is not our lock").to_string();
+        assert!(error.contains("Move it away"), "{error}");
+        assert_eq!(fs::read(temp.path().join(LOCK)).expect("reads"), b"somebody else's");
+
+        // Nobody, not even root, may create a file here.
+        let error = RealDir::open(Path::new("/proc")).expect_err("is not writable").to_string();
+        assert!(error.contains("/proc/lock"), "{error}");
+    }
+}

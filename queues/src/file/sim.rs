@@ -1,0 +1,801 @@
+//! A disk in memory that behaves as badly as real ones may: it forgets, tears and reorders what was not
+//! synced, runs full, fails syncs, rots, and can lie.
+//!
+//! # What survives
+//!
+//! * [`Crash::Process`]: everything written stays, synced or not (and what was not synced can still be lost
+//!   by a later power failure).
+//! * [`Crash::Power`]: per file, what was synced stays. Of the *sector writes* (512 bytes, each a snapshot of
+//!   its sector as the system held it) that were not synced, none, all, a prefix in the order of writing, or
+//!   any subset survives, each of these with probability 1/4. With probability 1/4 one unsynced sector
+//!   is, besides, torn (its first bytes new, the rest old) or garbage; sectors that were not being written
+//!   are never damaged. Changes of a file's *length* survive as a prefix in their order, independently of the
+//!   data: a file may be longer than its data (zeroes) or cut it off. Changes of the *directory* (creations,
+//!   renames, removals) that were not synced survive as a prefix in their order; syncing a file does not make
+//!   its name durable.
+//!
+//! The call during which [`SimDisk::crash_after`] stops the machine may have taken effect fully, partly or
+//! not at all. All of it follows from the seed.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::rng::Rng;
+use super::storage::{Storage, StorageFile};
+use crate::broker::Crash;
+
+/// What a disk writes as a whole, unless it is the one sector that is torn.
+const SECTOR: usize = 512;
+
+/// A simulated disk with one directory. Clones are handles of the same disk.
+#[derive(Clone, Debug)]
+pub struct SimDisk {
+    shared: Arc<Mutex<Disk>>,
+    life: u64,
+}
+
+/// What a failing sync does to the pages that it could not write. Real file systems do either; both mark them
+/// clean, so that a second sync "succeeds" without them. Any part of them may have reached the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailSync {
+    /// Reads still show them.
+    KeepPages,
+    /// Reads show what is on the disk.
+    DropPages,
+}
+
+/// What was asked of a disk since it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Every call that may change something: what [`SimDisk::crash_after`] counts.
+    pub calls: u64,
+    /// Writes to files.
+    pub writes: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// Syncs of files.
+    pub syncs: u64,
+    /// Syncs of the directory.
+    pub dir_syncs: u64,
+}
+
+/// A file of a [`SimDisk`].
+#[derive(Debug)]
+pub struct SimFile {
+    disk: SimDisk,
+    inode: u64,
+}
+
+#[derive(Debug, Default)]
+struct Disk {
+    /// Handles of an earlier life are dead.
+    life: u64,
+    names: BTreeMap<String, u64>,
+    durable_names: BTreeMap<String, u64>,
+    pending_names: Vec<Naming>,
+    inodes: BTreeMap<u64, Inode>,
+    next_inode: u64,
+    counts: Counts,
+    crash_after: Option<u64>,
+    stopped: bool,
+    dying: Option<Change>,
+    failing: Option<(FailSync, u64)>,
+    lying: bool,
+    room: Option<u64>,
+    /// Decides what a failing sync wrote.
+    rng: Rng,
+}
+
+#[derive(Debug, Default)]
+struct Inode {
+    /// What reads see.
+    cached: Vec<u8>,
+    /// What survives the worst power failure.
+    durable: Vec<u8>,
+    pending: Vec<Pending>,
+    handles: usize,
+}
+
+#[derive(Debug)]
+enum Pending {
+    Sector { index: usize, data: Box<[u8; SECTOR]> },
+    Len(usize),
+}
+
+#[derive(Clone, Debug)]
+enum Naming {
+    Link(String, u64),
+    Rename(String, String),
+    Remove(String),
+}
+
+#[derive(Debug)]
+enum Change {
+    Create(String),
+    Rename(String, String),
+    Remove(String),
+    SyncDir,
+    Write { inode: u64, offset: u64, bytes: Vec<u8> },
+    SetLen { inode: u64, len: u64 },
+    Sync(u64),
+}
+
+/// How much of what was pending survives.
+#[derive(Clone, Copy)]
+enum Keep {
+    None,
+    All,
+    Prefix,
+    Subset,
+}
+
+impl Keep {
+    fn draw(rng: &mut Rng) -> Keep {
+        [Keep::None, Keep::All, Keep::Prefix, Keep::Subset][rng.below(4)]
+    }
+
+    /// How long a prefix of `n` changes that happen in order survives.
+    fn prefix(self, n: usize, rng: &mut Rng) -> usize {
+        match self {
+            Keep::None => 0,
+            Keep::All => n,
+            Keep::Prefix | Keep::Subset => rng.below(n + 1),
+        }
+    }
+}
+
+impl Default for SimDisk {
+    fn default() -> SimDisk {
+        SimDisk::new()
+    }
+}
+
+impl SimDisk {
+    /// An empty disk without faults.
+    pub fn new() -> SimDisk {
+        SimDisk { shared: Arc::new(Mutex::new(Disk::default())), life: 0 }
+    }
+
+    /// Kills what runs on this disk and decides what survives. Every other handle and every open file is
+    /// dead from now on: all their calls fail. This handle goes on with what survived, and a pending
+    /// [`SimDisk::crash_after`] is disarmed; the other fault switches stay.
+    pub fn crash(&mut self, crash: Crash, seed: u64) {
+        let mut disk = self.disk();
+        disk.crash(crash, &mut Rng::new(seed));
+        let life = disk.life;
+        drop(disk);
+        self.life = life;
+    }
+
+    /// Stops the machine during the changing call after the next `calls` ones: it and all later calls fail,
+    /// until [`SimDisk::crash`] decides what survived.
+    pub fn crash_after(&self, calls: u64) {
+        self.disk().crash_after = Some(calls);
+    }
+
+    /// Whether [`SimDisk::crash_after`] has stopped the machine.
+    pub fn stopped(&self) -> bool {
+        self.disk().stopped
+    }
+
+    /// Makes the next `count` syncs of files fail.
+    pub fn fail_syncs(&self, how: FailSync, count: u64) {
+        self.disk().failing = (count > 0).then_some((how, count));
+    }
+
+    /// Makes every sync answer `Ok` without doing anything: the disk that no queue survives. For showing that
+    /// a test can fail.
+    pub fn lie_on_sync(&self, lie: bool) {
+        self.disk().lying = lie;
+    }
+
+    /// Makes the disk full when its files hold `bytes` bytes; a write that does not fit is done in part.
+    /// `u64::MAX` makes room again.
+    pub fn fill(&self, bytes: u64) {
+        self.disk().room = (bytes < u64::MAX).then_some(bytes);
+    }
+
+    /// Damages a stored file, in what is durable and in what reads see.
+    ///
+    /// # Errors
+    /// `NotFound`; `UnexpectedEof` if the file has no such bit.
+    pub fn flip_bit(&self, name: &str, bit: u64) -> io::Result<()> {
+        let mut disk = self.disk();
+        let inode = disk.named(name)?;
+        let inode = disk.inode(inode)?;
+        let (byte, mask) = (position(bit / 8)?, 1 << (bit % 8));
+        *inode.cached.get_mut(byte).ok_or_else(beyond_end)? ^= mask;
+        if let Some(durable) = inode.durable.get_mut(byte) {
+            *durable ^= mask;
+        }
+        Ok(())
+    }
+
+    /// What was asked of it so far.
+    pub fn counts(&self) -> Counts {
+        self.disk().counts
+    }
+
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The disk, if this handle is alive.
+    fn alive(&self) -> io::Result<MutexGuard<'_, Disk>> {
+        let disk = self.disk();
+        if disk.stopped || disk.life != self.life { Err(dead()) } else { Ok(disk) }
+    }
+
+    fn change(&self, change: Change) -> io::Result<()> {
+        let mut disk = self.alive()?;
+        if disk.crash_after == Some(0) {
+            disk.stopped = true;
+            disk.dying = Some(change);
+            return Err(dead());
+        }
+        disk.crash_after = disk.crash_after.map(|calls| calls - 1);
+        disk.counts.calls += 1;
+        disk.apply(change)
+    }
+
+    fn handle(&self, name: &str) -> io::Result<SimFile> {
+        let mut disk = self.alive()?;
+        let inode = disk.named(name)?;
+        disk.inode(inode)?.handles += 1;
+        Ok(SimFile { disk: self.clone(), inode })
+    }
+}
+
+impl Storage for SimDisk {
+    type File = SimFile;
+
+    fn create(&self, name: &str) -> io::Result<SimFile> {
+        self.change(Change::Create(name.to_owned()))?;
+        self.handle(name)
+    }
+
+    fn open(&self, name: &str) -> io::Result<SimFile> {
+        self.handle(name)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.alive()?.names.keys().cloned().collect())
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.change(Change::Rename(from.to_owned(), to.to_owned()))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.change(Change::Remove(name.to_owned()))
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.change(Change::SyncDir)
+    }
+}
+
+impl StorageFile for SimFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.disk.alive()?.inode(self.inode)?.cached.len() as u64)
+    }
+
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
+        let mut disk = self.disk.alive()?;
+        let start = position(offset)?;
+        let cached = &disk.inode(self.inode)?.cached;
+        let from = cached.get(start..).and_then(|rest| rest.get(..into.len())).ok_or_else(beyond_end)?;
+        into.copy_from_slice(from);
+        Ok(())
+    }
+
+    fn write_at(&self, from: &[u8], offset: u64) -> io::Result<()> {
+        self.disk.change(Change::Write { inode: self.inode, offset, bytes: from.to_vec() })
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.disk.change(Change::SetLen { inode: self.inode, len })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.disk.change(Change::Sync(self.inode))
+    }
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        let mut disk = self.disk.disk();
+        if disk.life == self.disk.life {
+            if let Some(inode) = disk.inodes.get_mut(&self.inode) {
+                inode.handles -= 1;
+            }
+            disk.forget_unreachable();
+        }
+    }
+}
+
+impl Disk {
+    fn named(&self, name: &str) -> io::Result<u64> {
+        self.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn inode(&mut self, inode: u64) -> io::Result<&mut Inode> {
+        self.inodes.get_mut(&inode).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn apply(&mut self, change: Change) -> io::Result<()> {
+        match change {
+            Change::Create(name) => {
+                if self.names.contains_key(&name) {
+                    return Err(io::ErrorKind::AlreadyExists.into());
+                }
+                let inode = self.next_inode;
+                self.next_inode += 1;
+                self.inodes.insert(inode, Inode::default());
+                self.name(Naming::Link(name, inode));
+            }
+            Change::Rename(from, to) => {
+                self.named(&from)?;
+                self.name(Naming::Rename(from, to));
+            }
+            Change::Remove(name) => {
+                self.named(&name)?;
+                self.name(Naming::Remove(name));
+            }
+            Change::SyncDir => {
+                self.counts.dir_syncs += 1;
+                if !self.lying {
+                    self.durable_names = self.names.clone();
+                    self.pending_names.clear();
+                    self.forget_unreachable();
+                }
+            }
+            Change::Write { inode, offset, bytes } => return self.write(inode, offset, &bytes),
+            Change::SetLen { inode, len } => {
+                let len = position(len)?;
+                let room = self.room();
+                let inode = self.inode(inode)?;
+                if len.saturating_sub(inode.cached.len()) as u64 > room {
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+                inode.set_len(len);
+            }
+            Change::Sync(inode) => return self.sync(inode),
+        }
+        Ok(())
+    }
+
+    fn name(&mut self, naming: Naming) {
+        naming.apply(&mut self.names);
+        self.pending_names.push(naming);
+    }
+
+    /// How many bytes files may still grow by.
+    fn room(&self) -> u64 {
+        let used: u64 = self
+            .names
+            .values()
+            .filter_map(|inode| self.inodes.get(inode))
+            .map(|inode| inode.cached.len() as u64)
+            .sum();
+        self.room.map_or(u64::MAX, |room| room.saturating_sub(used))
+    }
+
+    fn write(&mut self, inode: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let start = position(offset)?;
+        let room = if self.room.is_some() { self.room() } else { u64::MAX };
+        let inode = self.inode(inode)?;
+        let limit = (inode.cached.len() as u64).saturating_add(room);
+        let fitting = usize::try_from(limit.saturating_sub(offset)).unwrap_or(usize::MAX).min(bytes.len());
+        inode.write(start, &bytes[..fitting]);
+        self.counts.writes += 1;
+        self.counts.bytes += fitting as u64;
+        if fitting < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    fn sync(&mut self, inode: u64) -> io::Result<()> {
+        self.counts.syncs += 1;
+        let failing = self.failing;
+        if let Some((how, count)) = failing {
+            self.failing = (count > 1).then_some((how, count - 1));
+            let mut rng = self.rng;
+            let inode = self.inode(inode)?;
+            inode.settle(Keep::draw(&mut rng), &mut rng, None);
+            if how == FailSync::DropPages {
+                inode.cached.clone_from(&inode.durable);
+            }
+            self.rng = rng;
+            return Err(io::Error::other("simulated: the disk could not write"));
+        }
+        if !self.lying {
+            let mut unused = Rng::new(0);
+            self.inode(inode)?.settle(Keep::All, &mut unused, None);
+        }
+        Ok(())
+    }
+
+    fn crash(&mut self, crash: Crash, rng: &mut Rng) {
+        let dying = self.dying.take();
+        match crash {
+            Crash::Process => self.finish_partly(dying, rng),
+            Crash::Power => {
+                // Whatever it was about to write is as good as written and not synced.
+                if let Some(change) = dying.filter(|c| !matches!(c, Change::Sync(_) | Change::SyncDir)) {
+                    // It may be a change that would have failed anyway: then nothing was written.
+                    let _ = self.apply(change);
+                }
+                self.power_failure(rng);
+            }
+        }
+        for inode in self.inodes.values_mut() {
+            inode.handles = 0;
+        }
+        self.life += 1;
+        self.stopped = false;
+        self.crash_after = None;
+        self.forget_unreachable();
+    }
+
+    /// The process was killed during this call.
+    fn finish_partly(&mut self, dying: Option<Change>, rng: &mut Rng) {
+        let Some(mut change) = dying else { return };
+        match &mut change {
+            Change::Write { bytes, .. } => bytes.truncate(Keep::draw(rng).prefix(bytes.len(), rng)),
+            _ if rng.below(2) == 0 => return,
+            _ => {}
+        }
+        // It may be a change that would have failed anyway: then nothing was written.
+        let _ = self.apply(change);
+    }
+
+    fn power_failure(&mut self, rng: &mut Rng) {
+        let kept = Keep::draw(rng).prefix(self.pending_names.len(), rng);
+        for naming in self.pending_names.drain(..).take(kept) {
+            naming.apply(&mut self.durable_names);
+        }
+        self.names = self.durable_names.clone();
+
+        let keep = Keep::draw(rng);
+        let sectors: usize = self.inodes.values().map(Inode::pending_sectors).sum();
+        let mut damaged = (sectors > 0 && rng.below(4) == 0).then(|| rng.below(sectors));
+        for inode in self.inodes.values_mut() {
+            let here = inode.pending_sectors();
+            inode.settle(keep, rng, damaged.filter(|&nth| nth < here));
+            damaged = damaged.and_then(|nth| nth.checked_sub(here));
+            inode.cached.clone_from(&inode.durable);
+        }
+    }
+
+    fn forget_unreachable(&mut self) {
+        let (names, durable) = (&self.names, &self.durable_names);
+        let pending = &self.pending_names;
+        if self.inodes.len() == names.len() && pending.is_empty() {
+            return;
+        }
+        self.inodes.retain(|id, inode| {
+            inode.handles > 0
+                || names.values().chain(durable.values()).any(|named| named == id)
+                || pending.iter().any(|naming| matches!(naming, Naming::Link(_, linked) if linked == id))
+        });
+    }
+}
+
+impl Naming {
+    fn apply(&self, names: &mut BTreeMap<String, u64>) {
+        match self {
+            Naming::Link(name, inode) => {
+                names.insert(name.clone(), *inode);
+            }
+            Naming::Rename(from, to) => {
+                if let Some(inode) = names.remove(from) {
+                    names.insert(to.clone(), inode);
+                }
+            }
+            Naming::Remove(name) => {
+                names.remove(name);
+            }
+        }
+    }
+}
+
+impl Inode {
+    fn set_len(&mut self, len: usize) {
+        self.cached.resize(len, 0);
+        self.pending.push(Pending::Len(len));
+    }
+
+    fn write(&mut self, start: usize, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let end = start + bytes.len();
+        if end > self.cached.len() {
+            self.set_len(end);
+        }
+        self.cached[start..end].copy_from_slice(bytes);
+        for index in start / SECTOR..end.div_ceil(SECTOR) {
+            let mut data = Box::new([0; SECTOR]);
+            let from = index * SECTOR;
+            let held = &self.cached[from..self.cached.len().min(from + SECTOR)];
+            data[..held.len()].copy_from_slice(held);
+            self.pending.push(Pending::Sector { index, data });
+        }
+    }
+
+    fn pending_sectors(&self) -> usize {
+        self.pending.iter().filter(|pending| matches!(pending, Pending::Sector { .. })).count()
+    }
+
+    /// Moves what is kept of the pending changes into the durable image and forgets the rest. The `damaged`th
+    /// pending sector is kept torn or as garbage.
+    fn settle(&mut self, keep: Keep, rng: &mut Rng, damaged: Option<usize>) {
+        let sectors = self.pending_sectors();
+        let mut lens = keep.prefix(self.pending.len() - sectors, rng);
+        let prefix = keep.prefix(sectors, rng);
+        let mut len = self.durable.len();
+        let mut nth = 0;
+        for pending in self.pending.drain(..) {
+            match pending {
+                Pending::Len(to) if lens > 0 => {
+                    lens -= 1;
+                    len = to;
+                    self.durable.truncate(to);
+                }
+                Pending::Len(_) => {}
+                Pending::Sector { index, data } => {
+                    let kept = match keep {
+                        Keep::None => false,
+                        Keep::All => true,
+                        Keep::Prefix => nth < prefix,
+                        Keep::Subset => rng.below(2) == 0,
+                    };
+                    let from = index * SECTOR;
+                    if (kept || damaged == Some(nth)) && self.durable.len() < from + SECTOR {
+                        self.durable.resize(from + SECTOR, 0);
+                    }
+                    if damaged == Some(nth) {
+                        let torn = rng.below(2) == 0;
+                        let new = rng.below(SECTOR);
+                        self.durable[from..from + new].copy_from_slice(&data[..new]);
+                        if !torn {
+                            self.durable[from..from + SECTOR].fill_with(|| rng.next() as u8);
+                        }
+                    } else if kept {
+                        self.durable[from..from + SECTOR].copy_from_slice(&data[..]);
+                    }
+                    nth += 1;
+                }
+            }
+        }
+        self.durable.resize(len, 0);
+    }
+}
+
+fn dead() -> io::Error {
+    io::Error::other("simulated: the machine has crashed")
+}
+
+fn beyond_end() -> io::Error {
+    io::ErrorKind::UnexpectedEof.into()
+}
+
+fn position(offset: u64) -> io::Result<usize> {
+    usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn content(disk: &SimDisk, name: &str) -> Vec<u8> {
+        let file = disk.open(name).expect("opens");
+        let mut bytes = vec![0; file.len().expect("has a length") as usize];
+        file.read_at(&mut bytes, 0).expect("reads");
+        bytes
+    }
+
+    fn durable_file(disk: &SimDisk, bytes: &[u8]) -> SimFile {
+        let file = disk.create("a").expect("creates");
+        file.write_at(bytes, 0).expect("writes");
+        file.sync().expect("syncs");
+        disk.sync_dir().expect("syncs");
+        file
+    }
+
+    #[test]
+    fn what_is_synced_survives_and_old_handles_die() {
+        for (crash, seed) in [(Crash::Process, 1), (Crash::Power, 2)] {
+            let mut disk = SimDisk::new();
+            let other = disk.clone();
+            let file = durable_file(&disk, b"kept");
+            disk.crash(crash, seed);
+            assert!(file.len().is_err() && file.write_at(b"x", 0).is_err() && file.sync().is_err());
+            assert!(other.list().is_err() && other.create("b").is_err());
+            assert_eq!(content(&disk, "a"), b"kept");
+        }
+    }
+
+    #[test]
+    fn a_killed_process_loses_nothing_written_and_a_power_failure_may() {
+        let mut disk = SimDisk::new();
+        let file = disk.create("a").expect("creates");
+        file.write_at(b"written", 0).expect("writes");
+        disk.crash(Crash::Process, 0);
+        assert_eq!(content(&disk, "a"), b"written");
+        let names: BTreeSet<bool> = (0..32)
+            .map(|seed| {
+                let mut disk = SimDisk::new();
+                disk.create("a").expect("creates");
+                disk.crash(Crash::Power, seed);
+                disk.open("a").is_ok()
+            })
+            .collect();
+        assert_eq!(names.len(), 2, "an unsynced name is sometimes kept and sometimes lost");
+    }
+
+    #[test]
+    fn unsynced_sectors_survive_in_every_combination_and_sometimes_damaged() {
+        let mut seen = BTreeSet::new();
+        let mut damaged = 0;
+        for seed in 0..400 {
+            let mut disk = SimDisk::new();
+            let file = durable_file(&disk, &[b'.'; 3 * SECTOR]);
+            for sector in 0..3 {
+                file.write_at(&[b'x'; SECTOR], (sector * SECTOR) as u64).expect("writes");
+            }
+            disk.crash(Crash::Power, seed);
+            let bytes = content(&disk, "a");
+            assert_eq!(bytes.len(), 3 * SECTOR);
+            let whole =
+                |sector: &[u8]| sector.iter().all(|b| *b == b'x') || sector.iter().all(|b| *b == b'.');
+            let torn = bytes.chunks(SECTOR).filter(|sector| !whole(sector)).count();
+            assert!(torn <= 1);
+            damaged += torn;
+            seen.insert(bytes.iter().step_by(SECTOR).map(|b| *b == b'x').collect::<Vec<_>>());
+        }
+        assert_eq!(seen.len(), 8);
+        assert!(damaged > 50, "{damaged}");
+    }
+
+    #[test]
+    fn length_and_data_survive_independently() {
+        let mut lengths = BTreeSet::new();
+        let mut hole = false;
+        for seed in 0..200 {
+            let mut disk = SimDisk::new();
+            let file = durable_file(&disk, b"");
+            file.write_at(&[b'x'; 600], 0).expect("writes");
+            disk.crash(Crash::Power, seed);
+            let bytes = content(&disk, "a");
+            lengths.insert(bytes.len());
+            hole |= !bytes.is_empty() && bytes[0] == 0;
+        }
+        assert_eq!(lengths, BTreeSet::from([0, 600]));
+        assert!(hole, "a length without its data reads as zeroes");
+    }
+
+    #[test]
+    fn the_same_seed_keeps_the_same() {
+        let image = |seed| {
+            let mut disk = SimDisk::new();
+            let file = durable_file(&disk, b"");
+            file.write_at(&[7; 5000], 0).expect("writes");
+            disk.crash(Crash::Power, seed);
+            content(&disk, "a")
+        };
+        assert!((0..50).all(|seed| image(seed) == image(seed)));
+        assert!((0..50).any(|seed| image(seed) != image(seed + 1)));
+    }
+
+    #[test]
+    fn renames_need_the_directory_sync() {
+        let outcomes: BTreeSet<String> = (0..64)
+            .map(|seed| {
+                let mut disk = SimDisk::new();
+                durable_file(&disk, b"1");
+                disk.rename("a", "b").expect("renames");
+                disk.crash(Crash::Power, seed);
+                disk.list().expect("lists").join(",")
+            })
+            .collect();
+        assert_eq!(outcomes, BTreeSet::from(["a".to_owned(), "b".to_owned()]));
+    }
+
+    #[test]
+    fn a_failed_sync_is_not_repaired_by_a_second_one() {
+        for how in [FailSync::KeepPages, FailSync::DropPages] {
+            let lost = (0..32).any(|seed| {
+                let mut disk = SimDisk::new();
+                let file = durable_file(&disk, b"old");
+                disk.fail_syncs(how, 1);
+                for _ in 0..seed {
+                    // Moves the disk's own generator on, so that other parts are written.
+                    disk.disk().rng.next();
+                }
+                file.write_at(b"new", 0).expect("writes");
+                file.sync().expect_err("fails once");
+                let seen = content(&disk, "a");
+                assert!(how == FailSync::DropPages || seen == b"new");
+                file.sync().expect("and then pretends");
+                disk.crash(Crash::Power, seed);
+                content(&disk, "a") == b"old"
+            });
+            assert!(lost, "{how:?}");
+        }
+    }
+
+    #[test]
+    fn a_lying_disk_forgets_what_it_synced() {
+        let forgot = (0..16).any(|seed| {
+            let mut disk = SimDisk::new();
+            disk.lie_on_sync(true);
+            durable_file(&disk, b"gone");
+            disk.crash(Crash::Power, seed);
+            disk.list().expect("lists").is_empty()
+        });
+        assert!(forgot);
+    }
+
+    #[test]
+    fn a_full_disk_takes_part_of_a_write() {
+        let disk = SimDisk::new();
+        let file = durable_file(&disk, b"123");
+        disk.fill(5);
+        let error = file.write_at(b"abcdef", 3).expect_err("is full");
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(content(&disk, "a"), b"123ab");
+        assert_eq!(file.set_len(6).expect_err("is full").kind(), io::ErrorKind::StorageFull);
+        file.set_len(2).expect("shrinks");
+        disk.fill(u64::MAX);
+        file.write_at(b"xyz", 2).expect("has room again");
+        assert_eq!(content(&disk, "a"), b"12xyz");
+    }
+
+    #[test]
+    fn the_machine_stops_during_the_chosen_call() {
+        let mut outcomes = BTreeSet::new();
+        for seed in 0..64 {
+            let mut disk = SimDisk::new();
+            let file = durable_file(&disk, b"----");
+            disk.crash_after(1);
+            file.write_at(b"a", 0).expect("one call is left");
+            file.write_at(b"bc", 1).expect_err("stops here");
+            assert!(disk.stopped());
+            file.sync().expect_err("and stays stopped");
+            disk.crash(Crash::Process, seed);
+            assert!(!disk.stopped());
+            outcomes.insert(content(&disk, "a"));
+        }
+        assert_eq!(outcomes, BTreeSet::from([b"a---".to_vec(), b"ab--".to_vec(), b"abc-".to_vec()]));
+    }
+
+    #[test]
+    fn bits_flip_in_what_is_durable() {
+        let mut disk = SimDisk::new();
+        durable_file(&disk, b"\x00\x00");
+        disk.flip_bit("a", 9).expect("has that bit");
+        assert!(disk.flip_bit("a", 16).is_err() && disk.flip_bit("b", 0).is_err());
+        disk.crash(Crash::Power, 0);
+        assert_eq!(content(&disk, "a"), b"\x00\x02");
+    }
+
+    #[test]
+    fn calls_are_counted() {
+        let disk = SimDisk::new();
+        durable_file(&disk, b"123");
+        assert_eq!(disk.counts(), Counts { calls: 4, writes: 1, bytes: 3, syncs: 1, dir_syncs: 1 });
+    }
+
+    #[test]
+    fn a_removed_file_is_forgotten_once_nobody_can_reach_it() {
+        let disk = SimDisk::new();
+        let file = durable_file(&disk, b"123");
+        disk.remove("a").expect("removes");
+        disk.sync_dir().expect("syncs");
+        assert_eq!(file.len().expect("an open file outlives its name"), 3);
+        drop(file);
+        assert!(disk.disk().inodes.is_empty());
+    }
+}
