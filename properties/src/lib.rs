@@ -8,6 +8,7 @@ pub mod finding;
 pub mod history;
 pub mod invariant;
 pub mod payload;
+pub mod plan;
 pub mod recording;
 pub mod rogues;
 pub mod verdict;
