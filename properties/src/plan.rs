@@ -514,8 +514,7 @@ impl Plans {
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         bytes[8..].copy_from_slice(&splitmix(seed).to_le_bytes());
         let config = Config { failure_persistence: None, ..Config::default() };
-        let mut runner =
-            TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::XorShift, &bytes));
+        let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::XorShift, &bytes));
         self.strategies[mix]
             .new_tree(&mut runner)
             .expect("no strategy here filters, and only filters can fail")

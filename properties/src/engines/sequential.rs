@@ -8,11 +8,11 @@ use std::sync::Once;
 use std::time::Duration;
 
 use stanchion_queues::{
-    Broker, Clock, Contract, Crash, Error, Host, Message, Receipt, Sent, Session, Settings, Settle, Settled,
-    Time,
+    Broker, Clock, Contract, Crash, DeadLetter, Delivery, Depth, Error, Host, Message, Receipt, Sent,
+    Session, Settings, Settle, Settled, Settlement, Time,
 };
 
-use crate::history::{Actor, Event, HARNESS, Handle, History, Outcome, PENDING, SendOutcome, Token, What};
+use crate::history::{Actor, Event, HARNESS, History, Token, What};
 use crate::invariant::Invariant;
 use crate::payload;
 use crate::plan::{Fate, How, Plan, SESSIONS, Step, Which};
@@ -26,7 +26,9 @@ const DRAIN_LEASE: Duration = Duration::from_millis(50);
 
 /// The broker of a plan did not start even once, so there is nothing to judge.
 #[derive(Debug, thiserror::Error)]
-#[error("the broker does not start with capacity {capacity} and {deliveries_allowed} deliveries allowed: {why}")]
+#[error(
+    "the broker does not start with capacity {capacity} and {deliveries_allowed} deliveries allowed: {why}"
+)]
 pub struct NotStarted {
     /// The capacity asked for.
     pub capacity: usize,
@@ -121,11 +123,54 @@ impl Sink for Script {
     }
 }
 
-/// A message that was made, so that it can be sent again byte for byte.
-#[derive(Clone)]
-struct Made {
-    token: Token,
-    message: Message,
+/// A session behind a line on which requests and replies get lost.
+struct Line<'a, S> {
+    session: &'a mut S,
+    fate: Fate,
+}
+
+impl<S: Session> Line<'_, S> {
+    fn ask<T>(&mut self, ask: impl FnOnce(&mut S) -> T) -> Result<T, Error> {
+        match self.fate {
+            Fate::Arrives => Ok(ask(self.session)),
+            Fate::ReplyLost => {
+                drop(ask(self.session));
+                Err(Error::Gone("the reply was lost".into()))
+            }
+            Fate::RequestLost => Err(Error::Gone("the request was lost".into())),
+        }
+    }
+}
+
+impl<S: Session> Session for Line<'_, S> {
+    fn send(&mut self, messages: &[Message]) -> Vec<Sent> {
+        // An answer that is too short leaves the rest in doubt, an empty one everything.
+        self.ask(|session| session.send(messages)).unwrap_or_default()
+    }
+
+    fn receive(&mut self, max: usize, lease: Duration) -> Result<Vec<Delivery>, Error> {
+        self.ask(|session| session.receive(max, lease))?
+    }
+
+    fn settle(&mut self, settlements: &[Settlement]) -> Vec<Settled> {
+        self.ask(|session| session.settle(settlements)).unwrap_or_default()
+    }
+
+    fn extend(&mut self, receipt: Receipt, lease: Duration) -> Settled {
+        self.ask(|session| session.extend(receipt, lease)).unwrap_or_else(Settled::InDoubt)
+    }
+
+    fn dead_letters(&mut self, max: usize) -> Result<Vec<DeadLetter>, Error> {
+        self.ask(|session| session.dead_letters(max))?
+    }
+
+    fn redrive(&mut self, max: usize) -> Result<usize, Error> {
+        self.ask(|session| session.redrive(max))?
+    }
+
+    fn depth(&mut self) -> Result<Depth, Error> {
+        self.ask(Session::depth)?
+    }
 }
 
 /// One delivery as its clients see it.
@@ -147,21 +192,20 @@ impl From<Panicked> for Stop {
     }
 }
 
-/// Calls that a fault may put in doubt, on one session.
-type Calls<'a, S> = &'a mut dyn FnMut(&mut Recorder<Script>, &mut S);
-
 struct Run<H: Host> {
     host: H,
     broker: Option<H::Broker>,
-    sessions: [Option<(Actor, <H::Broker as Broker>::Session)>; SESSIONS],
+    sessions: [Option<(Actor, SessionOf<H>)>; SESSIONS],
     clock: Clock,
     contract: Contract,
     recorder: Recorder<Script>,
     actors: u32,
+    /// How many messages were made: the last token.
     tokens: u64,
-    /// How many copies may exist at most, so that the drain is bounded.
+    /// How many sends were tried: as many copies there are at most.
     copies: u64,
-    in_doubt: Vec<Made>,
+    /// The messages whose sends are in doubt, to be sent again byte for byte.
+    in_doubt: Vec<(Token, Message)>,
     /// Every receipt, in order of first appearance.
     receipts: Vec<Receipt>,
     /// Those that look current to the clients.
@@ -169,6 +213,8 @@ struct Run<H: Host> {
     /// When leases and delays end.
     due: Vec<Time>,
 }
+
+type SessionOf<H> = <<H as Host>::Broker as Broker>::Session;
 
 impl<H: Host> Run<H> {
     fn begin(make: impl Fn(&Settings) -> H, plan: &Plan) -> Result<Run<H>, NotStarted> {
@@ -184,8 +230,7 @@ impl<H: Host> Run<H> {
         let booted = guard(|| host.boot().map(|broker| (broker.contract(), broker))).map_err(panicked)?;
         let (contract, broker) = booted.map_err(|error| refuse(error.to_string()))?;
         let script = Script { events: Vec::with_capacity(plan.steps.len() * 4 + 16), pending: Vec::new() };
-        let mut recorder =
-            Recorder::new(Ticks::default(), clock.clone(), HARNESS, script, payload::decode);
+        let mut recorder = Recorder::new(Ticks::default(), clock.clone(), HARNESS, script, payload::decode);
         recorder.note(HARNESS, What::Booted { error: None });
         Ok(Run {
             host,
@@ -209,52 +254,49 @@ impl<H: Host> Run<H> {
         if ended.is_ok() {
             ended = self.drain(plan.redrive_at_end);
         }
-        let clean = self.drop_all();
-        if ended.is_ok() {
-            ended = clean;
-        }
+        let dropped = self.drop_all();
         let Script { mut events, pending } = std::mem::take(&mut self.recorder.sink);
         events.extend(pending);
-        if let Err(Stop::Panicked(message)) = ended {
+        if let Err(Stop::Panicked(message)) = ended.and(dropped) {
             self.recorder.note(HARNESS, What::Panicked { message });
             events.append(&mut self.recorder.sink.events);
         }
         History { contract: self.contract, events }
     }
 
-    /// Sessions first: they borrow from the broker in spirit.
     fn drop_all(&mut self) -> Result<(), Stop> {
-        let sessions: Vec<_> = self.sessions.iter_mut().filter_map(Option::take).collect();
-        let mut result = Ok(());
-        for (_, session) in sessions {
-            result = result.and(guard(|| drop(session)));
-        }
+        let sessions = std::mem::replace(&mut self.sessions, [const { None }; SESSIONS]);
         let broker = self.broker.take();
-        result.and(guard(|| drop(broker))).map_err(Stop::from)
+        let sessions = sessions.into_iter().flatten().map(|(_, session)| guard(|| drop(session)));
+        let dropped = sessions.fold(Ok(()), Result::and);
+        Ok(dropped.and(guard(|| drop(broker)))?)
     }
 
     fn step(&mut self, step: &Step) -> Result<(), Stop> {
         match *step {
             Step::Send { session, count, delay_ms, keyed, fate } => {
-                let batch: Vec<Made> = (0..count).map(|_| self.make_message(keyed, delay_ms)).collect();
-                self.send(session, fate, batch)
+                let batch = (0..count).map(|_| self.new_message(keyed, millis(delay_ms))).collect();
+                self.send(session, batch, fate)
             }
             Step::Retry { session, which, fate } => {
                 let Some(index) = from_latest(which, self.in_doubt.len()) else { return Ok(()) };
-                let made = self.in_doubt.remove(index);
-                self.send(session, fate, vec![made])
+                let again = self.in_doubt.remove(index);
+                self.send(session, vec![again], fate)
             }
             Step::Receive { session, max, lease_ms, fate } => {
                 self.receive(session, max, millis(lease_ms), fate).map(drop)
             }
             Step::Settle { session, which, count, how, fate } => {
                 let receipts = self.pick(which, count);
-                self.settle(session, receipts, settle_of(how), fate).map(drop)
+                self.settle(session, &receipts, settle_of(how), fate)
             }
-            Step::Extend { session, which, lease_ms, fate } => {
-                self.extend(session, which, millis(lease_ms), fate)
+            Step::Extend { session, which, lease_ms, fate } => self
+                .pick(which, 1)
+                .into_iter()
+                .try_for_each(|receipt| self.extend(session, receipt, millis(lease_ms), fate)),
+            Step::Redrive { session, max, fate } => {
+                self.call(session, fate, |recorder, line| recorder.redrive(line, max).is_ok()).map(drop)
             }
-            Step::Redrive { session, max, fate } => self.redrive(session, max, fate),
             Step::Browse { session } => self.browse(session),
             Step::Depth { session } => self.depth(session),
             Step::Advance { ms } => {
@@ -270,20 +312,268 @@ impl<H: Host> Run<H> {
         }
     }
 
-    /// Makes calls on the session of a slot, opened if need be. A broker that opens none leaves the step
-    /// undone: whoever has no session cannot call. Answers whether the calls were recorded as they were.
-    fn call(&mut self, slot: usize, fate: Fate, pending: Vec<What>, call: Calls<'_, SessionOf<H>>) -> Result<bool, Stop> {
-        let Some(broker) = &self.broker else { return Ok(false) };
+    /// Makes a call on the session of a slot, opened if need be. `None`: the broker opens none, and whoever
+    /// has no session calls nobody.
+    fn call<T>(
+        &mut self,
+        slot: usize,
+        fate: Fate,
+        call: impl FnOnce(&mut Recorder<Script>, &mut Line<'_, SessionOf<H>>) -> T,
+    ) -> Result<Option<T>, Stop> {
         let slot = &mut self.sessions[slot % SESSIONS];
-        if slot.is_none() {
-            let Ok(session) = guard(|| broker.session())? else { return Ok(false) };
-            self.actors += 1;
-            let actor = Actor(self.actors);
-            self.recorder.note(actor, What::Opened);
-            *slot = Some((actor, session));
-        }
-        let Some((actor, session)) = slot else { return Ok(false) };
+        let (actor, session) = match slot {
+            Some(open) => open,
+            None => {
+                let Some(broker) = &self.broker else { return Ok(None) };
+                let Ok(session) = guard(|| broker.session())? else { return Ok(None) };
+                self.actors += 1;
+                let actor = Actor(self.actors);
+                self.recorder.note(actor, What::Opened);
+                slot.insert((actor, session))
+            }
+        };
         self.recorder.become_actor(*actor);
-        todo!()
+        let recorder = &mut self.recorder;
+        Ok(Some(guard(|| call(recorder, &mut Line { session, fate }))?))
+    }
+
+    fn new_message(&mut self, keyed: bool, delay: Duration) -> (Token, Message) {
+        self.tokens += 1;
+        let token = Token(self.tokens);
+        // Sizes differ a little, so that records are not all aligned alike.
+        let body = payload::encode(token, payload::SMALLEST + (self.tokens % 5) as usize);
+        let message = Message::new(body).with_delay(delay);
+        (token, if keyed { message.with_key([b'k', (self.tokens % 3) as u8]) } else { message })
+    }
+
+    fn send(&mut self, slot: usize, batch: Vec<(Token, Message)>, fate: Fate) -> Result<(), Stop> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        for (_, message) in &batch {
+            self.copies += 1;
+            self.due_after(message.delay);
+        }
+        let Some(sent) = self.call(slot, fate, |recorder, line| recorder.send(line, &batch))? else {
+            return Ok(());
+        };
+        let answers = sent.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
+        let unsure =
+            batch.into_iter().zip(answers).filter(|(_, sent)| matches!(sent, None | Some(Sent::InDoubt(_))));
+        self.in_doubt.extend(unsure.map(|(made, _)| made));
+        Ok(())
+    }
+
+    /// The receipts that came. `None`: in doubt.
+    fn receive(
+        &mut self,
+        slot: usize,
+        max: usize,
+        lease: Duration,
+        fate: Fate,
+    ) -> Result<Option<Vec<Receipt>>, Stop> {
+        let Some(answer) = self.call(slot, fate, |recorder, line| recorder.receive(line, max, lease))? else {
+            return Ok(None);
+        };
+        let Ok(deliveries) = answer else {
+            self.due_after(lease);
+            return Ok(None);
+        };
+        if !deliveries.is_empty() {
+            self.due_after(lease);
+        }
+        let until = self.clock.now() + lease;
+        let receipts: Vec<Receipt> = deliveries.iter().map(|delivery| delivery.receipt).collect();
+        for &receipt in &receipts {
+            if !self.receipts.contains(&receipt) {
+                self.receipts.push(receipt);
+            }
+            self.held.push(Held { receipt, until });
+        }
+        Ok(Some(receipts))
+    }
+
+    fn settle(&mut self, slot: usize, receipts: &[Receipt], how: Settle, fate: Fate) -> Result<(), Stop> {
+        if receipts.is_empty() {
+            return Ok(());
+        }
+        if let Settle::Nack { delay } = how {
+            self.due_after(delay);
+        }
+        let batch: Vec<(Receipt, Settle)> = receipts.iter().map(|&receipt| (receipt, how)).collect();
+        let settled = self.call(slot, fate, |recorder, line| recorder.settle(line, &batch))?;
+        for (receipt, settled) in receipts.iter().zip(settled.unwrap_or_default()) {
+            if matches!(settled, Settled::Done | Settled::Stale) {
+                self.held.retain(|held| held.receipt != *receipt);
+            }
+        }
+        Ok(())
+    }
+
+    fn extend(&mut self, slot: usize, receipt: Receipt, lease: Duration, fate: Fate) -> Result<(), Stop> {
+        self.due_after(lease);
+        let settled = self.call(slot, fate, |recorder, line| recorder.extend(line, receipt, lease))?;
+        let until = self.clock.now() + lease;
+        match settled {
+            Some(Settled::Done) => {
+                let extended = self.held.iter_mut().filter(|held| held.receipt == receipt);
+                extended.for_each(|held| held.until = held.until.max(until));
+            }
+            Some(Settled::Stale) => self.held.retain(|held| held.receipt != receipt),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Asks for more than there can be, so that what is shown is all there is.
+    fn browse(&mut self, slot: usize) -> Result<(), Stop> {
+        let max = self.more_than_all();
+        self.call(slot, Fate::Arrives, |recorder, line| drop(recorder.browse(line, max))).map(drop)
+    }
+
+    fn depth(&mut self, slot: usize) -> Result<(), Stop> {
+        self.call(slot, Fate::Arrives, |recorder, line| drop(recorder.depth(line))).map(drop)
+    }
+
+    fn more_than_all(&self) -> usize {
+        2 * self.copies as usize + 16
+    }
+
+    fn lose(&mut self, slot: usize) -> Result<(), Stop> {
+        let Some((actor, session)) = self.sessions[slot % SESSIONS].take() else { return Ok(()) };
+        let dropped = guard(|| drop(session));
+        self.recorder.note(actor, What::Lost);
+        Ok(dropped?)
+    }
+
+    fn crash(&mut self, crash: Crash) -> Result<(), Stop> {
+        guard(|| self.host.crash(crash))?;
+        // A killed process drops nothing. What its remains do while they are dropped here is cut off, and
+        // that includes a panic.
+        let _ = self.drop_all();
+        self.held.clear();
+        self.recorder.note(HARNESS, What::Crashed { crash });
+        let (error, result) = match guard(|| self.host.boot()) {
+            Ok(Ok(broker)) => {
+                self.broker = Some(broker);
+                (None, Ok(()))
+            }
+            Ok(Err(error)) => (Some(error.to_string()), Err(Stop::DidNotBoot)),
+            Err(Panicked(message)) => (Some(format!("it panicked: {message}")), Err(Stop::Panicked(message))),
+        };
+        self.recorder.note(HARNESS, What::Booted { error });
+        result
+    }
+
+    fn advance(&mut self, by: Duration) {
+        let at = self.clock.now();
+        if by.is_zero() || !self.clock.advance(by) {
+            return;
+        }
+        self.recorder.note(HARNESS, What::Advanced { by });
+        if let Some(event) = self.recorder.sink.events.last_mut() {
+            event.at = at;
+        }
+        let now = self.clock.now();
+        self.due.retain(|due| *due >= now);
+        self.held.retain(|held| held.until > now);
+    }
+
+    fn advance_to(&mut self, which: usize, offset_ns: i64) {
+        let now = self.clock.now();
+        let mut ahead: Vec<Time> = self.due.iter().copied().filter(|due| *due > now).collect();
+        ahead.sort_unstable();
+        ahead.dedup();
+        if ahead.is_empty() {
+            return;
+        }
+        let target = ahead[which % ahead.len()].0.saturating_add_signed(offset_ns);
+        self.advance(Time(target).since(now));
+    }
+
+    fn due_after(&mut self, wait: Duration) {
+        if !wait.is_zero() {
+            self.due.push(self.clock.now() + wait);
+        }
+    }
+
+    /// Moves the clock past every lease and delay, and says whether there was one ahead.
+    fn advance_past_all(&mut self) -> bool {
+        let now = self.clock.now();
+        let Some(last) = self.due.iter().copied().max().filter(|due| *due >= now) else { return false };
+        self.advance(last.since(now) + Duration::from_nanos(1));
+        true
+    }
+
+    /// At most `count` neighbouring receipts.
+    fn pick(&self, which: Which, count: usize) -> Vec<Receipt> {
+        let (first, current) = match which {
+            Which::Current(first) => (first, true),
+            Which::Any(first) => (first, false),
+        };
+        let from = |all: &mut dyn Iterator<Item = Receipt>, len: usize| {
+            let all: Vec<Receipt> = all.collect();
+            (0..count.min(len)).filter_map(|next| Some(all[from_latest(first % len + next, len)?])).collect()
+        };
+        if current && !self.held.is_empty() {
+            from(&mut self.held.iter().map(|held| held.receipt), self.held.len())
+        } else {
+            from(&mut self.receipts.iter().copied(), self.receipts.len())
+        }
+    }
+
+    /// Faults are over: one new session receives and acks until nothing more comes after every lease and
+    /// delay, then everything is counted.
+    fn drain(&mut self, redrive_at_end: bool) -> Result<(), Stop> {
+        // What the slot held is a client that went away before.
+        self.lose(0)?;
+        self.recorder.note(HARNESS, What::DrainBegan);
+        let mut quiet = self.drain_until_quiet()?;
+        if redrive_at_end {
+            let max = self.more_than_all();
+            self.call(0, Fate::Arrives, |recorder, line| drop(recorder.redrive(line, max)))?;
+            quiet = self.drain_until_quiet()?;
+        }
+        self.depth(0)?;
+        self.browse(0)?;
+        self.recorder.note(HARNESS, What::DrainEnded { quiet });
+        Ok(())
+    }
+
+    fn drain_until_quiet(&mut self) -> Result<bool, Stop> {
+        self.advance_past_all();
+        // Each round takes a message away or moves the clock, so a broker that keeps its promises needs
+        // fewer.
+        for _ in 0..self.more_than_all() {
+            match self.receive(0, DRAIN_BATCH, DRAIN_LEASE, Fate::Arrives)? {
+                Some(receipts) if !receipts.is_empty() => {
+                    self.settle(0, &receipts, Settle::Ack, Fate::Arrives)?;
+                }
+                answer => {
+                    let waited = self.advance_past_all();
+                    if answer.is_some() && !waited {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// The index of the `which`-th latest of `len`.
+fn from_latest(which: usize, len: usize) -> Option<usize> {
+    (len > 0).then(|| len - 1 - which % len)
+}
+
+fn millis(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn settle_of(how: How) -> Settle {
+    match how {
+        How::Ack => Settle::Ack,
+        How::Nack { delay_ms } => Settle::Nack { delay: millis(delay_ms) },
+        How::Reject => Settle::Reject,
     }
 }
