@@ -11,4 +11,5 @@ pub mod payload;
 pub mod plan;
 pub mod recording;
 pub mod rogues;
+pub mod shrink;
 pub mod verdict;

@@ -1,4 +1,5 @@
 //! Ways of running a queue and writing down what happened.
 
+pub mod budget;
 pub mod child;
 pub mod sequential;

@@ -1,0 +1,265 @@
+//! Makes a failing plan small: steps are deleted first, then faults are taken away, then arguments made
+//! plain, then steps deleted once more. A smaller plan is kept only if it breaks the same promise.
+//!
+//! Deleting is delta debugging (Zeller, Hildebrandt 2002) without its complements: chunks of half the plan,
+//! then of a quarter, down to single steps, until no single step can be spared.
+
+use std::fmt;
+
+use stanchion_queues::Crash;
+
+use crate::plan::{Fate, How, Plan, Step, Which};
+
+/// A smaller plan that still fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shrunk {
+    /// It.
+    pub plan: Plan,
+    /// How many steps there were at first and after each pass that made them fewer.
+    pub sizes: Vec<usize>,
+    /// How many plans were run to find it.
+    pub runs: u32,
+}
+
+/// As in "212 -> 31 -> 6 operations, 140 runs".
+impl fmt::Display for Shrunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, size) in self.sizes.iter().enumerate() {
+            write!(f, "{}{size}", if index == 0 { "" } else { " -> " })?;
+        }
+        write!(f, " operations, {} runs", self.runs)
+    }
+}
+
+/// Shrinks a plan for which `fails` is true, asking it at most `max_runs` times. The same plan and the same
+/// answers give the same result.
+pub fn shrink(plan: &Plan, max_runs: u32, fails: impl FnMut(&Plan) -> bool) -> Shrunk {
+    let mut shrinker = Shrinker { best: plan.clone(), runs: 0, max_runs, fails };
+    let mut sizes = vec![plan.steps.len()];
+    loop {
+        let before = shrinker.best.clone();
+        shrinker.delete();
+        sizes.push(shrinker.best.steps.len());
+        shrinker.simplify(without_faults);
+        shrinker.simplify(with_plainer_arguments);
+        shrinker.simplify_settings();
+        if shrinker.best == before || shrinker.is_exhausted() {
+            break;
+        }
+    }
+    sizes.dedup();
+    Shrunk { plan: shrinker.best, sizes, runs: shrinker.runs }
+}
+
+struct Shrinker<F> {
+    best: Plan,
+    runs: u32,
+    max_runs: u32,
+    fails: F,
+}
+
+impl<F: FnMut(&Plan) -> bool> Shrinker<F> {
+    fn is_exhausted(&self) -> bool {
+        self.runs >= self.max_runs
+    }
+
+    fn keep_if_it_fails(&mut self, candidate: Plan) -> bool {
+        if self.is_exhausted() {
+            return false;
+        }
+        self.runs += 1;
+        let fails = (self.fails)(&candidate);
+        if fails {
+            self.best = candidate;
+        }
+        fails
+    }
+
+    fn delete(&mut self) {
+        let mut chunk = self.best.steps.len().div_ceil(2).max(1);
+        loop {
+            let mut spared = false;
+            // From the end, because what comes later depends on what came before.
+            let mut end = self.best.steps.len();
+            while end > 0 {
+                let start = end.saturating_sub(chunk);
+                let mut candidate = self.best.clone();
+                candidate.steps.drain(start..end);
+                spared |= self.keep_if_it_fails(candidate);
+                end = start;
+            }
+            if chunk > 1 {
+                chunk = chunk.div_ceil(2);
+            } else if !spared || self.is_exhausted() {
+                return;
+            }
+        }
+    }
+
+    /// Replaces each step by the first of its simpler forms that still fails, until none does.
+    fn simplify(&mut self, simpler: fn(&Step) -> Vec<Step>) {
+        for index in 0..self.best.steps.len() {
+            while simpler(&self.best.steps[index]).into_iter().any(|step| {
+                let mut candidate = self.best.clone();
+                candidate.steps[index] = step;
+                self.keep_if_it_fails(candidate)
+            }) {}
+        }
+    }
+
+    fn simplify_settings(&mut self) {
+        if self.best.redrive_at_end {
+            self.keep_if_it_fails(Plan { redrive_at_end: false, ..self.best.clone() });
+        }
+        let settings = self.best.settings;
+        if settings.seed != 0 {
+            let mut candidate = self.best.clone();
+            candidate.settings.seed = 0;
+            self.keep_if_it_fails(candidate);
+        }
+        (1..settings.capacity).any(|capacity| {
+            let mut candidate = self.best.clone();
+            candidate.settings.capacity = capacity;
+            self.keep_if_it_fails(candidate)
+        });
+        (1..settings.deliveries_allowed).any(|deliveries_allowed| {
+            let mut candidate = self.best.clone();
+            candidate.settings.deliveries_allowed = deliveries_allowed;
+            self.keep_if_it_fails(candidate)
+        });
+    }
+}
+
+/// The step with less of a fault.
+fn without_faults(step: &Step) -> Vec<Step> {
+    let mut plainer = step.clone();
+    match &mut plainer {
+        Step::Crash { kind: kind @ Crash::Power } => *kind = Crash::Process,
+        plain => match plain.fate_mut() {
+            Some(fate) if *fate != Fate::Arrives => *fate = Fate::Arrives,
+            _ => return Vec::new(),
+        },
+    }
+    vec![plainer]
+}
+
+/// The step with one argument made plain, each in turn; each form is strictly plainer than the step.
+fn with_plainer_arguments(step: &Step) -> Vec<Step> {
+    let mut forms = Vec::new();
+    let mut form = |change: &dyn Fn(&mut Step)| {
+        let mut plainer = step.clone();
+        change(&mut plainer);
+        if plainer != *step {
+            forms.push(plainer);
+        }
+    };
+    form(&|step| {
+        if let Some(session) = session_mut(step) {
+            *session = 0;
+        }
+    });
+    form(&|step| {
+        if let Step::Send { count, .. }
+        | Step::Settle { count, .. }
+        | Step::Receive { max: count, .. }
+        | Step::Redrive { max: count, .. } = step
+        {
+            *count = 1;
+        }
+    });
+    form(&|step| match step {
+        Step::Send { delay_ms, .. } | Step::Settle { how: How::Nack { delay_ms }, .. } => *delay_ms = 0,
+        Step::Receive { lease_ms, .. } | Step::Extend { lease_ms, .. } => *lease_ms = 10.min(*lease_ms),
+        Step::Advance { ms } => *ms = 10.min(*ms),
+        Step::AdvanceTo { offset_ns, .. } => *offset_ns = 0,
+        _ => {}
+    });
+    form(&|step| match step {
+        Step::Send { keyed, .. } => *keyed = false,
+        Step::Retry { which, .. } | Step::AdvanceTo { which, .. } => *which = 0,
+        Step::Settle { which, .. } | Step::Extend { which, .. } => *which = Which::Current(0),
+        _ => {}
+    });
+    // A receipt that must be an old one is at least the oldest that does.
+    form(&|step| {
+        if let Step::Settle { which: Which::Any(which) | Which::Current(which), .. }
+        | Step::Extend { which: Which::Any(which) | Which::Current(which), .. } = step
+        {
+            *which = which.saturating_sub(1);
+        }
+    });
+    forms
+}
+
+fn session_mut(step: &mut Step) -> Option<&mut usize> {
+    match step {
+        Step::Send { session, .. }
+        | Step::Retry { session, .. }
+        | Step::Receive { session, .. }
+        | Step::Settle { session, .. }
+        | Step::Extend { session, .. }
+        | Step::Redrive { session, .. }
+        | Step::Browse { session }
+        | Step::Depth { session }
+        | Step::LoseSession { session } => Some(session),
+        Step::Advance { .. } | Step::AdvanceTo { .. } | Step::Crash { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Plans;
+
+    fn sends(plan: &Plan) -> usize {
+        plan.steps.iter().filter(|step| matches!(step, Step::Send { .. })).count()
+    }
+
+    fn crashes(plan: &Plan) -> bool {
+        plan.steps.iter().any(|step| matches!(step, Step::Crash { .. }))
+    }
+
+    fn failing(fails: impl Fn(&Plan) -> bool) -> Plan {
+        let plans = Plans::default();
+        (0..).map(|seed| plans.draw(seed)).find(|plan| fails(plan)).expect("the range has no end")
+    }
+
+    #[test]
+    fn only_what_the_failure_needs_is_left_and_it_is_plain() {
+        let fails = |plan: &Plan| sends(plan) >= 2 && crashes(plan) && plan.settings.capacity >= 2;
+        let shrunk = shrink(&failing(fails), 2000, fails);
+        let send = Step::Send { session: 0, count: 1, delay_ms: 0, keyed: false, fate: Fate::Arrives };
+        assert_eq!(shrunk.plan.steps.iter().filter(|step| **step == send).count(), 2);
+        assert_eq!(
+            shrunk.plan.steps.iter().filter(|step| **step == Step::Crash { kind: Crash::Process }).count(),
+            1
+        );
+        assert_eq!(shrunk.plan.steps.len(), 3);
+        let settings = shrunk.plan.settings;
+        assert_eq!((settings.capacity, settings.deliveries_allowed, settings.seed), (2, 1, 0));
+        assert!(shrunk.to_string().contains(" -> 3 operations"), "{shrunk}");
+    }
+
+    #[test]
+    fn what_the_failure_needs_is_kept() {
+        let fails = |plan: &Plan| {
+            plan.steps.iter().any(|step| matches!(step, Step::Send { fate: Fate::ReplyLost, count: 2.., .. }))
+        };
+        let shrunk = shrink(&failing(fails), 2000, fails);
+        assert!(matches!(shrunk.plan.steps[..], [Step::Send { fate: Fate::ReplyLost, count: 2.., .. }]));
+    }
+
+    #[test]
+    fn it_is_deterministic_and_bounded() {
+        let fails = |plan: &Plan| sends(plan) >= 3;
+        let plan = failing(fails);
+        assert_eq!(shrink(&plan, 2000, fails), shrink(&plan, 2000, fails));
+        let mut asked = 0;
+        let shrunk = shrink(&plan, 7, |plan| {
+            asked += 1;
+            sends(plan) >= 3
+        });
+        assert_eq!((asked, shrunk.runs), (7, 7));
+        assert!(fails(&shrunk.plan));
+    }
+}
