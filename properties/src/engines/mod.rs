@@ -3,3 +3,5 @@
 pub mod budget;
 pub mod child;
 pub mod sequential;
+#[cfg(test)]
+pub(crate) mod testing;

@@ -577,3 +577,204 @@ fn settle_of(how: How) -> Settle {
         How::Reject => Settle::Reject,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engines::testing::{Bug, hosting, judge};
+    use crate::history::{Outcome, PENDING};
+    use crate::plan::{PlanSettings, Plans};
+
+    fn plan(steps: Vec<Step>) -> Plan {
+        let settings = PlanSettings { capacity: 4, deliveries_allowed: 3, seed: 0 };
+        Plan { settings, steps, redrive_at_end: false }
+    }
+
+    fn send(fate: Fate) -> Step {
+        Step::Send { session: 0, count: 1, delay_ms: 0, keyed: false, fate }
+    }
+
+    fn receive(fate: Fate) -> Step {
+        Step::Receive { session: 0, max: 1, lease_ms: 10, fate }
+    }
+
+    fn whats(bug: Bug, steps: Vec<Step>) -> Vec<What> {
+        let history = run(hosting(bug), &plan(steps)).expect("it starts");
+        history.events.into_iter().map(|event| event.what).collect()
+    }
+
+    #[test]
+    fn the_same_plan_writes_the_same_history_byte_for_byte() {
+        let plans = Plans::default();
+        for seed in 0..200 {
+            let plan = plans.draw(seed);
+            let json = || {
+                let history = run(hosting(Bug::None), &plan).expect("it starts");
+                serde_json::to_vec(&history).expect("a history is plain data")
+            };
+            assert_eq!(json(), json());
+        }
+    }
+
+    #[test]
+    fn any_subset_of_a_plan_is_a_plan_and_an_honest_broker_is_never_blamed() {
+        let plans = Plans::default();
+        for seed in 0..300 {
+            let whole = plans.draw(seed);
+            for keep in 1..4usize {
+                let steps = whole.steps.iter().enumerate();
+                let steps = steps.filter(|(index, _)| keep == 1 || index * 7 % 5 < keep);
+                let plan = Plan { steps: steps.map(|(_, step)| step.clone()).collect(), ..whole.clone() };
+                let history = run(hosting(Bug::None), &plan).expect("it starts");
+                assert!(judge(&history).iter().all(|(_, verdict)| !verdict.is_broken()), "{plan:?}");
+                assert_eq!(panic_in(&history), None);
+                assert_eq!(
+                    history.events.last().map(|event| &event.what),
+                    Some(&What::DrainEnded { quiet: true })
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn events_are_disjoint_intervals_and_the_clock_moves_only_by_hand() {
+        let plans = Plans::default();
+        for seed in 0..100 {
+            let history = run(hosting(Bug::None), &plans.draw(seed)).expect("it starts");
+            for pair in history.events.windows(2) {
+                let [a, b] = pair else { unreachable!("windows of two") };
+                assert!(a.ret < b.call || (a.op, a.call, a.ret) == (b.op, b.call, b.ret));
+                assert_eq!(a.until, b.at.max(a.at), "time passes within advances only");
+            }
+            for event in &history.events {
+                match event.what {
+                    What::Advanced { by } => assert_eq!(event.until.since(event.at), by),
+                    _ => assert_eq!(event.at, event.until),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_lost_reply_hides_what_was_done_and_a_lost_request_does_nothing() {
+        use crate::history::SendOutcome::InDoubt;
+        let sent = |fate| {
+            let whats = whats(Bug::None, vec![send(fate)]);
+            assert!(whats.iter().any(|what| matches!(what, What::Send { outcome: InDoubt, .. })));
+            whats.iter().filter(|what| matches!(what, What::Deliver { .. })).count()
+        };
+        assert_eq!((sent(Fate::ReplyLost), sent(Fate::RequestLost)), (1, 0));
+
+        let received = |fate| {
+            let whats = whats(Bug::None, vec![send(Fate::Arrives), receive(fate)]);
+            assert!(whats.iter().any(|what| matches!(what, What::Receive { got: None, .. })));
+            whats.into_iter().find_map(|what| match what {
+                What::Deliver { attempt, .. } => Some(attempt),
+                _ => None,
+            })
+        };
+        assert_eq!((received(Fate::ReplyLost), received(Fate::RequestLost)), (Some(2), Some(1)));
+    }
+
+    #[test]
+    fn sessions_are_numbered_once_and_never_return() {
+        let lose = Step::LoseSession { session: 0 };
+        let crash = Step::Crash { kind: Crash::Power };
+        let steps = vec![send(Fate::Arrives), lose, send(Fate::Arrives), crash, send(Fate::Arrives)];
+        let history = run(hosting(Bug::None), &plan(steps)).expect("it starts");
+        let opened = history.events.iter().filter(|event| event.what == What::Opened);
+        // The last one is the drain's.
+        assert_eq!(opened.map(|event| event.actor.0).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_late_ack_is_stale_and_a_retry_sends_the_same_bytes() {
+        let ack = Step::Settle {
+            session: 1,
+            which: Which::Current(0),
+            count: 1,
+            how: How::Ack,
+            fate: Fate::Arrives,
+        };
+        let to_deadline = Step::AdvanceTo { which: 0, offset_ns: 0 };
+        let whats_of = whats(Bug::None, vec![send(Fate::Arrives), receive(Fate::Arrives), to_deadline, ack]);
+        assert!(whats_of.iter().any(|what| matches!(what, What::Settle { outcome: Outcome::Stale, .. })));
+
+        let retry = Step::Retry { session: 0, which: 0, fate: Fate::Arrives };
+        let whats_of = whats(Bug::None, vec![send(Fate::ReplyLost), retry]);
+        let sends: Vec<_> = whats_of
+            .iter()
+            .filter_map(|what| match what {
+                What::Send { token, body, .. } => Some((token, body)),
+                _ => None,
+            })
+            .collect();
+        assert!(matches!(sends[..], [first, second] if first == second));
+    }
+
+    #[test]
+    fn a_panic_of_the_queue_is_a_broken_promise_and_not_a_crash_of_the_harness() {
+        let nack = Step::Settle {
+            session: 0,
+            which: Which::Current(0),
+            count: 1,
+            how: How::Nack { delay_ms: 0 },
+            fate: Fate::Arrives,
+        };
+        let round = [receive(Fate::Arrives), nack];
+        let steps = [vec![send(Fate::Arrives)], round.to_vec(), round.to_vec()].concat();
+        let history = run(hosting(Bug::PanicsOnThirdAttempt), &plan(steps)).expect("it starts");
+        let [.., during, last] = &history.events[..] else { panic!("too short") };
+        assert!(matches!(during.what, What::Receive { got: None, .. }));
+        assert_eq!(during.ret, PENDING);
+        assert!(matches!(&last.what, What::Panicked { message } if message.contains("third attempt")));
+        let Some((Invariant::Li1, Verdict::Broken(how))) = panic_in(&history) else {
+            panic!("no broken promise")
+        };
+        assert!(how.sentence.contains("no third attempt was foreseen"));
+    }
+
+    #[test]
+    fn a_stale_nack_reaches_the_broker() {
+        let nack = Step::Settle {
+            session: 1,
+            which: Which::Any(0),
+            count: 1,
+            how: How::Nack { delay_ms: 0 },
+            fate: Fate::Arrives,
+        };
+        let steps = vec![
+            send(Fate::Arrives),
+            receive(Fate::Arrives),
+            Step::Advance { ms: 10 },
+            send(Fate::Arrives),
+            nack,
+        ];
+        let history = run(hosting(Bug::StaleNackLoses), &plan(steps)).expect("it starts");
+        let delivered = history.events.iter().filter(|event| matches!(event.what, What::Deliver { .. }));
+        assert_eq!(delivered.count(), 2, "the first, which is lost then, and the second in the drain");
+    }
+
+    #[test]
+    fn a_panic_while_a_session_is_dropped_is_caught_too() {
+        let steps = vec![
+            send(Fate::Arrives),
+            receive(Fate::Arrives),
+            Step::Advance { ms: 10 },
+            Step::LoseSession { session: 0 },
+        ];
+        let whats = whats(Bug::PanicsOnDrop, steps);
+        assert!(matches!(&whats[whats.len() - 2..], [What::Lost, What::Panicked { .. }]));
+    }
+
+    #[test]
+    fn a_broker_that_does_not_boot_is_an_error_before_and_a_fact_after_a_crash() {
+        let steps = vec![Step::Crash { kind: Crash::Process }, send(Fate::Arrives)];
+        let error = run(hosting(Bug::NeverBoots), &plan(steps.clone())).expect_err("it never starts");
+        assert!(error.to_string().contains("capacity 4") && error.to_string().contains("the cable is cut"));
+        let whats = whats(Bug::BootsOnce, steps);
+        assert!(
+            matches!(&whats[..], [_, What::Crashed { .. }, What::Booted { error: Some(error) }] if error.contains("cable"))
+        );
+    }
+}
