@@ -66,14 +66,14 @@ pub(crate) struct HonestSession {
     number: u64,
 }
 
+type Boot = Box<dyn FnMut() -> Result<Honest, Error> + Send>;
+
 /// A host of such brokers.
-pub(crate) fn hosting(
-    bug: Bug,
-) -> impl Fn(&Settings) -> Volatile<Box<dyn FnMut() -> Result<Honest, Error> + Send>> {
+pub(crate) fn hosting(bug: Bug) -> impl Fn(&Settings) -> Volatile<Boot> {
     move |settings| {
         let settings = settings.clone();
         let mut boots = 0;
-        Volatile::new(Box::new(move || {
+        let boot: Boot = Box::new(move || {
             boots += 1;
             if bug == Bug::NeverBoots || (bug == Bug::BootsOnce && boots > 1) {
                 return Err(Error::Gone("the cable is cut".into()));
@@ -87,7 +87,8 @@ pub(crate) fn hosting(
                 messages: BTreeMap::new(),
                 dead: Vec::new(),
             }))))
-        }))
+        });
+        Volatile::new(boot)
     }
 }
 
