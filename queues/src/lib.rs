@@ -16,6 +16,7 @@ pub use broker::{
     Broker, Crash, DeadLetter, Delivery, Depth, Error, Host, Message, MessageId, Reason, Receipt, Refusal,
     Sent, Session, Settings, Settle, Settled, Settlement, Volatile,
 };
+pub use brokers::leased::Leased;
 pub use buffer::{Buffer, Ends, Full, Opened, Pop, Push, Shape, ShapeError};
 pub use clock::{Clock, Time};
 pub use contract::{

@@ -1,1 +1,3 @@
-//! Under construction.
+//! The brokers that ship with the harness and live in memory.
+
+pub mod leased;
