@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -16,7 +17,7 @@ const LOCK: &str = "lock";
 /// A directory of real files. It is owned from [`RealDir::open`] until the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct RealDir {
-    inner: Arc<Owned>,
+    owned: Arc<Owned>,
 }
 
 #[derive(Debug)]
@@ -24,12 +25,16 @@ struct Owned {
     path: PathBuf,
     directory: File,
     /// The system releases the lock when this is closed, also if the process is killed.
-    _lock: File,
+    lock: File,
+    cut_off: AtomicBool,
 }
 
 /// A file of a [`RealDir`].
 #[derive(Debug)]
-pub struct RealFile(File);
+pub struct RealFile {
+    file: File,
+    owned: Arc<Owned>,
+}
 
 impl RealDir {
     /// Creates the directory durably if it is missing, and takes it for this process.
@@ -48,16 +53,29 @@ impl RealDir {
             return Err(failed("keep a queue in", path, source, "Give a directory, not a file"));
         }
         let lock = take(path)?;
-        Ok(RealDir { inner: Arc::new(Owned { path: path.to_owned(), directory, _lock: lock }) })
+        let cut_off = AtomicBool::new(false);
+        Ok(RealDir { owned: Arc::new(Owned { path: path.to_owned(), directory, lock, cut_off }) })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.inner.path
+        &self.owned.path
+    }
+
+    /// What the kill of a process does: all later calls through this handle, its clones and its files fail,
+    /// and the directory is free for another owner. Nothing is undone, and nothing more is written.
+    pub fn cut_off(&self) {
+        self.owned.cut_off.store(true, Ordering::SeqCst);
+        // Should it fail, the lock goes with the last clone.
+        let _ = flock(&self.owned.lock, FlockOperation::Unlock);
+    }
+
+    fn file(&self, file: io::Result<File>) -> io::Result<RealFile> {
+        Ok(RealFile { file: file?, owned: Arc::clone(&self.owned) })
     }
 
     fn at(&self, name: &str) -> PathBuf {
-        self.inner.path.join(name)
+        self.owned.path.join(name)
     }
 }
 
@@ -126,20 +144,38 @@ fn take(directory: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
+impl Owned {
+    fn alive(&self) -> io::Result<()> {
+        if self.cut_off.load(Ordering::SeqCst) {
+            return Err(io::Error::other("this owner of the directory was cut off"));
+        }
+        Ok(())
+    }
+}
+
+impl RealFile {
+    fn alive(&self) -> io::Result<&File> {
+        self.owned.alive().map(|()| &self.file)
+    }
+}
+
 impl Storage for RealDir {
     type File = RealFile;
 
     fn create(&self, name: &str) -> io::Result<RealFile> {
-        OpenOptions::new().read(true).write(true).create_new(true).open(self.at(name)).map(RealFile)
+        self.owned.alive()?;
+        self.file(OpenOptions::new().read(true).write(true).create_new(true).open(self.at(name)))
     }
 
     fn open(&self, name: &str) -> io::Result<RealFile> {
-        OpenOptions::new().read(true).write(true).open(self.at(name)).map(RealFile)
+        self.owned.alive()?;
+        self.file(OpenOptions::new().read(true).write(true).open(self.at(name)))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
+        self.owned.alive()?;
         let mut names = Vec::new();
-        for entry in fs::read_dir(&self.inner.path)? {
+        for entry in fs::read_dir(&self.owned.path)? {
             let entry = entry?;
             // A name that is not text is not one of ours.
             if let (true, Ok(name)) = (entry.file_type()?.is_file(), entry.file_name().into_string()) {
@@ -151,38 +187,45 @@ impl Storage for RealDir {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.owned.alive()?;
         fs::rename(self.at(from), self.at(to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.owned.alive()?;
         fs::remove_file(self.at(name))
     }
 
+    fn locate(&self, name: &str) -> PathBuf {
+        self.at(name)
+    }
+
     fn sync_dir(&self) -> io::Result<()> {
-        self.inner.directory.sync_all()
+        self.owned.alive()?;
+        self.owned.directory.sync_all()
     }
 }
 
 impl StorageFile for RealFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.alive()?.metadata()?.len())
     }
 
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
-        self.0.read_exact_at(into, offset)
+        self.alive()?.read_exact_at(into, offset)
     }
 
     fn write_at(&self, from: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(from, offset)
+        self.alive()?.write_all_at(from, offset)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        self.alive()?.set_len(len)
     }
 
     /// `fdatasync`; it includes the length, which is needed to read the data back.
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.alive()?.sync_data()
     }
 }
 
@@ -228,6 +271,21 @@ mod tests {
         }
         drop(clone);
         RealDir::open(temp.path()).expect("is free again");
+    }
+
+    #[test]
+    fn a_cut_off_owner_writes_nothing_more_and_frees_the_directory() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let first = RealDir::open(temp.path()).expect("opens");
+        let file = first.create("a").expect("creates");
+        file.write_at(b"1", 0).expect("writes");
+        first.cut_off();
+        let second = RealDir::open(temp.path()).expect("is free");
+        assert!(file.write_at(b"2", 0).is_err() && file.sync().is_err() && first.create("b").is_err());
+        drop((file, first));
+        let owned = RealDir::open(temp.path());
+        assert!(matches!(owned, Err(Error::Owned { .. })), "the second still owns it: {owned:?}");
+        assert_eq!(fs::read(second.at("a")).expect("reads"), b"1");
     }
 
     #[test]

@@ -18,6 +18,7 @@
 //! not at all. All of it follows from the seed.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,10 +30,22 @@ use crate::broker::Crash;
 const SECTOR: usize = 512;
 
 /// A simulated disk with one directory. Clones are handles of the same disk.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SimDisk {
     shared: Arc<Mutex<Disk>>,
     life: u64,
+}
+
+impl fmt::Debug for SimDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let disk = self.disk();
+        let lens: BTreeMap<&str, usize> = disk
+            .names
+            .iter()
+            .filter_map(|(name, inode)| Some((name.as_str(), disk.inodes.get(inode)?.cached.len())))
+            .collect();
+        f.debug_struct("SimDisk").field("life", &self.life).field("lens", &lens).finish_non_exhaustive()
+    }
 }
 
 /// What a failing sync does to the pages that it could not write. Real file systems do either; both mark them
@@ -67,7 +80,7 @@ pub struct SimFile {
     inode: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Disk {
     /// Handles of an earlier life are dead.
     life: u64,
@@ -87,7 +100,7 @@ struct Disk {
     rng: Rng,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Inode {
     /// What reads see.
     cached: Vec<u8>,
@@ -97,20 +110,17 @@ struct Inode {
     handles: usize,
 }
 
-#[derive(Debug)]
 enum Pending {
     Sector { index: usize, data: Box<[u8; SECTOR]> },
     Len(usize),
 }
 
-#[derive(Clone, Debug)]
 enum Naming {
     Link(String, u64),
     Rename(String, String),
     Remove(String),
 }
 
-#[derive(Debug)]
 enum Change {
     Create(String),
     Rename(String, String),

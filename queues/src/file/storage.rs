@@ -3,10 +3,12 @@
 //!
 //! Names are plain file names inside the one directory that the storage stands for.
 
+use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 /// One directory of files.
-pub trait Storage: Clone + Send + Sync + 'static {
+pub trait Storage: Clone + fmt::Debug + Send + Sync + 'static {
     /// An open file.
     type File: StorageFile;
 
@@ -35,6 +37,10 @@ pub trait Storage: Clone + Send + Sync + 'static {
     /// # Errors
     /// What the system says.
     fn remove(&self, name: &str) -> io::Result<()>;
+    /// What to call a file in a message to a person.
+    fn locate(&self, name: &str) -> PathBuf {
+        PathBuf::from(name)
+    }
     /// Makes creations, renames and removals durable.
     ///
     /// # Errors
@@ -43,7 +49,7 @@ pub trait Storage: Clone + Send + Sync + 'static {
 }
 
 /// An open file of a [`Storage`].
-pub trait StorageFile: Send + Sync + 'static {
+pub trait StorageFile: fmt::Debug + Send + Sync + 'static {
     /// How long it is, in bytes.
     ///
     /// # Errors

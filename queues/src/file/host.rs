@@ -1,0 +1,80 @@
+//! Where file queues live across crashes.
+
+use std::path::{Path, PathBuf};
+
+use super::queue::FileQueue;
+use super::real::RealDir;
+use super::rng::mix;
+use super::sim::SimDisk;
+use crate::broker::{Crash, Error, Host, Settings};
+
+/// A log on a simulated disk is rewritten from this length on, so that short plans get to see it.
+const REWRITE_SIMULATED_FROM: u64 = 8 << 10;
+
+/// A file queue on a simulated disk of its own.
+#[derive(Debug)]
+pub struct SimHost {
+    disk: SimDisk,
+    settings: Settings,
+    crashes: u64,
+}
+
+impl SimHost {
+    /// An empty disk. What crashes keep follows from the seed in the settings.
+    pub fn new(settings: &Settings) -> SimHost {
+        SimHost { disk: SimDisk::new(), settings: settings.clone(), crashes: 0 }
+    }
+
+    /// The disk, for its fault switches.
+    pub fn disk(&self) -> &SimDisk {
+        &self.disk
+    }
+}
+
+impl Host for SimHost {
+    type Broker = FileQueue<SimDisk>;
+
+    fn boot(&mut self) -> Result<FileQueue<SimDisk>, Error> {
+        FileQueue::open_rewriting_from(self.disk.clone(), &self.settings, REWRITE_SIMULATED_FROM)
+    }
+
+    fn crash(&mut self, crash: Crash) {
+        self.crashes += 1;
+        self.disk.crash(crash, self.settings.seed ^ mix(self.crashes));
+    }
+}
+
+/// A file queue in a real directory. A crash of either kind is one of the process: the old queue is cut off
+/// from its files, which stay as they are. Nobody can take the power from a real directory.
+#[derive(Debug)]
+pub struct DirHost {
+    path: PathBuf,
+    settings: Settings,
+    running: Option<RealDir>,
+}
+
+impl DirHost {
+    /// The directory is opened at each boot.
+    pub fn new(path: impl AsRef<Path>, settings: &Settings) -> DirHost {
+        DirHost { path: path.as_ref().to_owned(), settings: settings.clone(), running: None }
+    }
+}
+
+impl Host for DirHost {
+    type Broker = FileQueue<RealDir>;
+
+    fn boot(&mut self) -> Result<FileQueue<RealDir>, Error> {
+        // So that a queue that was dropped without a crash does not own the directory any more.
+        self.running = None;
+        self.settings.validate()?;
+        let directory = RealDir::open(&self.path)?;
+        self.running = Some(directory.clone());
+        FileQueue::open(directory, &self.settings)
+    }
+
+    fn crash(&mut self, _: Crash) {
+        if let Some(directory) = self.running.take() {
+            directory.cut_off();
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! Failing, full and rotten disks, and directories that hold something else.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::*;
+use crate::broker::{Crash, Error, Host, Refusal};
+use crate::file::sim::FailSync;
+use crate::file::storage::{Storage, StorageFile};
+
+fn open(disk: &SimDisk) -> Queue {
+    FileQueue::open(disk.clone(), &settings(100, 3)).expect("opens")
+}
+
+/// What is there, as bodies, without settling it.
+fn bodies(queue: &Queue) -> Vec<String> {
+    let deliveries = queue.session().expect("opens").receive(100, LEASE).expect("works");
+    deliveries.iter().map(|d| String::from_utf8_lossy(&d.body).into_owned()).collect()
+}
+
+fn log_of(disk: &SimDisk) -> (String, u64) {
+    let names = disk.list().expect("lists");
+    let [name] = &names[..] else { panic!("one log: {names:?}") };
+    (name.clone(), disk.open(name).expect("opens").len().expect("has a length"))
+}
+
+/// The bytes of every file.
+fn image(disk: &SimDisk) -> Vec<(String, Vec<u8>)> {
+    let content = |name: String| {
+        let file = disk.open(&name).expect("opens");
+        let mut bytes = vec![0; file.len().expect("has a length") as usize];
+        file.read_at(&mut bytes, 0).expect("reads");
+        (name, bytes)
+    };
+    disk.list().expect("lists").into_iter().map(content).collect()
+}
+
+#[test]
+fn a_failed_sync_stops_the_queue_until_it_is_opened_again() {
+    for (how, crash) in
+        [FailSync::KeepPages, FailSync::DropPages].into_iter().flat_map(|how| [(how, false), (how, true)])
+    {
+        let mut disk = SimDisk::new();
+        let queue = open(&disk);
+        let mut session = queue.session().expect("opens");
+        send(&mut session, &["before"]);
+        let held = session.receive(1, LEASE).expect("works").remove(0);
+        disk.fail_syncs(how, 1);
+        let message = [Message::new(&b"doubt"[..])];
+        assert!(matches!(session.send(&message)[0], Sent::InDoubt(Error::Poisoned(_))));
+        assert!(matches!(&session.send(&message)[0], Sent::Refused(Refusal::Unavailable(_))));
+        assert!(matches!(
+            settle(&mut session, held.receipt, Settle::Ack),
+            Settled::InDoubt(Error::Poisoned(_))
+        ));
+        assert!(matches!(session.extend(held.receipt, LEASE), Settled::InDoubt(Error::Poisoned(_))));
+        assert!(matches!(session.receive(1, LEASE), Err(Error::Poisoned(_))));
+        assert!(matches!(session.redrive(1), Err(Error::Poisoned(_))));
+        assert!(matches!(session.depth(), Err(Error::Poisoned(_))));
+        assert!(matches!(session.dead_letters(1), Err(Error::Poisoned(_))));
+        assert!(matches!(queue.session(), Err(Error::Poisoned(_))));
+        if crash {
+            disk.crash(Crash::Power, 5);
+        }
+        drop((session, queue));
+        let queue = open(&disk);
+        send(&mut queue.session().expect("opens"), &["after"]);
+        disk.crash(Crash::Power, 6);
+        drop(queue);
+        let left = bodies(&open(&disk));
+        let without_doubt: Vec<_> = left.iter().filter(|body| *body != "doubt").collect();
+        assert_eq!(without_doubt, ["before", "after"], "{how:?}, crash: {crash}");
+    }
+}
+
+#[test]
+fn a_settlement_whose_sync_fails_is_in_doubt() {
+    let disk = SimDisk::new();
+    let queue = open(&disk);
+    let mut session = queue.session().expect("opens");
+    send(&mut session, &["a"]);
+    let held = session.receive(1, LEASE).expect("works").remove(0);
+    disk.fail_syncs(FailSync::KeepPages, 1);
+    let stale = Settlement { receipt: crate::Receipt(1), how: Settle::Ack };
+    let outcomes = session.settle(&[Settlement { receipt: held.receipt, ..stale }, stale]);
+    assert!(matches!(outcomes[0], Settled::InDoubt(Error::Poisoned(_))));
+    assert!(is_stale(&outcomes[1]));
+}
+
+#[test]
+fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
+    let mut disk = SimDisk::new();
+    let queue = open(&disk);
+    let mut session = queue.session().expect("opens");
+    send(&mut session, &["a"]);
+    let held = session.receive(1, LEASE).expect("works").remove(0);
+    let (name, len) = log_of(&disk);
+    for room in [0, 1, 511, 600] {
+        disk.fill(len + room);
+        let big = Message::new(vec![b'x'; 700]);
+        assert!(matches!(&session.send(&[big])[0], Sent::Refused(Refusal::Unavailable(_))));
+        assert_eq!(log_of(&disk), (name.clone(), len), "the part that fitted is gone");
+    }
+    disk.fill(len);
+    let refused = settle(&mut session, held.receipt, Settle::Ack);
+    assert!(matches!(refused, Settled::InDoubt(Error::Io { .. })), "{refused:?}");
+    disk.fill(u64::MAX);
+    assert!(is_done(&settle(&mut session, held.receipt, Settle::Ack)), "nothing had changed");
+    send(&mut session, &["b"]);
+    disk.crash(Crash::Power, 1);
+    drop((session, queue));
+    assert_eq!(bodies(&open(&disk)), ["b"]);
+}
+
+#[test]
+fn a_full_disk_does_not_hinder_a_queue_that_wants_to_rewrite_its_log() {
+    let disk = SimDisk::new();
+    let queue = FileQueue::open_rewriting_from(disk.clone(), &settings(100, 3), 4 << 10).expect("opens");
+    let mut session = queue.session().expect("opens");
+    send(&mut session, &["a", "b"]);
+    disk.fill(5 << 10);
+    let mut confirmed = 2;
+    while let Sent::Confirmed(_) = session.send(&[Message::new(vec![b'x'; 100])])[0] {
+        confirmed += 1;
+        assert!(disk.list().expect("lists").len() == 1, "no unfinished log stays");
+    }
+    disk.fill(u64::MAX);
+    drop((session, queue));
+    assert_eq!(bodies(&open(&disk)).len(), confirmed);
+}
+
+/// A closed queue with several commits; the offsets of its frames.
+fn closed() -> (SimDisk, String, u64) {
+    let disk = SimDisk::new();
+    drop(open(&disk));
+    let queue = open(&disk);
+    let mut session = queue.session().expect("opens");
+    send(&mut session, &["a", "b"]);
+    let held = session.receive(1, LEASE).expect("works").remove(0);
+    assert!(is_done(&settle(&mut session, held.receipt, Settle::Ack)));
+    send(&mut session, &["c"]);
+    drop((session, queue));
+    let (name, len) = log_of(&disk);
+    (disk, name, len)
+}
+
+#[test]
+fn a_flipped_bit_is_reported_or_harmless_and_nothing_is_changed() {
+    let (disk, name, len) = closed();
+    let intact = image(&disk);
+    let mut reported = 0;
+    let (mut padding, mut close) = (0, 0);
+    for bit in 0..len * 8 {
+        disk.flip_bit(&name, bit).expect("has that bit");
+        let damaged = image(&disk);
+        match FileQueue::open(disk.clone(), &settings(100, 3)) {
+            Err(Error::Corrupt { path, offset, .. }) => {
+                assert_eq!(path, Path::new(&name));
+                assert!(offset <= bit / 8 && bit / 8 < offset + 512, "bit {bit}, reported at byte {offset}");
+                reported += 1;
+            }
+            // The version.
+            Err(Error::Io { .. }) => assert_eq!(bit / 8 / 4, 4),
+            Err(other) => panic!("bit {bit}: {other}"),
+            Ok(queue) => {
+                assert_eq!(bodies(&queue), ["b", "c"], "bit {bit}");
+                drop(queue);
+                // It was in padding, or in the last frame, which says only that the queue was closed.
+                if bit / 8 < len - 512 {
+                    padding += 1
+                } else {
+                    close += 1
+                }
+                // Put the old log back, as the old life left it.
+                for name in disk.list().expect("lists") {
+                    disk.remove(&name).expect("removes");
+                }
+                let file = disk.create(&name).expect("creates");
+                file.write_at(&intact[0].1, 0).expect("writes");
+                continue;
+            }
+        }
+        assert_eq!(image(&disk), damaged);
+        disk.flip_bit(&name, bit).expect("has that bit");
+    }
+    assert!(reported > 1000 && padding > 1000 && close > 1000, "{reported} {padding} {close}");
+}
+
+#[test]
+fn a_log_that_was_cut_is_missing_its_end_or_reported() {
+    let (disk, name, len) = closed();
+    let file = disk.open(&name).expect("opens");
+    file.set_len(520).expect("cuts");
+    let cut = FileQueue::open(disk.clone(), &settings(100, 3));
+    assert!(matches!(cut, Err(Error::Corrupt { offset: 512, .. })), "within what it was begun with: {cut:?}");
+    file.set_len(len).expect("grows with zeroes");
+    let cut = FileQueue::open(disk.clone(), &settings(100, 3));
+    assert!(matches!(cut, Err(Error::Corrupt { offset: 512, .. })), "{cut:?}");
+    file.set_len(0).expect("cuts");
+    assert!(matches!(FileQueue::open(disk, &settings(100, 3)), Err(Error::Corrupt { offset: 0, .. })));
+}
+
+#[test]
+fn frames_of_another_log_are_not_taken_for_ours() {
+    let (disk, name, len) = closed();
+    let stale = image(&disk).remove(0).1;
+    let mut other = settings(100, 3);
+    other.clock.advance(SECOND);
+    other.seed = 8;
+    for name in disk.list().expect("lists") {
+        disk.remove(&name).expect("removes");
+    }
+    // The same history at another time: every frame has its twin at the same place.
+    drop(FileQueue::open(disk.clone(), &other).expect("opens"));
+    let queue = FileQueue::open(disk.clone(), &other).expect("opens");
+    let (twin, begun) = log_of(&disk);
+    assert_eq!(twin, name);
+    disk.open(&twin).expect("opens").write_at(&stale[begun as usize..], begun).expect("writes");
+    std::mem::forget(queue);
+    let queue = FileQueue::open(disk.clone(), &other).expect("opens: it looks like a torn end");
+    assert_eq!(queue.recovered().torn, len - begun);
+    assert!(bodies(&queue).is_empty());
+}
+
+#[test]
+fn foreign_files_are_left_alone_and_a_foreign_log_is_named() {
+    let disk = SimDisk::new();
+    for name in ["notes.txt", "log-1", "log-xyz", "LOG-0000000000000001", "log-0000000000000001.bak"] {
+        disk.create(name).expect("creates").write_at(b"mine", 0).expect("writes");
+    }
+    let queue = open(&disk);
+    send(&mut queue.session().expect("opens"), &["a"]);
+    drop(queue);
+    assert_eq!(bodies(&open(&disk)), ["a"]);
+    assert_eq!(image(&disk).iter().filter(|(_, bytes)| bytes == b"mine").count(), 5);
+
+    for bytes in [vec![b'?'; 1000], vec![], vec![0; 2000]] {
+        let disk = SimDisk::new();
+        disk.create("log-0000000000000009").expect("creates").write_at(&bytes, 0).expect("writes");
+        let error = FileQueue::open(disk.clone(), &settings(1, 1)).expect_err("is not a log");
+        assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+        assert!(error.to_string().contains("log-0000000000000009"), "{error}");
+        assert_eq!(image(&disk), [("log-0000000000000009".to_owned(), bytes)]);
+    }
+    let disk = SimDisk::new();
+    disk.create("log-ffffffffffffffff.new").expect("creates");
+    let error = FileQueue::open(disk, &settings(1, 1)).expect_err("is the last number");
+    assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+}
+
+#[test]
+fn a_log_of_another_version_or_another_name_is_refused() {
+    let (disk, name, _) = closed();
+    disk.flip_bit(&name, 16 * 8 + 1).expect("has that bit");
+    let error =
+        FileQueue::open(disk.clone(), &settings(1, 1)).expect_err("is of another version").to_string();
+    assert!(error.contains("format version 3") && error.contains(&name), "{error}");
+    disk.flip_bit(&name, 16 * 8 + 1).expect("has that bit");
+    disk.rename(&name, "log-0000000000000077").expect("renames");
+    let error = FileQueue::open(disk, &settings(1, 1)).expect_err("was renamed").to_string();
+    assert!(error.contains("0000000000000002"), "{error}");
+}
+
+#[test]
+fn a_directory_of_real_files_is_reopened_and_has_one_owner() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let path = temp.path().join("queue");
+    let settings = Settings { clock: crate::Clock::system(), ..settings(10, 3) };
+    let queue = open_dir(&path, &settings).expect("opens");
+    let mut session = queue.session().expect("opens");
+    send(&mut session, &["a", "b"]);
+    let held = session.receive(1, LEASE).expect("works").remove(0);
+    assert!(is_done(&settle(&mut session, held.receipt, Settle::Ack)));
+    let error = open_dir(&path, &settings).expect_err("is owned");
+    assert!(matches!(error, Error::Owned { pid, .. } if pid == std::process::id()), "{error}");
+    drop(queue);
+    open_dir(&path, &settings).expect_err("a session keeps the queue open");
+    drop(session);
+    let queue = open_dir(&path, &settings).expect("opens");
+    let delivery = queue.session().expect("opens").receive(9, LEASE).expect("works").remove(0);
+    assert_eq!(&delivery.body[..], b"b");
+}
+
+#[test]
+fn bad_places_are_named_and_nothing_is_left_there() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let file = temp.path().join("file");
+    fs::write(&file, "mine").expect("writes");
+    let error = open_dir(&file, &settings(1, 1)).expect_err("is a file").to_string();
+    assert!(error.contains("not a directory") || error.contains("Not a directory"), "{error}");
+    let fresh = temp.path().join("fresh");
+    open_dir(&fresh, &settings(0, 1)).expect_err("has no capacity");
+    assert!(!fresh.exists());
+    fs::create_dir(&fresh).expect("creates");
+    fs::write(fresh.join("log-0000000000000001"), "garbage").expect("writes");
+    let error = open_dir(&fresh, &settings(1, 1)).expect_err("holds garbage").to_string();
+    assert!(error.contains("log-0000000000000001") && error.contains("fresh"), "{error}");
+    assert_eq!(fs::read(fresh.join("log-0000000000000001")).expect("reads"), b"garbage");
+    let error = open_dir(Path::new("/proc/queue"), &settings(1, 1)).expect_err("cannot be created");
+    assert!(matches!(&error, Error::Io { path, .. } if path == Path::new("/proc/queue")), "{error}");
+}
+
+#[test]
+fn hosts_keep_what_is_durable_and_cut_the_old_queue_off() -> io::Result<()> {
+    fn check(mut host: impl Host) {
+        let queue = host.boot().expect("boots");
+        let mut session = queue.session().expect("opens");
+        send(&mut session, &["a"]);
+        session.receive(1, LEASE).expect("works");
+        host.crash(Crash::Process);
+        let message = [Message::new(&b"too late"[..])];
+        assert!(!matches!(session.send(&message)[0], Sent::Confirmed(_)));
+        drop((session, queue));
+        let queue = host.boot().expect("boots again");
+        let mut session = queue.session().expect("opens");
+        let deliveries = session.receive(9, LEASE).expect("works");
+        assert_eq!(deliveries.iter().map(|d| &d.body[..]).collect::<Vec<_>>(), [b"a"]);
+        drop((session, queue));
+        host.boot().expect("boots after a clean end, too");
+    }
+    let settings = settings(10, 3);
+    check(SimHost::new(&settings));
+    let temp = tempfile::tempdir()?;
+    check(DirHost::new(temp.path().join("queue"), &settings));
+    Ok(())
+}
