@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::environment::fnv1a;
 use crate::results::{Results, SCHEMA};
+use crate::{html, markdown};
 
 /// Why a file could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +51,19 @@ pub struct Merged {
     pub results: Results,
     /// Files that are not fragments, sorted by name.
     pub skipped: Vec<Skipped>,
+}
+
+/// What [`render`] wrote.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    /// What the pages were drawn from.
+    pub merged: Merged,
+    /// The machine-readable whole.
+    pub json: PathBuf,
+    /// The page.
+    pub html: PathBuf,
+    /// The summary for a pull request.
+    pub markdown: PathBuf,
 }
 
 /// Where reports go: `STANCHION_REPORT_DIR`, else `stanchion` in Cargo's target directory (found by the tag that
@@ -110,6 +124,19 @@ pub fn merge(directory: &Path) -> Result<Merged, Error> {
         results.absorb(fragment);
     }
     Ok(Merged { results, skipped })
+}
+
+/// Merges the fragments under `directory` and writes `results.json`, `report.html` and `summary.md` there.
+pub fn render(directory: &Path) -> Result<Rendered, Error> {
+    let merged = merge(directory)?;
+    let (json, html, markdown) =
+        (directory.join("results.json"), directory.join("report.html"), directory.join("summary.md"));
+    let text = serde_json::to_string_pretty(&merged.results)
+        .map_err(|source| Error::NotReadable { name: "results".into(), source })?;
+    replace(&json, text.as_bytes())?;
+    replace(&html, html::page(&merged).as_bytes())?;
+    replace(&markdown, markdown::summary(&merged).as_bytes())?;
+    Ok(Rendered { merged, json, html, markdown })
 }
 
 fn fragments(directory: &Path) -> PathBuf {

@@ -1,8 +1,14 @@
 //! What was found about queues, as data, and the pages drawn from it.
 //!
 //! This crate knows no queue: whoever checks or measures fills in [`results::Results`], stores it with
-//! [`fragment::write`], and [`fragment::merge`] puts everything together that was stored.
+//! [`fragment::write`], and [`fragment::render`] draws everything that was stored.
 
 pub mod environment;
+mod findings;
+mod format;
 pub mod fragment;
+pub mod html;
+pub mod markdown;
 pub mod results;
+mod svg;
+pub mod terminal;

@@ -160,6 +160,9 @@ pub struct Queue {
     pub name: String,
     /// What kind of thing it is.
     pub kind: Kind,
+    /// What makes its costs comparable, as in "in memory" or "survives power loss"; or empty. Pages rank nothing
+    /// across classes.
+    pub class: String,
     /// The contract in words, as pairs of label and value: ("order", "FIFO"). Number and wording are free.
     pub contract: Vec<(String, String)>,
     /// What else a reader should know, or empty.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use stanchion_reports::fragment::{Error, merge, write};
+use stanchion_reports::fragment::{Error, merge, render, write};
 use stanchion_reports::results::{Property, Queue, Results, Run, Status, Trial};
 
 fn fragment(part: &str, started_unix_ms: u64, status: Status) -> Results {
@@ -64,14 +64,14 @@ fn corrupt_and_foreign_files_are_named_and_kept() {
         fs::write(folder.join(name), bytes).expect("writable");
     }
     fs::create_dir(folder.join("folder")).expect("writable");
-    let merged = merge(dir.path()).expect("not fatal");
-    let named: Vec<_> = merged.skipped.iter().map(|skipped| skipped.file.as_str()).collect();
+    let rendered = render(dir.path()).expect("not fatal");
+    let named: Vec<_> = rendered.merged.skipped.iter().map(|skipped| skipped.file.as_str()).collect();
     assert_eq!(
         named,
         ["binary.json", "folder", "future.json", "notes.txt", "other.json", "torn.json", "typed.json"]
     );
-    assert!(merged.skipped.iter().all(|skipped| !skipped.reason.is_empty()));
-    assert_eq!(merged.results.properties.len(), 1);
+    assert!(rendered.merged.skipped.iter().all(|skipped| !skipped.reason.is_empty()));
+    assert_eq!(rendered.merged.results.properties.len(), 1);
     for (name, bytes) in foreign {
         assert_eq!(fs::read(folder.join(name)).expect("still there"), bytes);
     }
