@@ -492,6 +492,22 @@ pub(crate) fn splitmix(seed: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// What a strategy gives for a seed: always the same.
+///
+/// # Panics
+/// If the strategy filters and rejects too much; none of ours filters.
+pub(crate) fn draw<S: Strategy>(strategy: &S, seed: u64) -> S::Value {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    bytes[8..].copy_from_slice(&splitmix(seed).to_le_bytes());
+    let config = Config { failure_persistence: None, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::XorShift, &bytes));
+    strategy.new_tree(&mut runner).expect("no strategy here filters, and only filters can fail").current()
+}
+
 /// Draws plans.
 pub struct Plans {
     strategies: [BoxedStrategy<Plan>; Mix::ALL.len()],
@@ -506,19 +522,8 @@ impl Default for Plans {
 impl Plans {
     /// The plan of a seed: always the same one. Mixes take turns by seed.
     pub fn draw(&self, seed: u64) -> Plan {
-        use proptest::strategy::ValueTree;
-        use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-
         let mix = (seed % Mix::ALL.len() as u64) as usize;
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        bytes[8..].copy_from_slice(&splitmix(seed).to_le_bytes());
-        let config = Config { failure_persistence: None, ..Config::default() };
-        let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::XorShift, &bytes));
-        self.strategies[mix]
-            .new_tree(&mut runner)
-            .expect("no strategy here filters, and only filters can fail")
-            .current()
+        draw(&self.strategies[mix], seed)
     }
 }
 

@@ -76,24 +76,10 @@ impl<F: FnMut(&Plan) -> bool> Shrinker<F> {
     }
 
     fn delete(&mut self) {
-        let mut chunk = self.best.steps.len().div_ceil(2).max(1);
-        loop {
-            let mut spared = false;
-            // From the end, because what comes later depends on what came before.
-            let mut end = self.best.steps.len();
-            while end > 0 {
-                let start = end.saturating_sub(chunk);
-                let mut candidate = self.best.clone();
-                candidate.steps.drain(start..end);
-                spared |= self.keep_if_it_fails(candidate);
-                end = start;
-            }
-            if chunk > 1 {
-                chunk = chunk.div_ceil(2);
-            } else if !spared || self.is_exhausted() {
-                return;
-            }
-        }
+        let mut steps = self.best.steps.clone();
+        delete_steps(&mut steps, |steps| {
+            !self.is_exhausted() && self.keep_if_it_fails(Plan { steps: steps.to_vec(), ..self.best.clone() })
+        });
     }
 
     /// Replaces each step by the first of its simpler forms that still fails, until none does.
@@ -127,6 +113,32 @@ impl<F: FnMut(&Plan) -> bool> Shrinker<F> {
             candidate.settings.deliveries_allowed = deliveries_allowed;
             self.keep_if_it_fails(candidate)
         });
+    }
+}
+
+/// Deletes what can be spared from `steps` while `fails` stays true: chunks of half of them, then of a
+/// quarter, down to single steps, until no single step can be spared.
+pub(crate) fn delete_steps<S: Clone>(steps: &mut Vec<S>, mut fails: impl FnMut(&[S]) -> bool) {
+    let mut chunk = steps.len().div_ceil(2).max(1);
+    loop {
+        let mut spared = false;
+        // From the end, because what comes later depends on what came before.
+        let mut end = steps.len();
+        while end > 0 {
+            let start = end.saturating_sub(chunk);
+            let mut fewer = steps.clone();
+            fewer.drain(start..end);
+            if fails(&fewer) {
+                *steps = fewer;
+                spared = true;
+            }
+            end = start;
+        }
+        if chunk > 1 {
+            chunk = chunk.div_ceil(2);
+        } else if !spared {
+            return;
+        }
     }
 }
 
