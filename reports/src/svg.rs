@@ -16,7 +16,7 @@ const GAP: f64 = 14.0;
 /// Room for the marker that leads a label.
 const MARKER: f64 = 18.0;
 
-/// How many pairs of colour and shape there are.
+/// How many colours there are, and how many shapes. Only together do they tell 36 series apart.
 pub(crate) const SERIES: usize = 6;
 
 /// An upper estimate of the width of `text` at `size`, from the advance widths of DejaVu Sans, the widest of the
@@ -326,7 +326,7 @@ fn interval(lo: f64, hi: f64, y: f64) -> String {
 /// The shape of a series, about 10 wide, around a point.
 fn marker(series: usize, x: f64, y: f64) -> Markup {
     let (x, y) = (px(x), px(y));
-    let shape = match series % SERIES {
+    let shape = match (series + series / SERIES) % SERIES {
         0 => "m-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0",
         1 => "m-4.5 -4.5h9v9h-9z",
         2 => "m0 -6l6 6l-6 6l-6 -6z",
@@ -448,6 +448,16 @@ mod tests {
             let scale = Scale { log, lo, hi, left: 0.0, right: 300.0 };
             let ticks = scale.ticks(|value| tick(value, "items/s"));
             assert!((2..=12).contains(&ticks.len()), "{lo} to {hi}: {ticks:?}");
+        }
+    }
+
+    #[test]
+    fn no_two_series_look_alike() {
+        let look = |series| (series % SERIES, marker(series, 0.0, 0.0).into_string());
+        for b in 0..SERIES * SERIES {
+            for a in 0..b {
+                assert_ne!(look(a), look(b), "{a} and {b}");
+            }
         }
     }
 

@@ -237,7 +237,7 @@ fn contract_table(title: &str, queues: &[&Queue]) -> Markup {
     };
     html! {
         div.scroll {
-            table {
+            table.contract {
                 thead { tr { th scope="col" { (title) } @for queue in queues { th scope="col" { (queue.name) } } } }
                 tbody {
                     @for label in &labels {
