@@ -3,6 +3,7 @@
 
 pub mod checkers;
 pub mod consumers;
+pub mod coverage;
 pub mod engines;
 pub mod finding;
 pub mod history;
@@ -10,6 +11,8 @@ pub mod invariant;
 pub mod payload;
 pub mod plan;
 pub mod recording;
+pub mod regressions;
 pub mod rogues;
 pub mod shrink;
+pub mod timeline;
 pub mod verdict;

@@ -2,6 +2,7 @@
 
 pub mod budget;
 pub mod child;
+pub mod explore;
 pub mod sequential;
 #[cfg(test)]
 pub(crate) mod testing;

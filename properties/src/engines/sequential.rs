@@ -23,6 +23,8 @@ use crate::verdict::{Counterexample, Verdict};
 const DRAIN_BATCH: usize = 16;
 /// The lease of the drain. Any: nobody else receives then.
 const DRAIN_LEASE: Duration = Duration::from_millis(50);
+/// The slot of the session that drains: none of a plan's.
+const DRAIN: usize = SESSIONS;
 
 /// The broker of a plan did not start even once, so there is nothing to judge.
 #[derive(Debug, thiserror::Error)]
@@ -195,7 +197,7 @@ impl From<Panicked> for Stop {
 struct Run<H: Host> {
     host: H,
     broker: Option<H::Broker>,
-    sessions: [Option<(Actor, SessionOf<H>)>; SESSIONS],
+    sessions: [Option<(Actor, SessionOf<H>)>; SESSIONS + 1],
     clock: Clock,
     contract: Contract,
     recorder: Recorder<Script>,
@@ -235,7 +237,7 @@ impl<H: Host> Run<H> {
         Ok(Run {
             host,
             broker: Some(broker),
-            sessions: [const { None }; SESSIONS],
+            sessions: [const { None }; SESSIONS + 1],
             clock,
             contract,
             recorder,
@@ -265,7 +267,7 @@ impl<H: Host> Run<H> {
     }
 
     fn drop_all(&mut self) -> Result<(), Stop> {
-        let sessions = std::mem::replace(&mut self.sessions, [const { None }; SESSIONS]);
+        let sessions = std::mem::replace(&mut self.sessions, [const { None }; SESSIONS + 1]);
         let broker = self.broker.take();
         let sessions = sessions.into_iter().flatten().map(|(_, session)| guard(|| drop(session)));
         let dropped = sessions.fold(Ok(()), Result::and);
@@ -276,29 +278,29 @@ impl<H: Host> Run<H> {
         match *step {
             Step::Send { session, count, delay_ms, keyed, fate } => {
                 let batch = (0..count).map(|_| self.new_message(keyed, millis(delay_ms))).collect();
-                self.send(session, batch, fate)
+                self.send(session % SESSIONS, batch, fate)
             }
             Step::Retry { session, which, fate } => {
                 let Some(index) = from_latest(which, self.in_doubt.len()) else { return Ok(()) };
                 let again = self.in_doubt.remove(index);
-                self.send(session, vec![again], fate)
+                self.send(session % SESSIONS, vec![again], fate)
             }
             Step::Receive { session, max, lease_ms, fate } => {
-                self.receive(session, max, millis(lease_ms), fate).map(drop)
+                self.receive(session % SESSIONS, max, millis(lease_ms), fate).map(drop)
             }
             Step::Settle { session, which, count, how, fate } => {
                 let receipts = self.pick(which, count);
-                self.settle(session, &receipts, settle_of(how), fate)
+                self.settle(session % SESSIONS, &receipts, settle_of(how), fate)
             }
             Step::Extend { session, which, lease_ms, fate } => self
                 .pick(which, 1)
                 .into_iter()
-                .try_for_each(|receipt| self.extend(session, receipt, millis(lease_ms), fate)),
-            Step::Redrive { session, max, fate } => {
-                self.call(session, fate, |recorder, line| recorder.redrive(line, max).is_ok()).map(drop)
-            }
-            Step::Browse { session } => self.browse(session),
-            Step::Depth { session } => self.depth(session),
+                .try_for_each(|receipt| self.extend(session % SESSIONS, receipt, millis(lease_ms), fate)),
+            Step::Redrive { session, max, fate } => self
+                .call(session % SESSIONS, fate, |recorder, line| recorder.redrive(line, max).is_ok())
+                .map(drop),
+            Step::Browse { session } => self.browse(session % SESSIONS),
+            Step::Depth { session } => self.depth(session % SESSIONS),
             Step::Advance { ms } => {
                 self.advance(millis(ms));
                 Ok(())
@@ -307,7 +309,7 @@ impl<H: Host> Run<H> {
                 self.advance_to(which, offset_ns);
                 Ok(())
             }
-            Step::LoseSession { session } => self.lose(session),
+            Step::LoseSession { session } => self.lose(session % SESSIONS),
             Step::Crash { kind } => self.crash(kind),
         }
     }
@@ -320,7 +322,7 @@ impl<H: Host> Run<H> {
         fate: Fate,
         call: impl FnOnce(&mut Recorder<Script>, &mut Line<'_, SessionOf<H>>) -> T,
     ) -> Result<Option<T>, Stop> {
-        let slot = &mut self.sessions[slot % SESSIONS];
+        let slot = &mut self.sessions[slot];
         let (actor, session) = match slot {
             Some(open) => open,
             None => {
@@ -440,7 +442,7 @@ impl<H: Host> Run<H> {
     }
 
     fn lose(&mut self, slot: usize) -> Result<(), Stop> {
-        let Some((actor, session)) = self.sessions[slot % SESSIONS].take() else { return Ok(()) };
+        let Some((actor, session)) = self.sessions[slot].take() else { return Ok(()) };
         let dropped = guard(|| drop(session));
         self.recorder.note(actor, What::Lost);
         Ok(dropped?)
@@ -501,7 +503,7 @@ impl<H: Host> Run<H> {
     fn advance_past_all(&mut self) -> bool {
         let now = self.clock.now();
         let Some(last) = self.due.iter().copied().max().filter(|due| *due >= now) else { return false };
-        self.advance(last.since(now) + Duration::from_nanos(1));
+        self.advance(last.since(now) + Duration::from_millis(1));
         true
     }
 
@@ -525,17 +527,15 @@ impl<H: Host> Run<H> {
     /// Faults are over: one new session receives and acks until nothing more comes after every lease and
     /// delay, then everything is counted.
     fn drain(&mut self, redrive_at_end: bool) -> Result<(), Stop> {
-        // What the slot held is a client that went away before.
-        self.lose(0)?;
         self.recorder.note(HARNESS, What::DrainBegan);
         let mut quiet = self.drain_until_quiet()?;
         if redrive_at_end {
             let max = self.more_than_all();
-            self.call(0, Fate::Arrives, |recorder, line| drop(recorder.redrive(line, max)))?;
+            self.call(DRAIN, Fate::Arrives, |recorder, line| drop(recorder.redrive(line, max)))?;
             quiet = self.drain_until_quiet()?;
         }
-        self.depth(0)?;
-        self.browse(0)?;
+        self.depth(DRAIN)?;
+        self.browse(DRAIN)?;
         self.recorder.note(HARNESS, What::DrainEnded { quiet });
         Ok(())
     }
@@ -545,9 +545,9 @@ impl<H: Host> Run<H> {
         // Each round takes a message away or moves the clock, so a broker that keeps its promises needs
         // fewer.
         for _ in 0..self.more_than_all() {
-            match self.receive(0, DRAIN_BATCH, DRAIN_LEASE, Fate::Arrives)? {
+            match self.receive(DRAIN, DRAIN_BATCH, DRAIN_LEASE, Fate::Arrives)? {
                 Some(receipts) if !receipts.is_empty() => {
-                    self.settle(0, &receipts, Settle::Ack, Fate::Arrives)?;
+                    self.settle(DRAIN, &receipts, Settle::Ack, Fate::Arrives)?;
                 }
                 answer => {
                     let waited = self.advance_past_all();

@@ -1,0 +1,572 @@
+//! A counterexample as a page of text, at most 100 columns wide: the broken promise, what happened in the
+//! order in which it happened (a lane per session, faults across all of them), and the culprits in words.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write;
+use std::time::Duration;
+
+use stanchion_queues::{Crash, Reason, Refusal, Settle};
+
+use crate::history::{Actor, Event, HARNESS, Handle, History, Outcome, SendOutcome, Token, What};
+use crate::verdict::Counterexample;
+
+/// The widest line.
+pub const WIDTH: usize = 100;
+/// More lanes than this are too narrow to read; then each row names its session instead.
+const MOST_LANES: usize = 4;
+/// The widest lane.
+const WIDEST_LANE: usize = 40;
+/// More rows than this hide what matters.
+const MOST_ROWS: usize = 48;
+/// Marks, culprit number and time.
+const MARGIN: usize = 19;
+
+/// Draws a counterexample. `notes` are printed at the end, one per line and not wrapped: what must be copied
+/// stays whole.
+pub fn draw(history: &History, counterexample: &Counterexample, notes: &[String]) -> String {
+    let page = Page::new(history, counterexample);
+    let mut text = String::new();
+    let invariant = counterexample.invariant;
+    wrap(&mut text, &format!("{} is broken: ", invariant.id()), invariant.sentence());
+    wrap(&mut text, "", &counterexample.sentence);
+    text.push('\n');
+    page.rows(&mut text);
+    text.push('\n');
+    for (number, &culprit) in counterexample.culprits.iter().enumerate() {
+        if let Some(event) = history.events.get(culprit) {
+            wrap(&mut text, &format!("{:>2}. ", number + 1), &capitalised(&page.in_words(event)));
+        }
+    }
+    if let Some(licence) = &counterexample.missing_licence {
+        wrap(&mut text, "Missing: ", licence);
+    }
+    wrap(&mut text, "Ledger: ", &ledger(history));
+    wrap(
+        &mut text,
+        "Legend: ",
+        "m message, r receipt, #n attempt, +t delay or lease, ? in doubt, >> the violation",
+    );
+    for note in notes {
+        text.push_str(note);
+        text.push('\n');
+    }
+    text
+}
+
+struct Page<'a> {
+    history: &'a History,
+    culprits: &'a [usize],
+    /// The messages that the culprits are about; empty: all.
+    tokens: BTreeSet<Token>,
+    tokens_of: HashMap<Handle, Option<Token>>,
+    /// The session that drains.
+    drainer: Option<Actor>,
+}
+
+/// One line of the drawing.
+enum Row {
+    /// An event in its actor's lane.
+    Act(usize),
+    /// A fault or a phase, across all lanes.
+    Band(usize, char, String),
+    /// So many events that have nothing to do with it.
+    Hidden(usize),
+}
+
+impl<'a> Page<'a> {
+    fn new(history: &'a History, counterexample: &'a Counterexample) -> Page<'a> {
+        let tokens_of: HashMap<Handle, Option<Token>> = history
+            .events
+            .iter()
+            .filter_map(|event| match event.what {
+                What::Deliver { token, handle, .. } => Some((handle, token)),
+                _ => None,
+            })
+            .collect();
+        let began = history.events.iter().position(|event| event.what == What::DrainBegan);
+        let drainer = began.and_then(|began| {
+            let opened = history.events[began..].iter().find(|event| event.what == What::Opened)?;
+            Some(opened.actor)
+        });
+        let mut page =
+            Page { history, culprits: &counterexample.culprits, tokens: BTreeSet::new(), tokens_of, drainer };
+        let culprits = page.culprits.iter().filter_map(|&culprit| history.events.get(culprit));
+        page.tokens = culprits.filter_map(|event| page.token(event)).collect();
+        page
+    }
+
+    fn token(&self, event: &Event) -> Option<Token> {
+        match &event.what {
+            What::Send { token, .. } => Some(*token),
+            What::Deliver { token, .. } => *token,
+            What::Settle { handle, .. } | What::Extend { handle, .. } => {
+                self.tokens_of.get(handle).copied().flatten()
+            }
+            _ => None,
+        }
+    }
+
+    fn is_culprit(&self, index: usize) -> bool {
+        self.culprits.contains(&index)
+    }
+
+    fn is_relevant(&self, index: usize, event: &Event) -> bool {
+        self.is_culprit(index)
+            || match &event.what {
+                What::Opened | What::Receive { got: Some(1..), .. } => false,
+                What::Receive { got: None, .. } | What::Redrive { .. } => true,
+                _ if self.tokens.is_empty() => true,
+                What::Browse { letters, .. } => {
+                    let mut shown = letters.iter().flatten().filter_map(|letter| letter.token);
+                    shown.any(|token| self.tokens.contains(&token))
+                }
+                _ => self.token(event).is_some_and(|token| self.tokens.contains(&token)),
+            }
+    }
+
+    /// A fault or a phase. The start of everything is none.
+    fn band(&self, index: usize, event: &Event) -> Option<(char, String)> {
+        Some(match &event.what {
+            What::Booted { .. } if index == 0 => return None,
+            What::Booted { error: None } => ('=', "the broker starts again".into()),
+            What::Booted { error: Some(error) } => ('=', format!("the broker does not start: {error}")),
+            What::Crashed { crash: Crash::Process } => ('=', "the broker is killed".into()),
+            What::Crashed { crash: Crash::Power } => ('=', "the power fails".into()),
+            What::Panicked { message } => ('=', format!("the queue panics: {message}")),
+            What::Lost => ('=', format!("{} is lost", self.name(event.actor))),
+            What::Advanced { by } => ('.', format!("{by:?} pass")),
+            What::DrainBegan => ('-', "faults end, and what is left is received and acked".into()),
+            What::DrainEnded { quiet: true } => ('-', "nothing more comes".into()),
+            What::DrainEnded { quiet: false } => ('-', "it does not come to rest".into()),
+            _ => return None,
+        })
+    }
+
+    fn name(&self, actor: Actor) -> String {
+        if actor == HARNESS {
+            "the harness".into()
+        } else if Some(actor) == self.drainer {
+            "drain".into()
+        } else {
+            format!("session {}", actor.0)
+        }
+    }
+
+    /// What is shown up to the violation, and what is hidden.
+    fn choose(&self) -> Vec<Row> {
+        let events = &self.history.events;
+        let end = self.culprits.iter().max().map_or(events.len(), |last| (last + 1).min(events.len()));
+        let mut shown: Vec<bool> = (0..end)
+            .map(|index| {
+                let event = &events[index];
+                let is_lost_session = event.what == What::Lost && !self.is_culprit(index);
+                !is_lost_session && (self.band(index, event).is_some() || self.is_relevant(index, event))
+            })
+            .collect();
+        // The loss of a session matters to what it did.
+        let acting: BTreeSet<Actor> =
+            (0..end).filter(|&index| shown[index]).map(|index| events[index].actor).collect();
+        for index in 0..end {
+            shown[index] |= events[index].what == What::Lost && acting.contains(&events[index].actor);
+        }
+        // Of too many, the latest are the most telling.
+        let surplus = shown.iter().filter(|shown| **shown).count().saturating_sub(MOST_ROWS);
+        let mut seen = 0;
+        let mut rows: Vec<Row> = Vec::new();
+        let mut passed = Duration::ZERO;
+        for index in 0..end {
+            let event = &events[index];
+            seen += usize::from(shown[index]);
+            let hidden = !shown[index] || (seen <= surplus && !self.is_culprit(index));
+            if let (What::Advanced { by }, false) = (&event.what, hidden) {
+                passed += *by;
+                let text = format!("{passed:?} pass");
+                match rows.last_mut() {
+                    Some(Row::Band(at, '.', merged)) if !self.is_culprit(index) => {
+                        (*at, *merged) = (index, text);
+                    }
+                    _ => {
+                        passed = *by;
+                        rows.push(Row::Band(index, '.', format!("{by:?} pass")));
+                    }
+                }
+            } else if !hidden {
+                rows.push(match self.band(index, event) {
+                    Some((line, text)) => Row::Band(index, line, text),
+                    None => Row::Act(index),
+                });
+            } else if !matches!(
+                event.what,
+                What::Opened | What::Receive { got: Some(1..), .. } | What::Booted { .. }
+            ) {
+                match rows.last_mut() {
+                    Some(Row::Hidden(count)) => *count += 1,
+                    _ => rows.push(Row::Hidden(1)),
+                }
+            }
+        }
+        if end < events.len() && events.len() > end {
+            rows.push(Row::Hidden(events.len() - end));
+        }
+        rows
+    }
+
+    fn rows(&self, text: &mut String) {
+        let rows = self.choose();
+        let acts = rows.iter().filter_map(|row| match row {
+            Row::Act(index) => Some(self.history.events[*index].actor),
+            _ => None,
+        });
+        let actors: Vec<Actor> = acts.collect::<BTreeSet<_>>().into_iter().collect();
+        let named = actors.len() > MOST_LANES;
+        let lanes = if named { 1 } else { actors.len().max(1) };
+        let lane = ((WIDTH - MARGIN) / lanes - 2).min(if named { WIDTH } else { WIDEST_LANE });
+        let band = (lane + 2) * lanes;
+
+        let headers: Vec<String> = if named {
+            vec!["session".into()]
+        } else {
+            actors.iter().map(|&actor| self.name(actor)).collect()
+        };
+        let headers: String =
+            headers.iter().map(|header| format!("{header:<width$}", width = lane + 2)).collect();
+        line(text, &format!("{:>17}  {headers}", "time"));
+        for row in &rows {
+            match row {
+                Row::Hidden(count) => {
+                    let what = if *count == 1 { "event" } else { "events" };
+                    line(text, &format!("{:MARGIN$}... {count} other {what} ...", ""));
+                }
+                Row::Band(index, fill, what) => {
+                    let words = fit(&format!("{fill}{fill}{fill} {what} "), band);
+                    let rest: String =
+                        std::iter::repeat_n(*fill, band.saturating_sub(words.chars().count())).collect();
+                    line(text, &format!("{}{words}{rest}", self.margin(*index)));
+                }
+                Row::Act(index) => {
+                    let event = &self.history.events[*index];
+                    let act = self.act(event);
+                    let (indent, act) = if named {
+                        (0, format!("{:<12}{act}", self.name(event.actor)))
+                    } else {
+                        let at = actors.iter().position(|actor| *actor == event.actor).unwrap_or(0);
+                        (at * (lane + 2), act)
+                    };
+                    line(text, &format!("{}{:indent$}{}", self.margin(*index), "", fit(&act, lane)));
+                }
+            }
+        }
+    }
+
+    /// The mark of the violation, the number of a culprit, the time.
+    fn margin(&self, index: usize) -> String {
+        let number = self.culprits.iter().position(|&culprit| culprit == index);
+        let mark = if self.culprits.last() == Some(&index) { ">>" } else { "" };
+        let number = number.map_or(String::new(), |number| (number + 1).to_string());
+        let time = self.history.events[index].until;
+        let time =
+            if time == stanchion_queues::Time::FAR_FUTURE { self.history.events[index].at } else { time };
+        format!("{mark:<2} {number:<2}{:>12}  ", time.to_string())
+    }
+
+    /// An event in a few characters.
+    fn act(&self, event: &Event) -> String {
+        match &event.what {
+            What::Send { token, delay, outcome, .. } => {
+                let outcome = match outcome {
+                    SendOutcome::Confirmed(_) => "ok",
+                    SendOutcome::Refused(Refusal::Full) => "full",
+                    SendOutcome::Refused(_) => "refused",
+                    SendOutcome::InDoubt => "?",
+                };
+                format!("send m{}{} {outcome}", token.0, plus(*delay))
+            }
+            What::Receive { got: None, lease, .. } => format!("receive{} ?", plus(*lease)),
+            What::Receive { got: Some(0), .. } => "receive: nothing".into(),
+            What::Receive { got: Some(got), .. } => format!("receive: {got}"),
+            What::Deliver { token, handle, attempt, lease, .. } => {
+                format!("receive {} = r{} #{attempt}{}", message(*token), handle.0, plus(*lease))
+            }
+            What::Settle { handle, how, outcome } => {
+                let (how, delay) = match how {
+                    Settle::Ack => ("ack", Duration::ZERO),
+                    Settle::Nack { delay } => ("nack", *delay),
+                    Settle::Reject => ("reject", Duration::ZERO),
+                };
+                format!("{how} r{}{} {}", handle.0, plus(delay), answer(*outcome))
+            }
+            What::Extend { handle, lease, outcome } => {
+                format!("extend r{}{} {}", handle.0, plus(*lease), answer(*outcome))
+            }
+            What::Browse { letters: None, .. } => "dead letters ?".into(),
+            What::Browse { letters: Some(letters), .. } => {
+                let mut text = String::from("dead:");
+                letters.iter().for_each(|letter| text.extend([" ", &message(letter.token)]));
+                if letters.is_empty() { "dead: none".into() } else { text }
+            }
+            What::Redrive { moved: None, .. } => "redrive ?".into(),
+            What::Redrive { moved: Some(moved), .. } => format!("redrive: {moved}"),
+            What::Depth { depth: None } => "depth ?".into(),
+            What::Depth { depth: Some(depth) } => {
+                let counts = [
+                    (depth.ready, "ready"),
+                    (depth.in_flight, "in flight"),
+                    (depth.delayed, "delayed"),
+                    (depth.dead, "dead"),
+                ];
+                let counts: Vec<String> = counts
+                    .iter()
+                    .filter(|(count, _)| *count > 0)
+                    .map(|(count, state)| format!("{count} {state}"))
+                    .collect();
+                format!("depth: {}", if counts.is_empty() { "0".into() } else { counts.join(", ") })
+            }
+            What::Observed { .. } => "effects observed".into(),
+            What::Opened => "opens".into(),
+            What::Booted { .. } => "the broker starts".into(),
+            // The rest are bands.
+            other => format!("{other:?}"),
+        }
+    }
+
+    /// An event as a sentence.
+    fn in_words(&self, event: &Event) -> String {
+        let who = self.name(event.actor);
+        let who = if who == "drain" { "the drain".to_owned() } else { who };
+        let of = |handle: &Handle| {
+            let token = self.tokens_of.get(handle).map(|token| message(*token));
+            format!("r{}{}", handle.0, token.map_or(String::new(), |token| format!(" (of {token})")))
+        };
+        let heard = |outcome: &Outcome| match outcome {
+            Outcome::Done => "was told \"done\"",
+            Outcome::Stale => "was told \"stale\"",
+            Outcome::InDoubt => "was told nothing",
+        };
+        match &event.what {
+            What::Send { token, delay, outcome, .. } => {
+                let later =
+                    if delay.is_zero() { String::new() } else { format!(", not to come for {delay:?},") };
+                let outcome = match outcome {
+                    SendOutcome::Confirmed(_) => "was told it is stored".into(),
+                    SendOutcome::Refused(refusal) => format!("was refused ({refusal:?})"),
+                    SendOutcome::InDoubt => "was told nothing".to_owned(),
+                };
+                format!("{who} sent m{}{later} and {outcome}.", token.0)
+            }
+            What::Receive { max, got, lease } => match got {
+                None => format!("{who} asked for {max} under a lease of {lease:?} and was told nothing."),
+                Some(0) => format!("{who} asked for {max} and was told there is nothing."),
+                Some(got) => format!("{who} asked for {max} and received {got}."),
+            },
+            What::Deliver { token, id, handle, attempt, deadline, .. } => format!(
+                "{who} received {} (id {}) as r{}: attempt {attempt}, leased until {deadline}.",
+                message(*token),
+                id.0,
+                handle.0
+            ),
+            What::Settle { handle, how, outcome } => {
+                let how = match how {
+                    Settle::Ack => "acked".into(),
+                    Settle::Nack { delay } if delay.is_zero() => "returned".into(),
+                    Settle::Nack { delay } => format!("returned, for {delay:?} later,"),
+                    Settle::Reject => "rejected".to_owned(),
+                };
+                format!("{who} {how} {} and {}.", of(handle), heard(outcome))
+            }
+            What::Extend { handle, lease, outcome } => {
+                format!("{who} extended {} to {lease:?} from then and {}.", of(handle), heard(outcome))
+            }
+            What::Browse { letters: None, .. } => format!("{who} asked for the dead letters in vain."),
+            What::Browse { letters: Some(letters), .. } if letters.is_empty() => {
+                format!("{who} was shown no dead letters.")
+            }
+            What::Browse { letters: Some(letters), .. } => {
+                let letters: Vec<String> = letters
+                    .iter()
+                    .map(|letter| {
+                        let why = match letter.reason {
+                            Reason::Attempts => "out of attempts",
+                            Reason::Rejected => "rejected",
+                        };
+                        format!("{} ({why}, {} counted)", message(letter.token), letter.attempts)
+                    })
+                    .collect();
+                format!("{who} was shown these dead letters: {}.", letters.join(", "))
+            }
+            What::Redrive { max, moved: None } => {
+                format!("{who} redrove at most {max} dead letters and was told nothing.")
+            }
+            What::Redrive { moved: Some(moved), .. } => format!("{who} redrove dead letters: {moved}."),
+            What::Depth { depth: None } => format!("{who} asked for the counts in vain."),
+            What::Depth { depth: Some(depth) } => format!(
+                "{who} was told: {} ready, {} in flight, {} delayed, {} dead.",
+                depth.ready, depth.in_flight, depth.delayed, depth.dead
+            ),
+            What::Crashed { crash: Crash::Process } => "The broker was killed.".into(),
+            What::Crashed { crash: Crash::Power } => "The power failed.".into(),
+            What::Booted { error: None } => "The broker started.".into(),
+            What::Booted { error: Some(error) } => format!("The broker did not start: {error}."),
+            What::Panicked { message } => format!("The queue panicked: {message}."),
+            What::Opened => format!("{who} began."),
+            What::Lost => format!("{who} was lost, with what it held."),
+            What::Advanced { by } => format!("{by:?} passed."),
+            What::DrainBegan => "Faults ended.".into(),
+            What::DrainEnded { quiet: true } => "At the end, nothing more came.".into(),
+            What::DrainEnded { quiet: false } => "At the end, it did not come to rest.".into(),
+            What::Observed { store, .. } => format!("The effects were observed: {} intents.", store.len()),
+        }
+    }
+}
+
+fn message(token: Option<Token>) -> String {
+    token.map_or_else(|| "a stranger".into(), |token| format!("m{}", token.0))
+}
+
+fn answer(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "done",
+        Outcome::Stale => "stale",
+        Outcome::InDoubt => "?",
+    }
+}
+
+fn plus(wait: Duration) -> String {
+    if wait.is_zero() { String::new() } else { format!(" +{wait:?}") }
+}
+
+/// The counts of the whole run.
+fn ledger(history: &History) -> String {
+    let (mut confirmed, mut refused, mut in_doubt, mut delivered, mut again, mut acked) = (0, 0, 0, 0, 0, 0);
+    let mut dead = None;
+    for event in &history.events {
+        match &event.what {
+            What::Send { outcome: SendOutcome::Confirmed(_), .. } => confirmed += 1,
+            What::Send { outcome: SendOutcome::Refused(_), .. } => refused += 1,
+            What::Send { outcome: SendOutcome::InDoubt, .. } => in_doubt += 1,
+            What::Deliver { attempt, .. } => {
+                delivered += 1;
+                again += u32::from(*attempt > 1);
+            }
+            What::Settle { how: Settle::Ack, outcome: Outcome::Done, .. } => acked += 1,
+            What::Browse { letters: Some(letters), .. } => dead = Some(letters.len()),
+            _ => {}
+        }
+    }
+    let dead = dead.map_or_else(|| "never looked at".into(), |dead| dead.to_string());
+    format!(
+        "confirmed {confirmed}, refused {refused}, in doubt {in_doubt}, delivered {delivered} ({again} again), \
+         acked {acked}, dead {dead}"
+    )
+}
+
+fn capitalised(sentence: &str) -> String {
+    let mut chars = sentence.chars();
+    chars.next().map_or(String::new(), |first| first.to_uppercase().chain(chars).collect())
+}
+
+/// The text, cut to a width.
+fn fit(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars().take(width.saturating_sub(1)).chain(['~']).collect()
+}
+
+fn line(text: &mut String, line: &str) {
+    let line = fit(line.trim_end(), WIDTH);
+    text.push_str(&line);
+    text.push('\n');
+}
+
+/// Writes words in lines of at most [`WIDTH`], the first after `lead`, the others indented as far.
+fn wrap(text: &mut String, lead: &str, words: &str) {
+    let indent = lead.chars().count();
+    let mut current = lead.to_owned();
+    let mut is_empty = true;
+    // A message of the queue may hold line breaks; here they are spaces.
+    for word in words.split_whitespace() {
+        let needed = current.chars().count() + usize::from(!is_empty) + word.chars().count();
+        if !is_empty && needed > WIDTH {
+            line(text, &current);
+            current.clear();
+            let _ = write!(current, "{:indent$}", "");
+            is_empty = true;
+        }
+        if !is_empty {
+            current.push(' ');
+        }
+        current.push_str(word);
+        is_empty = false;
+    }
+    line(text, &current);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engines::sequential::run;
+    use crate::engines::testing::{Bug, hosting, judge};
+    use crate::plan::{Fate, How, Plan, PlanSettings, Plans, Step, Which};
+    use crate::verdict::Verdict;
+
+    #[test]
+    fn a_page_says_what_happened() {
+        let send = |count| Step::Send { session: 0, count, delay_ms: 0, keyed: false, fate: Fate::Arrives };
+        let plan = Plan {
+            settings: PlanSettings { capacity: 4, deliveries_allowed: 3, seed: 0 },
+            steps: vec![
+                send(2),
+                Step::Receive { session: 1, max: 1, lease_ms: 20, fate: Fate::Arrives },
+                Step::Settle {
+                    session: 1,
+                    which: Which::Current(0),
+                    count: 1,
+                    how: How::Nack { delay_ms: 10 },
+                    fate: Fate::ReplyLost,
+                },
+                Step::Advance { ms: 5 },
+                Step::Advance { ms: 5 },
+                Step::LoseSession { session: 1 },
+                send(1),
+            ],
+            redrive_at_end: false,
+        };
+        let history = run(hosting(Bug::AckDoesNothing), &plan).expect("it starts");
+        let broken = judge(&history).into_iter().find_map(|(_, verdict)| match verdict {
+            Verdict::Broken(counterexample) => Some(counterexample),
+            _ => None,
+        });
+        let page = draw(&history, &broken.expect("acks do nothing"), &["Replay: type this".into()]);
+        assert_eq!(page, include_str!("timeline.golden.txt"), "\n{page}");
+    }
+
+    #[test]
+    fn no_page_is_wider_than_a_hundred_columns_or_very_long() {
+        let plans = Plans::default();
+        let mut pages = 0;
+        for seed in 0..300 {
+            for bug in [Bug::AckDoesNothing, Bug::PanicsOnThirdAttempt, Bug::StaleNackLoses] {
+                let history = run(hosting(bug), &plans.draw(seed)).expect("it starts");
+                let verdicts =
+                    judge(&history).into_iter().chain(crate::engines::sequential::panic_in(&history));
+                for (_, verdict) in verdicts {
+                    let Verdict::Broken(counterexample) = verdict else { continue };
+                    let page = draw(&history, &counterexample, &[]);
+                    assert!(page.lines().all(|line| line.chars().count() <= WIDTH), "{page}");
+                    assert!(page.lines().count() < 2 * MOST_ROWS, "{page}");
+                    assert!(page.contains("\n>>"), "{page}");
+                    pages += 1;
+                }
+            }
+        }
+        assert!(pages > 100, "{pages} pages");
+    }
+
+    #[test]
+    fn long_sentences_are_wrapped_between_words() {
+        let mut text = String::new();
+        wrap(&mut text, "Missing: ", &"word ".repeat(40));
+        assert_eq!(text.lines().count(), 3);
+        assert!(text.lines().skip(1).all(|line| line.starts_with("         word")));
+    }
+}
