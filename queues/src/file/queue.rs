@@ -383,7 +383,7 @@ impl<S: Storage> Core<S> {
 
     /// The session is lost: what it holds is returned.
     fn lose(&mut self, session: u64) -> Result<(), Failure> {
-        self.working()?;
+        self.sweep()?;
         let ended: Vec<Record> =
             self.state.held_by(session).map(|id| self.end_attempt(id, Time::ZERO)).collect();
         self.commit(&ended)

@@ -1,5 +1,6 @@
 //! The queue on the simulated disk, moved by a manual clock.
 
+mod crashes;
 mod damage;
 mod rules;
 
