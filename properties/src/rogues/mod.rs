@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::invariant::Invariant;
 
 pub mod consumers;
+pub mod delivery;
 
 /// How the harness fared against one rogue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,0 +1,793 @@
+//! The reference broker.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use stanchion_queues::file::storage::Storage;
+use stanchion_queues::{
+    Broker, Contract, DeadLetter, Delivery, Depth, Error, Message, MessageId, Order, Reason, Receipt,
+    Refusal, Sent, Session, Settings, Settle, Settled, Settlement, Time,
+};
+
+use super::bug::{Bug, Switch};
+use super::log::Log;
+use super::state::{Entry, Letter, Place, Record, State};
+
+/// A broker as simple as can be: one state under one lock. Every change is a record that is applied to the
+/// state and, if there is a log, stored in it before the call returns. One bug may be switched on.
+pub struct Reference<S: Storage> {
+    core: Arc<Mutex<Core<S>>>,
+}
+
+impl<S: Storage> Clone for Reference<S> {
+    fn clone(&self) -> Reference<S> {
+        Reference { core: self.core.clone() }
+    }
+}
+
+/// One client of a [`Reference`].
+pub struct ReferenceSession<S: Storage> {
+    core: Arc<Mutex<Core<S>>>,
+    number: u64,
+}
+
+struct Core<S: Storage> {
+    settings: Settings,
+    state: State,
+    log: Option<Log<S>>,
+    /// What this call changed: to be stored as one frame, so that all of it survives or none.
+    batch: Vec<Record>,
+    poisoned: Option<String>,
+    sessions: u64,
+    receipts: u64,
+    switch: Switch,
+    /// Some bugs put this off until the next call.
+    later: Vec<Record>,
+    /// Some bugs remember messages that they should forget.
+    remembered: BTreeMap<MessageId, Entry>,
+    /// Some bugs lose slots of the capacity.
+    leaked: usize,
+}
+
+/// Why an attempt ended without an ack.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Nack { batch: usize, delay: Duration },
+    Expiry,
+    SessionLoss,
+    Crash,
+}
+
+fn lock<S: Storage>(core: &Mutex<Core<S>>) -> MutexGuard<'_, Core<S>> {
+    // A panic leaves at worst a call half done, and the harness ends the run there.
+    core.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<S: Storage> Reference<S> {
+    /// A broker that forgets everything when it ends. `life` tells its receipts from those of others.
+    pub(super) fn in_memory(settings: Settings, life: u64, switch: Switch) -> Reference<S> {
+        let mut core = Core::new(settings, None, switch);
+        core.state.counters.life = life;
+        Reference { core: Arc::new(Mutex::new(core)) }
+    }
+
+    /// Opens the broker that is stored on `disk`, or a new one.
+    pub(super) fn open(settings: Settings, disk: S, switch: Switch) -> Result<Reference<S>, Error> {
+        let (log, records) = Log::open(disk, switch.clone())?;
+        let mut core = Core::new(settings, Some(log), switch);
+        records.into_iter().for_each(|record| core.state.apply(record));
+        core.recover()?;
+        Ok(Reference { core: Arc::new(Mutex::new(core)) })
+    }
+
+    /// Replaces the log by a shorter one that says the same. May be called at any time.
+    pub(super) fn compact(&self) {
+        let mut core = lock(&self.core);
+        if core.poisoned.is_none() {
+            core.compact();
+        }
+    }
+
+    /// Loses every session, one lease after the other.
+    pub(super) fn disconnect(&self) {
+        let mut core = lock(&self.core);
+        for (_, id) in core.leased(|_, _| true) {
+            core.end_attempt(id, Time::ZERO, End::SessionLoss);
+            // A failure has poisoned the broker, which is all there is to do.
+            let _ = core.commit();
+        }
+    }
+}
+
+impl<S: Storage> Broker for Reference<S> {
+    type Session = ReferenceSession<S>;
+
+    fn contract(&self) -> Contract {
+        let core = lock(&self.core);
+        let promised = if core.log.is_some() { Contract::durable() } else { Contract::in_memory() };
+        Contract {
+            order: Order::Fifo,
+            capacity: Some(core.settings.capacity as u64),
+            deliveries_allowed: Some(core.settings.deliveries_allowed),
+            ..promised
+        }
+    }
+
+    fn session(&self) -> Result<ReferenceSession<S>, Error> {
+        let mut core = lock(&self.core);
+        core.sessions += 1;
+        Ok(ReferenceSession { core: self.core.clone(), number: core.sessions })
+    }
+}
+
+impl<S: Storage> Session for ReferenceSession<S> {
+    fn send(&mut self, messages: &[Message]) -> Vec<Sent> {
+        lock(&self.core).send(messages)
+    }
+
+    fn receive(&mut self, max: usize, lease: Duration) -> Result<Vec<Delivery>, Error> {
+        Error::check_receive(max, lease)?;
+        lock(&self.core).receive(self.number, max, lease)
+    }
+
+    fn settle(&mut self, settlements: &[Settlement]) -> Vec<Settled> {
+        lock(&self.core).settle(self.number, settlements)
+    }
+
+    fn extend(&mut self, receipt: Receipt, lease: Duration) -> Settled {
+        lock(&self.core).extend(receipt, lease).unwrap_or_else(Settled::InDoubt)
+    }
+
+    fn dead_letters(&mut self, max: usize) -> Result<Vec<DeadLetter>, Error> {
+        lock(&self.core).dead_letters(max)
+    }
+
+    fn redrive(&mut self, max: usize) -> Result<usize, Error> {
+        lock(&self.core).redrive(max)
+    }
+
+    fn depth(&mut self) -> Result<Depth, Error> {
+        lock(&self.core).depth()
+    }
+}
+
+impl<S: Storage> Drop for ReferenceSession<S> {
+    fn drop(&mut self) {
+        let mut core = lock(&self.core);
+        core.lose(self.number);
+        // Should this not be stored, the leases end with the broker all the same.
+        let _ = core.commit();
+    }
+}
+
+impl<S: Storage> Core<S> {
+    fn new(settings: Settings, log: Option<Log<S>>, switch: Switch) -> Core<S> {
+        Core {
+            settings,
+            state: State::default(),
+            log,
+            batch: Vec::new(),
+            poisoned: None,
+            sessions: 0,
+            receipts: 0,
+            switch,
+            later: Vec::new(),
+            remembered: BTreeMap::new(),
+            leaked: 0,
+        }
+    }
+
+    fn is(&self, bug: Bug) -> bool {
+        self.switch.is(bug)
+    }
+
+    // Changing and storing.
+
+    fn change(&mut self, record: Record) {
+        self.state.apply(record.clone());
+        self.batch.push(record);
+    }
+
+    fn put(&mut self, id: MessageId, entry: Entry) {
+        self.change(Record::Live(id, Some(entry)));
+    }
+
+    fn remove(&mut self, id: MessageId) {
+        self.change(Record::Live(id, None));
+    }
+
+    /// What every call does first: nothing if an earlier one could not be stored; else it ends the leases that
+    /// have run out, and answers the time.
+    fn begin(&mut self) -> Result<Time, Error> {
+        self.usable()?;
+        std::mem::take(&mut self.later).into_iter().for_each(|record| self.change(record));
+        let now = self.settings.clock.now();
+        self.sweep(now);
+        Ok(now)
+    }
+
+    fn usable(&self) -> Result<(), Error> {
+        self.poisoned.as_ref().map_or(Ok(()), |why| Err(Error::Poisoned(why.clone())))
+    }
+
+    /// What every call does last: makes durable what it changed.
+    fn commit(&mut self) -> Result<(), Error> {
+        self.store_batch(Log::sync)
+    }
+
+    fn store_batch(&mut self, sync: impl FnOnce(&mut Log<S>) -> io::Result<()>) -> Result<(), Error> {
+        self.usable()?;
+        let batch = std::mem::take(&mut self.batch);
+        if let Some(log) = &mut self.log
+            && !batch.is_empty()
+        {
+            let stored = log.append(&batch).and_then(|()| sync(log));
+            self.poisoned = stored.err().map(|error| error.to_string());
+            if self.poisoned.is_none() && log.wants_compaction() {
+                self.compact();
+            }
+        }
+        self.usable()
+    }
+
+    fn compact(&mut self) {
+        let Some(log) = &mut self.log else { return };
+        let mut snapshot = self.state.snapshot();
+        let highest_acked = self.remembered.keys().last().copied();
+        if let Some(highest) = highest_acked
+            && self.switch.is(Bug::P19)
+        {
+            snapshot.retain(|record| !matches!(record, Record::Live(id, _) if *id < highest));
+        }
+        if self.switch.is(Bug::P21) {
+            let kept = self.remembered.iter().map(|(id, entry)| Record::Live(*id, Some(entry.clone())));
+            snapshot.extend(kept);
+        }
+        if self.switch.is(Bug::D50) {
+            let mut body = None;
+            for record in &mut snapshot {
+                if let Record::Live(_, Some(entry)) = record {
+                    let own = entry.body.clone();
+                    entry.body = body.replace(own).unwrap_or_else(|| entry.body.clone());
+                }
+            }
+        }
+        if let Err(error) = log.compact(&snapshot) {
+            self.poisoned = Some(error.to_string());
+        }
+    }
+
+    /// Ends what a crash ended: every lease. Durable when this returns.
+    fn recover(&mut self) -> Result<(), Error> {
+        let mut counters = self.state.counters;
+        if !self.is(Bug::ReceiptRestarts) {
+            counters.life += 1;
+        }
+        if self.is(Bug::P18) {
+            counters.next_id = self.state.live.len() as u64;
+        }
+        self.change(Record::Counters(counters));
+        for id in self.leased(|_, _| true).into_iter().map(|(_, id)| id) {
+            if !self.is(Bug::LeaseSurvives) {
+                self.end_attempt(id, Time::ZERO, End::Crash);
+            } else if let Some(mut entry) = self.state.live.get(&id).cloned() {
+                entry.place = Place::Leased { receipt: Receipt(0), session: 0, until: Time::FAR_FUTURE };
+                self.put(id, entry);
+            }
+        }
+        for entry in self.state.live.values_mut() {
+            if self.switch.is(Bug::D05) {
+                entry.attempts = 0;
+            }
+            if self.switch.is(Bug::DelayForgotten) {
+                entry.place = Place::Waiting { from: Time::ZERO };
+            }
+        }
+        for (order, letter) in self.state.dead.clone() {
+            if self.is(Bug::D30) {
+                self.change(Record::Dead(order, None));
+            }
+            if self.is(Bug::DeadReturn) {
+                self.change(Record::Dead(order, None));
+                self.put(letter.id, Entry { attempts: 0, ..revived(letter) });
+            }
+        }
+        if self.state.counters.next_id > 0 && self.is(Bug::Phantom) {
+            let id = MessageId(self.state.counters.next_id);
+            let place = Place::Waiting { from: Time::ZERO };
+            self.put(id, Entry { key: None, body: Arc::from([0; 16]), attempts: 0, place });
+        }
+        self.commit()
+    }
+
+    // The calls.
+
+    fn send(&mut self, messages: &[Message]) -> Vec<Sent> {
+        let now = match self.begin() {
+            Ok(now) => now,
+            Err(error) => {
+                let refuse = |_| Sent::Refused(Refusal::Unavailable(error.to_string()));
+                return messages.iter().map(refuse).collect();
+            }
+        };
+        let room = self.room();
+        let mut sent: Vec<Sent> = Vec::new();
+        for (index, message) in messages.iter().enumerate() {
+            let full = index >= room;
+            sent.push(if full { self.refuse(now, message) } else { self.store(now, message) });
+        }
+        if messages.len() > 2 && messages.len() < room && self.is(Bug::D47) {
+            let last = &messages[messages.len() - 1];
+            self.store(now, last);
+        }
+        if messages.len() > room && self.is(Bug::RefusedStored) {
+            sent.fill_with(|| Sent::Refused(Refusal::Full));
+        }
+        if sent.len() > 1 && self.is(Bug::BatchReversed) {
+            let ids: Vec<MessageId> = sent.iter().filter_map(confirmed).collect();
+            let entries: Vec<Option<Entry>> = ids.iter().map(|id| self.state.live.get(id).cloned()).collect();
+            for (id, entry) in ids.iter().zip(entries.into_iter().rev()) {
+                self.change(Record::Live(*id, entry));
+            }
+            let mut ids = ids.into_iter().rev();
+            for sent in &mut sent {
+                if let Sent::Confirmed(id) = sent {
+                    *id = ids.next().unwrap_or(*id);
+                }
+            }
+        }
+        let stored = if self.is(Bug::P01) { self.store_batch(|_| Ok(())) } else { self.commit() };
+        if let Err(error) = stored {
+            let why = error.to_string();
+            for sent in &mut sent {
+                if confirmed(sent).is_some() {
+                    *sent = Sent::InDoubt(Error::Poisoned(why.clone()));
+                }
+            }
+        }
+        sent
+    }
+
+    /// How many messages fit.
+    fn room(&self) -> usize {
+        let mut resident = self.state.live.len() + self.leaked;
+        if self.is(Bug::DelayedUncounted) {
+            let now = self.settings.clock.now();
+            resident -= self.state.live.values().filter(|entry| delayed(entry, now)).count();
+        }
+        if self.is(Bug::CapacityPlusOne) {
+            resident = resident.saturating_sub(1);
+        }
+        self.settings.capacity.saturating_sub(resident)
+    }
+
+    fn store(&mut self, now: Time, message: &Message) -> Sent {
+        let id = MessageId(self.state.counters.next_id);
+        let mut from = now + message.delay;
+        if self.is(Bug::SendAtOnce) {
+            from = now;
+        }
+        if from > now && self.is(Bug::DelayForEver) {
+            from = Time::FAR_FUTURE;
+        }
+        let (key, body) = (message.key.clone(), message.body.clone());
+        self.put(id, Entry { key, body, attempts: 0, place: Place::Waiting { from } });
+        Sent::Confirmed(id)
+    }
+
+    fn refuse(&mut self, now: Time, message: &Message) -> Sent {
+        if self.is(Bug::D46) {
+            self.state.counters.next_id += 1;
+            return Sent::Confirmed(MessageId(self.state.counters.next_id - 1));
+        }
+        if let Some(oldest) = self.state.live.keys().next().copied()
+            && self.is(Bug::D51)
+        {
+            self.remove(oldest);
+            return self.store(now, message);
+        }
+        if self.is(Bug::RefusedTakesSlot) {
+            self.leaked += 1;
+        }
+        Sent::Refused(Refusal::Full)
+    }
+
+    fn receive(&mut self, session: u64, max: usize, lease: Duration) -> Result<Vec<Delivery>, Error> {
+        let now = self.begin()?;
+        let mut ready = self.ready(now);
+        if ready.is_empty() && self.is(Bug::Shared) {
+            let others = self.leased(|_, holder| holder != session);
+            ready.extend(others.into_iter().map(|(_, id)| id));
+        }
+        let unseen = ready.split_off(max.min(ready.len()));
+        let mut deliveries = Vec::new();
+        for id in ready {
+            deliveries.extend(self.hand_over(session, id, now + lease));
+        }
+        if let Some(&next) = unseen.first() {
+            if self.is(Bug::D41) {
+                self.hand_over(session, next, now + lease);
+            }
+            if self.is(Bug::D03)
+                && let Some(mut entry) = self.state.live.get(&next).cloned()
+            {
+                entry.attempts += 1;
+                self.put(next, entry);
+            }
+        }
+        self.commit()?;
+        Ok(deliveries)
+    }
+
+    /// What can be received, in the order in which it is delivered: as it was sent.
+    fn ready(&self, now: Time) -> Vec<MessageId> {
+        let can = |entry: &Entry| matches!(entry.place, Place::Waiting { from } if from <= now);
+        let mut ready: Vec<MessageId> =
+            self.state.live.iter().filter(|(_, entry)| can(entry)).map(|(id, _)| *id).collect();
+        if self.is(Bug::Lifo) {
+            ready.reverse();
+        }
+        if self.is(Bug::D12) {
+            ready.sort_by_key(|id| self.state.live[id].attempts > 0);
+        }
+        if let Some((_, leased)) = self.leased(|_, _| true).into_iter().min_by_key(|(_, id)| *id)
+            && self.is(Bug::D42)
+        {
+            ready.retain(|id| *id < leased);
+        }
+        ready
+    }
+
+    fn hand_over(&mut self, session: u64, id: MessageId, until: Time) -> Option<Delivery> {
+        let mut entry = self.state.live.get(&id)?.clone();
+        let receipt = self.new_receipt(id);
+        entry.attempts += 1;
+        entry.place = Place::Leased { receipt, session, until };
+        self.put(id, entry.clone());
+        let Entry { mut key, mut body, attempts: mut attempt, .. } = entry;
+        if attempt > 1 && self.is(Bug::KeyLost) {
+            key = None;
+        }
+        if attempt > 1 && self.is(Bug::BodyCut) {
+            body = body[..body.len().saturating_sub(1)].into();
+        }
+        if self.is(Bug::AttemptFromZero) {
+            attempt -= 1;
+        }
+        Some(Delivery { id, key, body, attempt, receipt, deadline: until })
+    }
+
+    /// A receipt says in its lower half which message was handed over, and in its upper half which hand-over of
+    /// which life this was.
+    fn new_receipt(&mut self, id: MessageId) -> Receipt {
+        self.receipts += 1;
+        let mut number = self.state.counters.life << 32 | self.receipts;
+        if self.is(Bug::ReceiptWraps) {
+            number %= 2;
+        }
+        if self.is(Bug::D13) {
+            number = 0;
+        }
+        Receipt(u128::from(number) << 64 | u128::from(id.0))
+    }
+
+    /// The message that is held under this receipt.
+    fn held(&self, receipt: Receipt) -> Option<(MessageId, Entry)> {
+        let (id, entry) = self.named(receipt)?;
+        let Place::Leased { receipt: current, .. } = entry.place else { return None };
+        let recent = receipt.0 >> 64 & 0xffff_ffff;
+        if u128::from(self.receipts) > recent + 1 && self.is(Bug::D44) {
+            return None;
+        }
+        (current == receipt).then_some((id, entry))
+    }
+
+    /// The message that was handed over under this receipt, whoever holds it now.
+    fn named(&self, receipt: Receipt) -> Option<(MessageId, Entry)> {
+        let id = MessageId(receipt.0 as u64);
+        Some((id, self.state.live.get(&id)?.clone()))
+    }
+
+    fn settle(&mut self, session: u64, settlements: &[Settlement]) -> Vec<Settled> {
+        let clock = self.settings.clock.now();
+        let ending = self.leased(|until, _| until == clock);
+        let ending: Vec<MessageId> = ending.into_iter().map(|(_, id)| id).collect();
+        let ended = |core: &Core<S>, receipt| {
+            core.named(receipt).is_some_and(|(id, _)| ending.contains(&id)) && core.is(Bug::D18)
+        };
+        let settled = self.begin().and_then(|now| {
+            let mut settled = Vec::new();
+            for (index, &Settlement { receipt, how }) in settlements.iter().enumerate() {
+                let done = match self.held(receipt) {
+                    Some((_, _)) if index == 2 && how == Settle::Ack && self.is(Bug::AckSkipsThird) => true,
+                    Some((id, entry)) => {
+                        self.settle_one(now, id, entry, how, settlements.len());
+                        true
+                    }
+                    None => self.settle_stale(session, receipt, how) || ended(self, receipt),
+                };
+                settled.push(if done { Settled::Done } else { Settled::Stale });
+            }
+            self.commit()?;
+            Ok(settled)
+        });
+        settled.unwrap_or_else(|error| {
+            let why = error.to_string();
+            settlements.iter().map(|_| Settled::InDoubt(Error::Poisoned(why.clone()))).collect()
+        })
+    }
+
+    fn settle_one(&mut self, now: Time, id: MessageId, entry: Entry, how: Settle, batch: usize) {
+        match how {
+            Settle::Ack => self.ack(id, entry),
+            Settle::Nack { delay } => {
+                let mut from = now + delay;
+                if self.is(Bug::NackAtOnce) {
+                    from = now;
+                }
+                if self.is(Bug::FullAfterNack) {
+                    self.leaked += 1;
+                }
+                self.end_attempt(id, from, End::Nack { batch, delay });
+            }
+            Settle::Reject if self.is(Bug::RejectRequeues) => self.end_attempt(id, now, End::Expiry),
+            Settle::Reject if self.is(Bug::RejectDrops) => self.remove(id),
+            Settle::Reject => self.die(id, entry, Reason::Rejected),
+        }
+    }
+
+    fn ack(&mut self, id: MessageId, entry: Entry) {
+        if let Place::Leased { receipt, .. } = entry.place
+            && self.is(Bug::D39)
+        {
+            let earlier =
+                |entry: &Entry| matches!(entry.place, Place::Leased { receipt: r, .. } if r < receipt);
+            let ids: Vec<MessageId> =
+                self.state.live.iter().filter(|(_, entry)| earlier(entry)).map(|(id, _)| *id).collect();
+            ids.into_iter().for_each(|id| self.remove(id));
+        }
+        if self.is(Bug::P19) || self.is(Bug::P21) {
+            let place = Place::Waiting { from: Time::ZERO };
+            self.remembered.insert(id, Entry { place, ..entry });
+        }
+        if self.is(Bug::P14) {
+            self.state.apply(Record::Live(id, None));
+        } else {
+            self.remove(id);
+        }
+    }
+
+    /// What a stale receipt does: nothing. The answer is whether it is said to have done something.
+    fn settle_stale(&mut self, session: u64, receipt: Receipt, how: Settle) -> bool {
+        if how == Settle::Ack && self.is(Bug::D14) {
+            return true;
+        }
+        if how == Settle::Ack && self.is(Bug::D40) {
+            self.lose(session);
+        }
+        if let Settle::Nack { .. } = how
+            && let Some((id, entry)) = self.named(receipt)
+            && matches!(entry.place, Place::Leased { .. })
+            && self.is(Bug::D16)
+        {
+            self.end_attempt(id, Time::ZERO, End::Expiry);
+        }
+        false
+    }
+
+    fn extend(&mut self, receipt: Receipt, lease: Duration) -> Result<Settled, Error> {
+        if self.is(Bug::ExtendRevives)
+            && let Some((id, mut entry)) = self.held(receipt)
+            && let Place::Leased { until, .. } = &mut entry.place
+        {
+            *until = (*until).max(self.settings.clock.now() + lease);
+            self.put(id, entry);
+        }
+        let now = self.begin()?;
+        let Some((id, mut entry)) = self.held(receipt) else {
+            self.commit()?;
+            return Ok(Settled::Stale);
+        };
+        if let Place::Leased { until, .. } = &mut entry.place
+            && !self.is(Bug::ExtendIgnored)
+        {
+            let asked = now + lease;
+            *until = if self.is(Bug::ExtendShortens) { asked } else { asked.max(*until) };
+        }
+        if self.is(Bug::D07) {
+            entry.attempts += 1;
+        }
+        self.put(id, entry);
+        self.commit()?;
+        Ok(Settled::Done)
+    }
+
+    fn dead_letters(&mut self, max: usize) -> Result<Vec<DeadLetter>, Error> {
+        self.begin()?;
+        self.commit()?;
+        let letters = self.state.dead.values().take(max).cloned();
+        Ok(letters
+            .map(|Letter { id, key, body, attempts, reason }| DeadLetter { id, key, body, reason, attempts })
+            .collect())
+    }
+
+    fn redrive(&mut self, max: usize) -> Result<usize, Error> {
+        self.begin()?;
+        let room = if self.is(Bug::RedriveOverfills) { max } else { self.room().min(max) };
+        let mut chosen: Vec<(u64, Letter)> =
+            self.state.dead.iter().map(|(order, letter)| (*order, letter.clone())).collect();
+        if self.is(Bug::RedriveNewest) {
+            chosen.reverse();
+        }
+        chosen.truncate(room);
+        let moved = chosen.len();
+        for (index, (order, letter)) in chosen.into_iter().enumerate() {
+            let gone = Record::Dead(order, None);
+            if self.is(Bug::D33) {
+                self.state.apply(gone);
+            } else if !self.is(Bug::RedriveCopies) {
+                self.change(gone);
+            }
+            if index > 0 && index + 1 == moved && self.is(Bug::RedriveLoses) {
+                continue;
+            }
+            let id = letter.id;
+            let attempts = if self.is(Bug::RedriveKeepsCount) { letter.attempts } else { 0 };
+            let entry = Entry { attempts, ..revived(letter) };
+            if self.is(Bug::D34) && self.remembered.insert(id, entry.clone()).is_some() {
+                continue;
+            }
+            self.put(id, entry);
+        }
+        self.commit()?;
+        Ok(moved)
+    }
+
+    fn depth(&mut self) -> Result<Depth, Error> {
+        let now = self.begin()?;
+        self.commit()?;
+        let mut depth = Depth { dead: self.state.dead.len() as u64, ..Depth::default() };
+        for entry in self.state.live.values() {
+            match entry.place {
+                Place::Leased { .. } => depth.in_flight += 1,
+                Place::Waiting { .. } if delayed(entry, now) && !self.is(Bug::DepthMiscounts) => {
+                    depth.delayed += 1;
+                }
+                Place::Waiting { .. } => depth.ready += 1,
+            }
+        }
+        Ok(depth)
+    }
+
+    // How attempts end.
+
+    /// Every lease with this deadline and holder, by deadline.
+    fn leased(&self, such: impl Fn(Time, u64) -> bool) -> Vec<(Time, MessageId)> {
+        let mut leased: Vec<(Time, MessageId)> = self
+            .state
+            .live
+            .iter()
+            .filter_map(|(id, entry)| match entry.place {
+                Place::Leased { until, session, .. } if such(until, session) => Some((until, *id)),
+                _ => None,
+            })
+            .collect();
+        leased.sort_unstable();
+        leased
+    }
+
+    fn sweep(&mut self, now: Time) {
+        let mut bound = now.0;
+        if self.is(Bug::EarlyExpiry) {
+            bound += 1;
+        }
+        if self.is(Bug::LateExpiry) {
+            bound = bound.saturating_sub(1);
+        }
+        if self.is(Bug::NoExpiry) {
+            return;
+        }
+        for (_, id) in self.leased(|until, _| until.0 <= bound) {
+            self.end_attempt(id, Time::ZERO, End::Expiry);
+        }
+    }
+
+    fn lose(&mut self, session: u64) {
+        let all = self.is(Bug::LossEndsAll);
+        for (_, id) in self.leased(|_, holder| holder == session || all) {
+            self.end_attempt(id, Time::ZERO, End::SessionLoss);
+        }
+    }
+
+    /// An attempt failed: the message is ready again at `from`, or dies if it was the last that is allowed.
+    fn end_attempt(&mut self, id: MessageId, from: Time, end: End) {
+        let Some(mut entry) = self.state.live.get(&id).cloned() else { return };
+        let uncounted = match end {
+            End::SessionLoss => self.is(Bug::D04),
+            End::Nack { batch, .. } if batch > 1 => self.is(Bug::D08),
+            End::Nack { delay, .. } if delay.is_zero() => self.is(Bug::D09),
+            _ => false,
+        };
+        if uncounted {
+            entry.attempts -= 1;
+        }
+        if end == End::SessionLoss && self.is(Bug::D24) {
+            return self.remove(id);
+        }
+        if let Place::Leased { until, .. } = &mut entry.place
+            && end == End::SessionLoss
+            && self.is(Bug::D23)
+        {
+            *until = Time::FAR_FUTURE;
+            return self.put(id, entry);
+        }
+        let mut allowed = self.settings.deliveries_allowed;
+        if self.is(Bug::D01) {
+            allowed += 1;
+        }
+        if allowed > 1 && self.is(Bug::D02) {
+            allowed -= 1;
+        }
+        if entry.attempts >= allowed {
+            return self.die(id, entry, Reason::Attempts);
+        }
+        entry.place = Place::Waiting { from };
+        if matches!(end, End::Nack { delay, .. } if !delay.is_zero()) && self.is(Bug::D11) {
+            self.remove(id);
+            return self.state.apply(Record::Live(id, Some(entry)));
+        }
+        self.put(id, entry);
+    }
+
+    fn die(&mut self, id: MessageId, entry: Entry, reason: Reason) {
+        let Entry { key, body, attempts, .. } = entry;
+        let mut letter = Letter { id, key, body, attempts, reason };
+        if self.is(Bug::D32) {
+            letter.key = None;
+        }
+        if self.is(Bug::DeadAttempts) {
+            letter.attempts -= 1;
+        }
+        if self.is(Bug::DeadReason) {
+            letter.reason = Reason::Attempts;
+        }
+        if reason == Reason::Attempts && self.is(Bug::D31) {
+            return self.remove(id);
+        }
+        if self.state.dead.len() >= 2 && self.is(Bug::D29) {
+            return self.remove(id);
+        }
+        let gone = Record::Live(id, None);
+        let dead = Record::Dead(self.state.counters.next_death, Some(letter));
+        if self.is(Bug::D27) {
+            self.change(gone);
+            return self.later.push(dead);
+        }
+        if self.is(Bug::D28) {
+            self.state.apply(gone.clone());
+            self.later.push(gone);
+            return self.change(dead);
+        }
+        self.change(gone);
+        self.change(dead);
+    }
+}
+
+fn confirmed(sent: &Sent) -> Option<MessageId> {
+    match sent {
+        Sent::Confirmed(id) => Some(*id),
+        _ => None,
+    }
+}
+
+fn delayed(entry: &Entry, now: Time) -> bool {
+    matches!(entry.place, Place::Waiting { from } if from > now)
+}
+
+/// A dead letter as a message that is ready.
+fn revived(letter: Letter) -> Entry {
+    let Letter { key, body, attempts, .. } = letter;
+    Entry { key, body, attempts, place: Place::Waiting { from: Time::ZERO } }
+}

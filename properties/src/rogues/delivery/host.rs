@@ -1,0 +1,91 @@
+//! Where the reference broker lives across crashes.
+
+use stanchion_queues::file::SimDisk;
+use stanchion_queues::{Crash, Error, Host, Settings};
+
+use super::broker::Reference;
+use super::bug::{Bug, Switch};
+use crate::plan::splitmix;
+
+/// During which of its changing calls a compaction is struck: mostly those that write and sync the snapshot.
+const COMPACTION: [u64; 8] = [0, 1, 1, 2, 2, 3, 4, 5];
+
+/// A host of the reference broker, with at most one bug.
+pub struct RogueHost {
+    settings: Settings,
+    switch: Switch,
+    /// `None`: in memory.
+    disk: Option<SimDisk>,
+    running: Option<Reference<SimDisk>>,
+    boots: u64,
+}
+
+impl RogueHost {
+    /// A host of the broker with this bug, durable if the bug is of that kind.
+    pub fn new(bug: Bug, settings: &Settings) -> RogueHost {
+        RogueHost::with(Some(bug), bug.durable(), settings)
+    }
+
+    /// A host of the broker without a bug.
+    pub fn correct(durable: bool, settings: &Settings) -> RogueHost {
+        RogueHost::with(None, durable, settings)
+    }
+
+    fn with(bug: Option<Bug>, durable: bool, settings: &Settings) -> RogueHost {
+        RogueHost {
+            settings: settings.clone(),
+            switch: Switch::new(bug),
+            disk: durable.then(SimDisk::new),
+            running: None,
+            boots: 0,
+        }
+    }
+
+    /// How often wrong code ran.
+    pub fn reached(&self) -> u64 {
+        self.switch.reached()
+    }
+
+    #[cfg(test)]
+    pub(super) fn switch(&self) -> &Switch {
+        &self.switch
+    }
+}
+
+impl Host for RogueHost {
+    type Broker = Reference<SimDisk>;
+
+    fn boot(&mut self) -> Result<Reference<SimDisk>, Error> {
+        self.settings.validate()?;
+        self.boots += 1;
+        let (settings, switch) = (self.settings.clone(), self.switch.clone());
+        let broker = match &self.disk {
+            None => Reference::in_memory(settings, self.boots, switch),
+            Some(disk) => Reference::open(settings, disk.clone(), switch)?,
+        };
+        self.running = Some(broker.clone());
+        Ok(broker)
+    }
+
+    /// One crash in eight comes between two calls. Three fall into the loss of every connection, the others into
+    /// a compaction: neither changes anything that was promised, so they may happen at any time.
+    fn crash(&mut self, crash: Crash) {
+        let running = self.running.take();
+        let Some(disk) = &mut self.disk else { return };
+        let seed = splitmix(self.settings.seed ^ self.boots);
+        if let Some(running) = running {
+            match seed % 8 {
+                0 => {}
+                1..=3 => {
+                    disk.crash_after(seed >> 8 & 1);
+                    running.disconnect();
+                }
+                _ => {
+                    disk.crash_after(COMPACTION[(seed >> 8) as usize % COMPACTION.len()]);
+                    running.compact();
+                }
+            }
+        }
+        disk.crash(crash, seed);
+    }
+}
