@@ -24,7 +24,8 @@ use super::storage::{Storage, StorageFile};
 
 const SECTOR: usize = 512;
 const MAGIC: [u8; 16] = *b"stanchion-queue\n";
-const VERSION: u32 = 1;
+/// The version of the format that is written here and read.
+pub(super) const VERSION: u32 = 1;
 /// Where the checksum of the first sector is.
 const HEADER_CRC: usize = 44;
 

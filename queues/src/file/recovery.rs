@@ -1,6 +1,6 @@
 //! Opening: what the latest log says becomes the state of a new one.
 
-use super::log::{Log, Name, ReadError, read};
+use super::log::{Log, Name, ReadError, VERSION, read};
 use super::rng::mix;
 use super::state::State;
 use super::storage::Storage;
@@ -61,7 +61,7 @@ fn load<S: Storage>(storage: &S, number: u64, state: &mut State) -> Result<u64, 
     read(&file, number, |record| state.apply(&record)).map(|tail| tail.torn).map_err(|error| match error {
         ReadError::Io(source) => failed(source, "Nothing was changed; mend that and open the queue again"),
         ReadError::Version(version) => {
-            let text = format!("it has format version {version}, and this program reads version 1");
+            let text = format!("it has format version {version}, and this program reads version {VERSION}");
             let source = std::io::Error::new(std::io::ErrorKind::Unsupported, text);
             failed(source, "Open it with the program that wrote it")
         }

@@ -3,6 +3,7 @@
 mod crashes;
 mod damage;
 mod rules;
+mod twin;
 
 use std::time::Duration;
 
