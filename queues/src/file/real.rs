@@ -231,6 +231,9 @@ impl StorageFile for RealFile {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
@@ -271,6 +274,38 @@ mod tests {
         }
         drop(clone);
         RealDir::open(temp.path()).expect("is free again");
+    }
+
+    const HOLD: &str = "STANCHION_TEST_HOLD_DIRECTORY";
+
+    /// Not a test of its own: the child of the next one.
+    #[test]
+    fn holder() {
+        if let Some(path) = std::env::var_os(HOLD) {
+            let _dir = RealDir::open(Path::new(&path)).expect("opens");
+            println!("\nheld");
+            // Until it is killed.
+            io::copy(&mut io::stdin(), &mut io::sink()).expect("waits");
+        }
+    }
+
+    #[test]
+    fn another_process_is_named_and_its_kill_frees_the_directory() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let mut child = Command::new(std::env::current_exe().expect("is a file"))
+            .args(["--exact", "file::real::tests::holder", "--nocapture"])
+            .env(HOLD, temp.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        let output = BufReader::new(child.stdout.take().expect("is piped"));
+        assert!(output.lines().any(|line| line.expect("is text") == "held"));
+        let owned = RealDir::open(temp.path());
+        assert!(matches!(&owned, Err(Error::Owned { pid, .. }) if *pid == child.id()), "{owned:?}");
+        child.kill().expect("is running");
+        child.wait().expect("ends");
+        RealDir::open(temp.path()).expect("is free");
     }
 
     #[test]
