@@ -9,6 +9,7 @@ pub mod driver;
 pub mod ledger;
 #[cfg(test)]
 mod mutants;
+pub mod statistics;
 pub mod tokio_driver;
 pub mod trial;
 pub mod workload;
