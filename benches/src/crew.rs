@@ -61,8 +61,8 @@ pub(crate) enum After {
     Stuck,
 }
 
-/// How a worker waits at a full or an empty queue: it spins briefly, then yields. With more threads than cores it
-/// only yields, because spinning burns the time in which the other side could run.
+/// How a worker waits at a full or an empty queue: it spins briefly, then yields. With more threads than
+/// cores it only yields, because spinning burns the time in which the other side could run.
 #[derive(Debug)]
 pub(crate) struct Waiting<'a> {
     others: &'a Present,

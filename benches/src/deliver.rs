@@ -1,5 +1,5 @@
-//! Takes messages through a broker: send, receive, ack. One session does all three, so that the depth stays at one
-//! batch and what is measured is the cost of a message's whole life, not of a growing heap.
+//! Takes messages through a broker: send, receive, ack. One session does all three, so that the depth stays
+//! at one batch and what is measured is the cost of a message's whole life, not of a growing heap.
 
 use std::sync::Arc;
 use std::thread;
@@ -39,8 +39,8 @@ const EMPTY_LOOKS: usize = 1000;
 /// Takes `messages` messages through the broker, which must be empty.
 ///
 /// # Errors
-/// The broker fails or panicked, or its ledger is not clean: not every message was confirmed, delivered once, whole and
-/// for the first time, and acked.
+/// The broker fails or panicked, or its ledger is not clean: not every message was confirmed, delivered
+/// once, whole and for the first time, and acked.
 pub fn run<B: Broker>(broker: &B, delivering: Delivering, messages: u64) -> Result<Trial, Fault> {
     let mut session = broker.session()?;
     let work = move || {
@@ -58,8 +58,8 @@ pub fn run<B: Broker>(broker: &B, delivering: Delivering, messages: u64) -> Resu
     Trial::judge(&[span], ledger)
 }
 
-/// The messages of a trial and what became of them. A body is one of a pool, made beforehand; as at most one batch
-/// is under way, the body tells which message it is.
+/// The messages of a trial and what became of them. A body is one of a pool, made beforehand; as at most
+/// one batch is under way, the body tells which message it is.
 struct Run {
     pool: Vec<Message>,
     batch: usize,

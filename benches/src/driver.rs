@@ -1,8 +1,8 @@
 //! Moves items through a buffer, from the ends that push to the ends that pop, and keeps the ledger.
 //!
-//! Ends are made and threads pinned before the barrier. The number of items is fixed: every producer and every
-//! consumer has a quota, so that no counter is shared in the measured loop. Those who wait for a side that has left
-//! give up, so that a lossy buffer ends in the ledger and not in a hang.
+//! Ends are made and threads pinned before the barrier. The number of items is fixed: every producer and
+//! every consumer has a quota, so that no counter is shared in the measured loop. Those who wait for a side
+//! that has left give up, so that a lossy buffer ends in the ledger and not in a hang.
 
 use std::sync::Barrier;
 use std::thread;
@@ -22,7 +22,8 @@ pub fn run<B: Buffer>(workload: &Workload, items: u64) -> Result<Trial, Fault> {
     run_beside::<B>(workload, items, |_| ())
 }
 
-/// The same, while the controller does something else: it has no part in the timing. It is told who is present.
+/// The same, while the controller does something else: it has no part in the timing. It is told who is
+/// present.
 pub(crate) fn run_beside<B: Buffer>(
     workload: &Workload,
     items: u64,

@@ -1,5 +1,5 @@
-//! What became of the items of a trial. A number from a run that lost, duplicated, invented or reordered an item is
-//! not a number.
+//! What became of the items of a trial. A number from a run that lost, duplicated, invented or reordered an
+//! item is not a number.
 
 use std::fmt;
 
@@ -85,8 +85,8 @@ impl fmt::Display for BenchLedger {
     }
 }
 
-/// What one consumer saw. The item that was expected costs one comparison; only a jump costs more, so that the
-/// ledger can be kept inside of the measured loop.
+/// What one consumer saw. The item that was expected costs one comparison; only a jump costs more, so that
+/// the ledger can be kept inside of the measured loop.
 #[derive(Debug)]
 pub(crate) struct Tally {
     tracks: Vec<Track>,
@@ -160,8 +160,8 @@ impl Tally {
 }
 
 impl Track {
-    /// Enters an item that was not expected. Whether it is against the order: an earlier one, seen for the first
-    /// time.
+    /// Enters an item that was not expected. Whether it is against the order: an earlier one, seen for the
+    /// first time.
     #[cold]
     fn jump(&mut self, sequence: u64) -> bool {
         self.settle();

@@ -1,9 +1,9 @@
 //! From paired trials to an honest answer.
 //!
-//! The data are ratios of two trials of the same round, as logarithms: what the machine does to a whole round cancels,
-//! and twice as fast is as far from equal as half as fast. The estimate is their median with a percentile bootstrap
-//! interval (Efron 1979). Each interval stands for itself: nothing is corrected for their number (Holm's method would be
-//! the one to use once a build is to fail on any of many comparisons).
+//! The data are ratios of two trials of the same round, as logarithms: what the machine does to a whole
+//! round cancels, and twice as fast is as far from equal as half as fast. The estimate is their median with
+//! a percentile bootstrap interval (Efron 1979). Each interval stands for itself: nothing is corrected for
+//! their number (Holm's method would be the one to use once a build is to fail on any of many comparisons).
 
 use stanchion_reports::results::{Answer, Estimate};
 
@@ -11,8 +11,8 @@ use stanchion_reports::results::{Answer, Estimate};
 pub const LEVEL: f64 = 0.99;
 /// Half the width of the zone in which throughputs count as equal, as a share.
 pub const ZONE: f64 = 0.05;
-/// Fewer pairs cannot give an interval of [`LEVEL`]: the interval from the least to the greatest of n values covers the
-/// median with probability 1 - 2^(1-n), which exceeds 0.99 from n = 8 on.
+/// Fewer pairs cannot give an interval of [`LEVEL`]: the interval from the least to the greatest of n
+/// values covers the median with probability 1 - 2^(1-n), which exceeds 0.99 from n = 8 on.
 pub const FEWEST: usize = 8;
 const RESAMPLES: usize = 10_000;
 
@@ -37,7 +37,7 @@ impl Random {
 
     /// A number below `limit`, which is not zero and below 2^32: the bias is below one in 2^32.
     pub fn below(&mut self, limit: usize) -> usize {
-        ((self.bits() >> 32) * limit as u64 >> 32) as usize
+        (((self.bits() >> 32) * limit as u64) >> 32) as usize
     }
 
     /// Puts the elements into a random order (Fisher and Yates).
@@ -48,8 +48,8 @@ impl Random {
     }
 }
 
-/// The median of a sample and its interval at [`LEVEL`]. With fewer than [`FEWEST`] values, the interval is all there
-/// is: from the least to the greatest. `None`: no values.
+/// The median of a sample and its interval at [`LEVEL`]. With fewer than [`FEWEST`] values, the interval is
+/// all there is: from the least to the greatest. `None`: no values.
 pub fn estimate(values: &[f64], random: &mut Random) -> Option<Estimate> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -91,17 +91,17 @@ pub struct Compared {
     pub ratio: Estimate,
     /// The answer.
     pub answer: Answer,
-    /// The smallest change that could have been seen with these rounds, as a share: 0.12 is 12 %. `None`: too few rounds
-    /// to see any.
+    /// The smallest change that could have been seen with these rounds, as a share: 0.12 is 12 %. `None`:
+    /// too few rounds to see any.
     pub smallest_visible: Option<f64>,
 }
 
-/// Compares rates of one arm with rates of the reference in the same rounds, given how far the reference is from itself
-/// (`control`, the interval of its A/A ratio).
+/// Compares rates of one arm with rates of the reference in the same rounds, given how far the reference is
+/// from itself (`control`, the interval of its A/A ratio).
 ///
-/// The zone of equality is at least ±[`ZONE`], and reaches as far as the control does: no difference counts that the
-/// reference shows against itself. "Equivalent" is said of the nominal zone only, so a wide control leaves at best "too
-/// noisy to say" between them.
+/// The zone of equality is at least ±[`ZONE`], and reaches as far as the control does: no difference counts
+/// that the reference shows against itself. "Equivalent" is said of the nominal zone only, so a wide
+/// control leaves at best "too noisy to say" between them.
 ///
 /// `None`: no rounds.
 pub fn compare(pairs: &[(f64, f64)], control: Option<&Estimate>, random: &mut Random) -> Option<Compared> {
@@ -135,8 +135,8 @@ pub fn compare(pairs: &[(f64, f64)], control: Option<&Estimate>, random: &mut Ra
 mod tests {
     use super::*;
 
-    /// The distribution of the bootstrapped median is known (Efron 1982): for odd n, it is at or below the k-th smallest
-    /// value when more than half of n draws are, each with probability k / n.
+    /// The distribution of the bootstrapped median is known (Efron 1982): for odd n, it is at or below the
+    /// k-th smallest value when more than half of n draws are, each with probability k / n.
     fn exact_ranks(n: u64, tail: f64) -> (usize, usize) {
         let at_or_below = |k: u64| -> f64 {
             let p = k as f64 / n as f64;

@@ -1,5 +1,5 @@
-//! The tokio channel as its users use it: tasks that await on both sides, inside a runtime. The other drivers use
-//! the ends that do not wait; here the channel's own waiting is part of what is measured.
+//! The tokio channel as its users use it: tasks that await on both sides, inside a runtime. The other
+//! drivers use the ends that do not wait; here the channel's own waiting is part of what is measured.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,8 @@ use crate::ledger::Tally;
 use crate::trial::{Fault, Span, Trial};
 use crate::workload::{Identity, Item, ItemSize, Topology, Workload, quota};
 
-/// Whether the channel can be awaited in this shape: many may send, one receives, and each in a task of its own.
+/// Whether the channel can be awaited in this shape: many may send, one receives, and each in a task of its
+/// own.
 pub fn admits(topology: Topology) -> bool {
     matches!(topology, Topology::Spsc | Topology::Mpsc)
 }

@@ -73,7 +73,8 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// With the default capacity of 1024, and as many threads on each side as half of the cores (at least two).
+    /// With the default capacity of 1024, and as many threads on each side as half of the cores (at least
+    /// two).
     pub fn new(topology: Topology, item: ItemSize) -> Workload {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Workload { topology, many: (cores / 2).max(2), item, capacity: 1024 }
@@ -114,8 +115,8 @@ pub(crate) fn quota(total: u64, workers: usize, index: usize) -> u64 {
     total / workers + u64::from(index < total % workers)
 }
 
-/// An item of `WORDS` times 8 bytes that says who it is: the producer and its sequence number in the first word,
-/// filler drawn from both in the rest.
+/// An item of `WORDS` times 8 bytes that says who it is: the producer and its sequence number in the first
+/// word, filler drawn from both in the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Item<const WORDS: usize>([u64; WORDS]);

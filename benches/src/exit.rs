@@ -1,0 +1,10 @@
+//! What the exit codes of the bench targets mean.
+
+/// The results could not be stored, or something else that is not the queues' fault.
+pub const INTERNAL: u8 = 1;
+/// The command line makes no sense.
+pub const USAGE: u8 = 2;
+/// The filter selects nothing: silence is not success.
+pub const NOTHING_SELECTED: u8 = 4;
+/// A queue broke a promise: its ledger was not clean.
+pub const BROKEN: u8 = 10;
