@@ -83,8 +83,8 @@ pub(super) fn foot(out: &mut impl Write, machine: &Machine, contests: &[Contest<
         out,
         "- They hold for this run: the distance of virtual cores changes from hour to hour. Compare ratios.\n\
          - They are closed loops, as fast as it goes: they say nothing of latency at a given rate.\n\
-         - Every item is entered into a ledger inside of the measured time, about {:.1} ns each on every queue.\n\
-         - Each interval stands for itself, not corrected for their number (Holm): of a hundred, one may miss.\n\
+         - Every item is entered into a ledger in the measured time: about {:.1} ns each, on all queues.\n\
+         - Each interval stands for itself, not corrected for their number (Holm): 1 in 100 may miss.\n\
          - A difference counts when its whole interval is beyond 5 % and beyond what A/A shows.",
         machine.ledger_ns
     )
