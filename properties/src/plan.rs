@@ -5,9 +5,9 @@
 //! that finds nothing to refer to does nothing. So any subset of the steps of a plan is a plan, and deleting
 //! steps is all that shrinking needs.
 
-use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::strategy::{BoxedStrategy, Union};
+use proptest::strategy::{NewTree, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde::{Deserialize, Serialize};
 use stanchion_queues::{Clock, Crash, Settings};
 
@@ -222,7 +222,8 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// What a plan is rich in. Each reaches situations that the others rarely do.
+/// What a plan is rich in. Each reaches situations that the others rarely do. A mix is a proptest strategy for
+/// its plans; they are shrunk by [`mod@crate::shrink`], which knows what may be left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mix {
     /// No faults.
@@ -239,24 +240,44 @@ pub enum Mix {
     Full,
 }
 
+impl Strategy for Mix {
+    type Tree = Just<Plan>;
+    type Value = Plan;
+
+    fn new_tree(&self, runner: &mut TestRunner) -> NewTree<Mix> {
+        Ok(Just(self.plan(runner.rng())))
+    }
+}
+
 impl Mix {
     /// Every mix.
     pub const ALL: [Mix; 6] = [Mix::Calm, Mix::Faults, Mix::Poison, Mix::Stale, Mix::Crash, Mix::Full];
 
+    /// A plan, 20 to 60 steps long.
+    fn plan(self, rng: &mut TestRng) -> Plan {
+        let recipe = self.recipe();
+        let settings = recipe.settings(rng);
+        let length = rng.random_range(20..=60);
+        let steps = (0..length).map(|_| recipe.step(rng)).collect();
+        Plan { settings, steps, redrive_at_end: rng.random_ratio(1, 4) }
+    }
+
     fn recipe(self) -> Recipe {
         let even = Recipe {
-            send: 10,
-            retry: 2,
-            receive: 12,
-            settle: 12,
-            extend: 2,
-            redrive: 1,
-            browse: 1,
-            depth: 1,
-            advance: 5,
-            advance_to: 3,
-            lose: 2,
-            crash: 0,
+            steps: Steps {
+                send: 10,
+                retry: 2,
+                receive: 12,
+                settle: 12,
+                extend: 4,
+                redrive: 1,
+                browse: 1,
+                depth: 1,
+                advance: 5,
+                advance_to: 3,
+                lose: 2,
+                crash: 0,
+            },
             lost: 5,
             stale: 15,
             ack: 60,
@@ -264,33 +285,45 @@ impl Mix {
             reject: 10,
             tight: false,
         };
+        let steps = even.steps;
         match self {
-            Mix::Calm => Recipe { retry: 0, depth: 2, lose: 0, lost: 0, ..even },
-            Mix::Faults => Recipe { retry: 4, lose: 3, crash: 1, lost: 30, ..even },
+            Mix::Calm => Recipe { steps: Steps { retry: 0, depth: 2, lose: 0, ..steps }, lost: 0, ..even },
+            Mix::Faults => Recipe { steps: Steps { retry: 4, lose: 3, crash: 1, ..steps }, lost: 30, ..even },
             Mix::Poison => Recipe {
-                send: 5,
-                receive: 16,
-                settle: 14,
-                redrive: 4,
-                browse: 2,
-                advance: 10,
+                steps: Steps {
+                    send: 5,
+                    receive: 16,
+                    settle: 14,
+                    redrive: 4,
+                    browse: 2,
+                    advance: 10,
+                    ..steps
+                },
                 ack: 10,
                 nack: 65,
                 reject: 25,
                 ..even
             },
-            Mix::Stale => {
-                Recipe { send: 6, settle: 16, extend: 5, advance: 6, advance_to: 8, stale: 60, ..even }
+            Mix::Stale => Recipe {
+                steps: Steps { send: 6, settle: 16, extend: 6, advance: 6, advance_to: 8, ..steps },
+                stale: 60,
+                ..even
+            },
+            Mix::Crash => {
+                Recipe { steps: Steps { crash: 6, redrive: 2, browse: 2, ..steps }, lost: 10, ..even }
             }
-            Mix::Crash => Recipe { crash: 6, lost: 10, redrive: 2, browse: 2, ..even },
-            Mix::Full => Recipe { send: 24, receive: 8, settle: 8, depth: 2, tight: true, ..even },
+            Mix::Full => Recipe {
+                steps: Steps { send: 24, receive: 8, settle: 8, depth: 2, ..steps },
+                tight: true,
+                ..even
+            },
         }
     }
 }
 
-/// Weights of the steps and, in per cent or relative to each other, of their arguments.
+/// Weights of the steps.
 #[derive(Clone, Copy)]
-struct Recipe {
+struct Steps {
     send: u32,
     retry: u32,
     receive: u32,
@@ -303,10 +336,17 @@ struct Recipe {
     advance_to: u32,
     lose: u32,
     crash: u32,
+}
+
+/// How the plans of a mix are made.
+#[derive(Clone, Copy)]
+struct Recipe {
+    steps: Steps,
     /// Per cent of the calls of which a request or a reply is lost.
     lost: u32,
-    /// Per cent of the settlements that take any receipt instead of a current one.
+    /// Per cent of the settlements and extensions that take any receipt instead of a current one.
     stale: u32,
+    /// Weights of the ways to settle.
     ack: u32,
     nack: u32,
     reject: u32,
@@ -314,159 +354,140 @@ struct Recipe {
     tight: bool,
 }
 
-/// A choice among strategies by weight; those of weight zero never.
-fn weighted<T: std::fmt::Debug + 'static>(options: Vec<(u32, BoxedStrategy<T>)>) -> BoxedStrategy<T> {
-    Union::new_weighted(options.into_iter().filter(|(weight, _)| *weight > 0).collect()).boxed()
+/// One of the values, by weight.
+fn choose<T: Copy>(rng: &mut TestRng, options: &[(u32, T)]) -> T {
+    let total: u32 = options.iter().map(|(weight, _)| weight).sum();
+    let mut ticket = rng.random_range(0..total);
+    for &(weight, value) in options {
+        match ticket.checked_sub(weight) {
+            Some(rest) => ticket = rest,
+            None => return value,
+        }
+    }
+    unreachable!("the ticket is below the total of the weights")
 }
 
 /// Few values, so that deadlines coincide.
-fn millis() -> impl Strategy<Value = u64> + Clone {
-    prop_oneof![Just(10u64), Just(20), Just(30)]
+fn millis(rng: &mut TestRng) -> u64 {
+    choose(rng, &[(1, 10), (1, 20), (1, 30)])
 }
 
-fn delay() -> impl Strategy<Value = u64> + Clone {
-    prop_oneof![3 => Just(0u64), 1 => Just(10), 1 => Just(20)]
+fn delay(rng: &mut TestRng) -> u64 {
+    choose(rng, &[(3, 0), (1, 10), (1, 20)])
 }
 
-fn session() -> impl Strategy<Value = usize> + Clone {
-    prop_oneof![3 => Just(0usize), 3 => Just(1), 1 => Just(2)]
+fn session(rng: &mut TestRng) -> usize {
+    choose(rng, &[(3, 0), (3, 1), (1, 2)])
 }
 
-fn few() -> impl Strategy<Value = usize> + Clone {
-    prop_oneof![4 => Just(1usize), 2 => Just(2), 1 => Just(3), 1 => Just(4)]
+fn few(rng: &mut TestRng) -> usize {
+    choose(rng, &[(4, 1), (2, 2), (1, 3), (1, 4)])
 }
 
 impl Recipe {
-    fn fate(&self) -> BoxedStrategy<Fate> {
-        let lost = self.lost;
-        weighted(vec![
-            (100 - lost, Just(Fate::Arrives).boxed()),
-            (lost, prop_oneof![Just(Fate::ReplyLost), Just(Fate::RequestLost)].boxed()),
-        ])
+    fn fate(&self, rng: &mut TestRng) -> Fate {
+        if !rng.random_ratio(self.lost, 100) {
+            Fate::Arrives
+        } else if rng.random() {
+            Fate::ReplyLost
+        } else {
+            Fate::RequestLost
+        }
     }
 
-    fn which(&self) -> BoxedStrategy<Which> {
-        weighted(vec![
-            (100 - self.stale, (0..4usize).prop_map(Which::Current).boxed()),
-            (self.stale, (0..12usize).prop_map(Which::Any).boxed()),
-        ])
+    fn which(&self, rng: &mut TestRng) -> Which {
+        if rng.random_ratio(self.stale, 100) {
+            Which::Any(rng.random_range(0..12))
+        } else {
+            Which::Current(rng.random_range(0..4))
+        }
     }
 
-    fn how(&self) -> BoxedStrategy<How> {
-        weighted(vec![
-            (self.ack, Just(How::Ack).boxed()),
-            (self.nack, delay().prop_map(|delay_ms| How::Nack { delay_ms }).boxed()),
-            (self.reject, Just(How::Reject).boxed()),
-        ])
+    fn how(&self, rng: &mut TestRng) -> How {
+        let delay_ms = delay(rng);
+        choose(rng, &[(self.ack, How::Ack), (self.nack, How::Nack { delay_ms }), (self.reject, How::Reject)])
     }
 
-    fn step(&self) -> BoxedStrategy<Step> {
-        let fate = self.fate();
-        weighted(vec![
-            (
-                self.send,
-                (session(), few(), delay(), any::<bool>(), fate.clone())
-                    .prop_map(|(session, count, delay_ms, keyed, fate)| Step::Send {
-                        session,
-                        count,
-                        delay_ms,
-                        keyed,
-                        fate,
-                    })
-                    .boxed(),
-            ),
-            (
-                self.retry,
-                (session(), 0..3usize, fate.clone())
-                    .prop_map(|(session, which, fate)| Step::Retry { session, which, fate })
-                    .boxed(),
-            ),
-            (
-                self.receive,
-                (session(), few(), millis(), fate.clone())
-                    .prop_map(|(session, max, lease_ms, fate)| Step::Receive { session, max, lease_ms, fate })
-                    .boxed(),
-            ),
-            (
-                self.settle,
-                (session(), self.which(), few(), self.how(), fate.clone())
-                    .prop_map(|(session, which, count, how, fate)| Step::Settle {
-                        session,
-                        which,
-                        count,
-                        how,
-                        fate,
-                    })
-                    .boxed(),
-            ),
-            (
-                self.extend,
-                (session(), self.which(), millis(), fate.clone())
-                    .prop_map(|(session, which, lease_ms, fate)| Step::Extend {
-                        session,
-                        which,
-                        lease_ms,
-                        fate,
-                    })
-                    .boxed(),
-            ),
-            (
-                self.redrive,
-                (session(), few(), fate)
-                    .prop_map(|(session, max, fate)| Step::Redrive { session, max, fate })
-                    .boxed(),
-            ),
-            (self.browse, session().prop_map(|session| Step::Browse { session }).boxed()),
-            (self.depth, session().prop_map(|session| Step::Depth { session }).boxed()),
-            (
-                self.advance,
-                prop_oneof![1 => Just(5u64), 4 => millis()].prop_map(|ms| Step::Advance { ms }).boxed(),
-            ),
-            (
-                self.advance_to,
-                (0..3usize, -1..=1i64)
-                    .prop_map(|(which, offset_ns)| Step::AdvanceTo { which, offset_ns })
-                    .boxed(),
-            ),
-            (self.lose, session().prop_map(|session| Step::LoseSession { session }).boxed()),
-            (
-                self.crash,
-                prop_oneof![Just(Crash::Process), Just(Crash::Power)]
-                    .prop_map(|kind| Step::Crash { kind })
-                    .boxed(),
-            ),
-        ])
+    fn step(&self, rng: &mut TestRng) -> Step {
+        type Draw = fn(&Recipe, &mut TestRng, usize) -> Step;
+        let steps = &self.steps;
+        let draw = choose::<Draw>(
+            rng,
+            &[
+                (steps.send, |recipe, rng, session| Step::Send {
+                    session,
+                    count: few(rng),
+                    delay_ms: delay(rng),
+                    keyed: rng.random(),
+                    fate: recipe.fate(rng),
+                }),
+                (steps.retry, |recipe, rng, session| Step::Retry {
+                    session,
+                    which: rng.random_range(0..3),
+                    fate: recipe.fate(rng),
+                }),
+                (steps.receive, |recipe, rng, session| Step::Receive {
+                    session,
+                    max: few(rng),
+                    lease_ms: millis(rng),
+                    fate: recipe.fate(rng),
+                }),
+                (steps.settle, |recipe, rng, session| Step::Settle {
+                    session,
+                    which: recipe.which(rng),
+                    count: few(rng),
+                    how: recipe.how(rng),
+                    fate: recipe.fate(rng),
+                }),
+                (steps.extend, |recipe, rng, session| Step::Extend {
+                    session,
+                    which: recipe.which(rng),
+                    lease_ms: millis(rng),
+                    fate: recipe.fate(rng),
+                }),
+                (steps.redrive, |recipe, rng, session| Step::Redrive {
+                    session,
+                    max: few(rng),
+                    fate: recipe.fate(rng),
+                }),
+                (steps.browse, |_, _, session| Step::Browse { session }),
+                (steps.depth, |_, _, session| Step::Depth { session }),
+                (steps.advance, |_, rng, _| Step::Advance {
+                    ms: choose(rng, &[(3, 5), (4, 10), (4, 20), (4, 30)]),
+                }),
+                (steps.advance_to, |_, rng, _| Step::AdvanceTo {
+                    which: rng.random_range(0..3),
+                    offset_ns: rng.random_range(-1..=1),
+                }),
+                (steps.lose, |_, _, session| Step::LoseSession { session }),
+                (steps.crash, |_, rng, _| Step::Crash {
+                    kind: if rng.random() { Crash::Process } else { Crash::Power },
+                }),
+            ],
+        );
+        let session = session(rng);
+        draw(self, rng, session)
     }
 
-    fn settings(&self) -> BoxedStrategy<PlanSettings> {
+    fn settings(&self, rng: &mut TestRng) -> PlanSettings {
         let roomy = u32::from(!self.tight);
-        let capacity = weighted(vec![
-            (4, (1..=3usize).boxed()),
-            (3 * roomy, (4..=12usize).boxed()),
-            (2 * roomy, Just(64usize).boxed()),
-        ]);
-        let deliveries_allowed = prop_oneof![1 => Just(1u32), 3 => Just(2), 2 => Just(3), 1 => Just(4)];
-        (capacity, deliveries_allowed, any::<u64>())
-            .prop_map(|(capacity, deliveries_allowed, seed)| PlanSettings {
-                capacity,
-                deliveries_allowed,
-                seed,
-            })
-            .boxed()
+        let small = rng.random_range(1..=3);
+        let medium = rng.random_range(4..=12);
+        PlanSettings {
+            capacity: choose(rng, &[(4, small), (3 * roomy, medium), (2 * roomy, 64)]),
+            deliveries_allowed: choose(rng, &[(1, 1), (3, 2), (2, 3), (1, 4)]),
+            seed: rng.random(),
+        }
     }
 }
 
-/// Plans of one mix, 20 to 60 steps long.
-pub fn plans_of(mix: Mix) -> BoxedStrategy<Plan> {
-    let recipe = mix.recipe();
-    (recipe.settings(), vec(recipe.step(), 20..=60), prop::bool::weighted(0.25))
-        .prop_map(|(settings, steps, redrive_at_end)| Plan { settings, steps, redrive_at_end })
-        .boxed()
+/// The plan of a seed: always the same one. The seed chooses the mix, too.
+pub fn plan_of(seed: u64) -> Plan {
+    draw(&mix_of(seed), seed)
 }
 
-/// Plans of all mixes.
-pub fn plans() -> BoxedStrategy<Plan> {
-    Union::new(Mix::ALL.map(plans_of)).boxed()
+fn mix_of(seed: u64) -> Mix {
+    Mix::ALL[(seed % Mix::ALL.len() as u64) as usize]
 }
 
 /// The seed of one case. It depends on nothing but these three, so a filter or an added queue changes no
@@ -497,9 +518,6 @@ pub(crate) fn splitmix(seed: u64) -> u64 {
 /// # Panics
 /// If the strategy filters and rejects too much; none of ours filters.
 pub(crate) fn draw<S: Strategy>(strategy: &S, seed: u64) -> S::Value {
-    use proptest::strategy::ValueTree;
-    use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     bytes[8..].copy_from_slice(&splitmix(seed).to_le_bytes());
@@ -508,34 +526,14 @@ pub(crate) fn draw<S: Strategy>(strategy: &S, seed: u64) -> S::Value {
     strategy.new_tree(&mut runner).expect("no strategy here filters, and only filters can fail").current()
 }
 
-/// Draws plans.
-pub struct Plans {
-    strategies: [BoxedStrategy<Plan>; Mix::ALL.len()],
-}
-
-impl Default for Plans {
-    fn default() -> Plans {
-        Plans { strategies: Mix::ALL.map(plans_of) }
-    }
-}
-
-impl Plans {
-    /// The plan of a seed: always the same one. Mixes take turns by seed.
-    pub fn draw(&self, seed: u64) -> Plan {
-        let mix = (seed % Mix::ALL.len() as u64) as usize;
-        draw(&self.strategies[mix], seed)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_seed_names_one_plan_and_seeds_differ() {
-        let plans = Plans::default();
-        let drawn: Vec<Plan> = (0..50).map(|seed| plans.draw(seed)).collect();
-        assert!((0..50).all(|seed| Plans::default().draw(seed) == drawn[seed as usize]));
+        let drawn: Vec<Plan> = (0..50).map(plan_of).collect();
+        assert!((0..50).all(|seed| plan_of(seed) == drawn[seed as usize]));
         assert!(drawn.windows(2).all(|pair| pair[0] != pair[1]));
         assert_ne!(case_seed(1, "ring", 0), case_seed(1, "ring", 1));
         assert_ne!(case_seed(1, "ring", 0), case_seed(1, "file", 0));
@@ -571,9 +569,8 @@ mod tests {
             r#"{"settings":{"capacity":2,"deliveries_allowed":3,"seed":4},"steps":[{"send":{"session":0,"count":1}},{"settle":{"session":1,"which":{"any":3},"count":1,"how":{"nack":{"delay_ms":10}},"fate":"reply_lost"}},{"crash":{"kind":"Power"}}]}"#
         );
         assert_eq!(serde_json::from_str::<Plan>(&json).expect("just written"), plan);
-        let plans = Plans::default();
         for seed in 0..100 {
-            let plan = plans.draw(seed);
+            let plan = plan_of(seed);
             let json = serde_json::to_string(&plan).expect("a plan is plain data");
             assert_eq!(serde_json::from_str::<Plan>(&json).expect("just written"), plan);
         }
@@ -582,10 +579,9 @@ mod tests {
 
     #[test]
     fn calm_plans_have_no_faults_and_full_ones_little_room() {
-        let plans = Plans::default();
         for seed in 0..600u64 {
-            let mut plan = plans.draw(seed);
-            match Mix::ALL[(seed % 6) as usize] {
+            let mut plan = plan_of(seed);
+            match mix_of(seed) {
                 Mix::Calm => assert!(plan.steps.iter_mut().all(|step| {
                     step.fate_mut().is_none_or(|fate| *fate == Fate::Arrives)
                         && !matches!(step, Step::Crash { .. } | Step::LoseSession { .. })

@@ -225,10 +225,10 @@ fn entries(folder: &Path, errors: &mut Vec<RegressionError>) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Plans;
+    use crate::plan::plan_of;
 
     fn regression(queue: &str, seed: u64) -> Regression {
-        let plan = Plans::default().draw(seed);
+        let plan = plan_of(seed);
         Regression {
             format: FORMAT,
             queue: queue.into(),

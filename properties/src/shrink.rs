@@ -221,7 +221,7 @@ fn session_mut(step: &mut Step) -> Option<&mut usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Plans;
+    use crate::plan::plan_of;
 
     fn sends(plan: &Plan) -> usize {
         plan.steps.iter().filter(|step| matches!(step, Step::Send { .. })).count()
@@ -232,8 +232,7 @@ mod tests {
     }
 
     fn failing(fails: impl Fn(&Plan) -> bool) -> Plan {
-        let plans = Plans::default();
-        (0..).map(|seed| plans.draw(seed)).find(|plan| fails(plan)).expect("the range has no end")
+        (0..).map(|seed| plan_of(seed)).find(|plan| fails(plan)).expect("the range has no end")
     }
 
     #[test]

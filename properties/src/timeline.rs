@@ -506,7 +506,7 @@ mod tests {
     use super::*;
     use crate::engines::sequential::run;
     use crate::engines::testing::{Bug, hosting, judge};
-    use crate::plan::{Fate, How, Plan, PlanSettings, Plans, Step, Which};
+    use crate::plan::{Fate, How, Plan, PlanSettings, Step, Which, plan_of};
     use crate::verdict::Verdict;
 
     #[test]
@@ -542,11 +542,10 @@ mod tests {
 
     #[test]
     fn no_page_is_wider_than_a_hundred_columns_or_very_long() {
-        let plans = Plans::default();
         let mut pages = 0;
         for seed in 0..300 {
             for bug in [Bug::AckDoesNothing, Bug::PanicsOnThirdAttempt, Bug::StaleNackLoses] {
-                let history = run(hosting(bug), &plans.draw(seed)).expect("it starts");
+                let history = run(hosting(bug), &plan_of(seed)).expect("it starts");
                 let verdicts =
                     judge(&history).into_iter().chain(crate::engines::sequential::panic_in(&history));
                 for (_, verdict) in verdicts {

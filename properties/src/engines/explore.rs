@@ -12,7 +12,7 @@ use crate::engines::sequential::{NotStarted, panic_in, run};
 use crate::finding::{Failure, Finding};
 use crate::history::History;
 use crate::invariant::Invariant;
-use crate::plan::{Plan, Plans, case_seed};
+use crate::plan::{Plan, case_seed, plan_of};
 use crate::regressions::{self, FORMAT, Regression, RegressionError};
 use crate::shrink::shrink;
 use crate::timeline;
@@ -94,10 +94,9 @@ pub fn explore<H: Host>(
     let mut merged: BTreeMap<Invariant, Verdict> = BTreeMap::new();
     let mut failing: BTreeMap<Invariant, (Case, Counterexample)> = BTreeMap::new();
     let (mut cases, mut events) = (0, 0);
-    let plans = Plans::default();
     let new = (0..if budget.replay.is_some() { 0 } else { budget.cases }).map(|index| {
         let seed = case_seed(budget.seed, queue, index);
-        Case { index, seed, plan: plans.draw(seed), saved: None }
+        Case { index, seed, plan: plan_of(seed), saved: None }
     });
     for case in saved.into_iter().chain(new) {
         let (history, verdicts) = judged(&case.plan)?;
