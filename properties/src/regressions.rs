@@ -225,10 +225,10 @@ fn entries(folder: &Path, errors: &mut Vec<RegressionError>) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::plan_of;
+    use crate::plan::Plans;
 
     fn regression(queue: &str, seed: u64) -> Regression {
-        let plan = plan_of(seed);
+        let plan = Plans::default().draw(seed);
         Regression {
             format: FORMAT,
             queue: queue.into(),

@@ -221,7 +221,7 @@ fn session_mut(step: &mut Step) -> Option<&mut usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::plan_of;
+    use crate::plan::Plans;
 
     fn sends(plan: &Plan) -> usize {
         plan.steps.iter().filter(|step| matches!(step, Step::Send { .. })).count()
@@ -232,7 +232,7 @@ mod tests {
     }
 
     fn failing(fails: impl Fn(&Plan) -> bool) -> Plan {
-        (0..).map(|seed| plan_of(seed)).find(|plan| fails(plan)).expect("the range has no end")
+        (0..).map(|seed| Plans::default().draw(seed)).find(|plan| fails(plan)).expect("the range has no end")
     }
 
     #[test]

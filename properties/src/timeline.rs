@@ -506,7 +506,7 @@ mod tests {
     use super::*;
     use crate::engines::sequential::run;
     use crate::engines::testing::{Bug, hosting, judge};
-    use crate::plan::{Fate, How, Plan, PlanSettings, Step, Which, plan_of};
+    use crate::plan::{Fate, How, Plan, PlanSettings, Plans, Step, Which};
     use crate::verdict::Verdict;
 
     #[test]
@@ -545,7 +545,7 @@ mod tests {
         let mut pages = 0;
         for seed in 0..300 {
             for bug in [Bug::AckDoesNothing, Bug::PanicsOnThirdAttempt, Bug::StaleNackLoses] {
-                let history = run(hosting(bug), &plan_of(seed)).expect("it starts");
+                let history = run(hosting(bug), &Plans::default().draw(seed)).expect("it starts");
                 let verdicts =
                     judge(&history).into_iter().chain(crate::engines::sequential::panic_in(&history));
                 for (_, verdict) in verdicts {

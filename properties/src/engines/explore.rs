@@ -12,7 +12,7 @@ use crate::engines::sequential::{NotStarted, panic_in, run};
 use crate::finding::{Failure, Finding};
 use crate::history::History;
 use crate::invariant::Invariant;
-use crate::plan::{Plan, case_seed, plan_of};
+use crate::plan::{Plan, Plans, case_seed};
 use crate::regressions::{self, FORMAT, Regression, RegressionError};
 use crate::shrink::shrink;
 use crate::timeline;
@@ -96,7 +96,7 @@ pub fn explore<H: Host>(
     let (mut cases, mut events) = (0, 0);
     let new = (0..if budget.replay.is_some() { 0 } else { budget.cases }).map(|index| {
         let seed = case_seed(budget.seed, queue, index);
-        Case { index, seed, plan: plan_of(seed), saved: None }
+        Case { index, seed, plan: Plans::default().draw(seed), saved: None }
     });
     for case in saved.into_iter().chain(new) {
         let (history, verdicts) = judged(&case.plan)?;

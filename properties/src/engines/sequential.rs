@@ -583,7 +583,7 @@ mod tests {
     use super::*;
     use crate::engines::testing::{Bug, hosting, judge};
     use crate::history::{Outcome, PENDING};
-    use crate::plan::{PlanSettings, plan_of};
+    use crate::plan::{PlanSettings, Plans};
 
     fn plan(steps: Vec<Step>) -> Plan {
         let settings = PlanSettings { capacity: 4, deliveries_allowed: 3, seed: 0 };
@@ -606,7 +606,7 @@ mod tests {
     #[test]
     fn the_same_plan_writes_the_same_history_byte_for_byte() {
         for seed in 0..200 {
-            let plan = plan_of(seed);
+            let plan = Plans::default().draw(seed);
             let json = || {
                 let history = run(hosting(Bug::None), &plan).expect("it starts");
                 serde_json::to_vec(&history).expect("a history is plain data")
@@ -618,7 +618,7 @@ mod tests {
     #[test]
     fn any_subset_of_a_plan_is_a_plan_and_an_honest_broker_is_never_blamed() {
         for seed in 0..300 {
-            let whole = plan_of(seed);
+            let whole = Plans::default().draw(seed);
             for keep in 1..4usize {
                 let steps = whole.steps.iter().enumerate();
                 let steps = steps.filter(|(index, _)| keep == 1 || index * 7 % 5 < keep);
@@ -637,7 +637,7 @@ mod tests {
     #[test]
     fn events_are_disjoint_intervals_and_the_clock_moves_only_by_hand() {
         for seed in 0..100 {
-            let history = run(hosting(Bug::None), &plan_of(seed)).expect("it starts");
+            let history = run(hosting(Bug::None), &Plans::default().draw(seed)).expect("it starts");
             for pair in history.events.windows(2) {
                 let [a, b] = pair else { unreachable!("windows of two") };
                 assert!(a.ret < b.call || (a.op, a.call, a.ret) == (b.op, b.call, b.ret));
