@@ -32,6 +32,7 @@ pub(super) struct Slot {
 const _: () = assert!(size_of::<Slot>() <= 56);
 
 impl Slot {
+    #[inline]
     pub(super) fn stored(&self) -> &Stored {
         self.stored.as_ref().expect("only occupied slots are referred to by number")
     }
@@ -83,6 +84,7 @@ impl Slab {
     }
 
     /// The slot if a number that came from outside means one.
+    #[inline]
     pub(super) fn get(&self, number: u32) -> Option<&Slot> {
         self.blocks.get(number as usize / BLOCK).map(|block| &block[number as usize % BLOCK])
     }

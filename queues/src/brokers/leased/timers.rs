@@ -85,6 +85,7 @@ impl Timers {
         }
     }
 
+    #[inline]
     fn sift_up(&mut self, mut at: usize) -> usize {
         let entry = self.heap[at];
         let time = entry.time;
@@ -116,6 +117,7 @@ impl Timers {
         self.place(at, entry);
     }
 
+    #[inline]
     fn place(&mut self, at: usize, entry: Entry) {
         self.heap[at] = entry;
         self.positions[entry.slot as usize] =
