@@ -270,3 +270,62 @@ impl<T> Drop for Slots<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    /// Runs `operation` in a thread of its own and `finish` here, once the operation has begun.
+    fn meanwhile<R: Send>(operation: impl FnOnce() -> R + Send, finish: impl FnOnce()) -> R {
+        let begun = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let running = scope.spawn(|| {
+                begun.store(true, Ordering::SeqCst);
+                operation()
+            });
+            while !begun.load(Ordering::SeqCst) {
+                thread::yield_now();
+            }
+            // Room for the wrong answer to be given; the right one waits for us however long this takes.
+            for _ in 0..1_000 {
+                thread::yield_now();
+            }
+            finish();
+            running.join().expect("the operation does not panic")
+        })
+    }
+
+    #[test]
+    fn an_unfinished_push_is_not_taken_for_an_empty_ring() {
+        for start in [0, usize::MAX] {
+            let slots = Slots::<u64>::new(1, start).expect("one slot fits");
+            let tail = slots.tail.load(Ordering::SeqCst);
+            slots.tail.store(slots.after(tail), Ordering::SeqCst);
+            let popped = meanwhile(
+                || slots.pop(),
+                || {
+                    // SAFETY: the position was claimed above, and the slot is vacant until the next line.
+                    unsafe { (*slots.slot(tail).item.get()).write(7) };
+                    slots.slot(tail).stamp.store(tail + 1, Ordering::Release);
+                },
+            );
+            assert_eq!(popped, Some(7));
+        }
+    }
+
+    #[test]
+    fn an_unfinished_pop_is_not_taken_for_a_full_ring() {
+        for start in [0, usize::MAX] {
+            let slots = Slots::<u64>::new(1, start).expect("one slot fits");
+            assert_eq!(slots.push(7), Ok(()));
+            let head = slots.head.load(Ordering::SeqCst);
+            slots.head.store(slots.after(head), Ordering::SeqCst);
+            let vacant = head.wrapping_add(slots.one_lap);
+            let pushed =
+                meanwhile(|| slots.push(8), || slots.slot(head).stamp.store(vacant, Ordering::Release));
+            assert_eq!((pushed, slots.pop()), (Ok(()), Some(8)));
+        }
+    }
+}
