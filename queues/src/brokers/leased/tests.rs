@@ -243,6 +243,17 @@ fn no_receipt_is_issued_twice_also_across_brokers() {
 }
 
 #[test]
+fn a_receipt_of_a_former_life_is_stale_though_slot_and_generation_are_the_same() {
+    let [mut former, mut present] = [bench(4, 5), bench(4, 5)].map(|bench| bench.session);
+    former.put("a");
+    present.put("a");
+    let (old, current) = (former.take(), present.take());
+    assert_eq!(old.receipt.0 as u64, current.receipt.0 as u64);
+    assert!(!present.acks(&old));
+    assert!(present.acks(&current));
+}
+
+#[test]
 fn a_slot_whose_generations_are_used_up_is_never_used_again() {
     let mut bench = bench(4, 9);
     bench.session.put("a");
