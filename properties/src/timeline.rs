@@ -18,6 +18,10 @@ const MOST_LANES: usize = 4;
 const WIDEST_LANE: usize = 40;
 /// More rows than this hide what matters.
 const MOST_ROWS: usize = 48;
+/// A history of at most that many events is shown whole: in what is left after shrinking, everything matters.
+const SHOWN_WHOLE: usize = 24;
+/// The narrowest band.
+const NARROWEST_BAND: usize = 72;
 /// Marks, culprit number and time.
 const MARGIN: usize = 19;
 
@@ -113,9 +117,9 @@ impl<'a> Page<'a> {
     fn is_relevant(&self, index: usize, event: &Event) -> bool {
         self.is_culprit(index)
             || match &event.what {
-                What::Opened | What::Receive { got: Some(1..), .. } => false,
+                _ if is_implied(event) => false,
                 What::Receive { got: None, .. } | What::Redrive { .. } => true,
-                _ if self.tokens.is_empty() => true,
+                _ if self.tokens.is_empty() || self.end() <= SHOWN_WHOLE => true,
                 What::Browse { letters, .. } => {
                     let mut shown = letters.iter().flatten().filter_map(|letter| letter.token);
                     shown.any(|token| self.tokens.contains(&token))
@@ -152,10 +156,16 @@ impl<'a> Page<'a> {
         }
     }
 
+    /// The index behind the violation.
+    fn end(&self) -> usize {
+        let events = self.history.events.len();
+        self.culprits.iter().max().map_or(events, |last| (last + 1).min(events))
+    }
+
     /// What is shown up to the violation, and what is hidden.
     fn choose(&self) -> Vec<Row> {
         let events = &self.history.events;
-        let end = self.culprits.iter().max().map_or(events.len(), |last| (last + 1).min(events.len()));
+        let end = self.end();
         let mut shown: Vec<bool> = (0..end)
             .map(|index| {
                 let event = &events[index];
@@ -195,17 +205,14 @@ impl<'a> Page<'a> {
                     Some((line, text)) => Row::Band(index, line, text),
                     None => Row::Act(index),
                 });
-            } else if !matches!(
-                event.what,
-                What::Opened | What::Receive { got: Some(1..), .. } | What::Booted { .. }
-            ) {
+            } else if !is_implied(event) {
                 match rows.last_mut() {
                     Some(Row::Hidden(count)) => *count += 1,
                     _ => rows.push(Row::Hidden(1)),
                 }
             }
         }
-        if end < events.len() && events.len() > end {
+        if end < events.len() {
             rows.push(Row::Hidden(events.len() - end));
         }
         rows
@@ -221,7 +228,7 @@ impl<'a> Page<'a> {
         let named = actors.len() > MOST_LANES;
         let lanes = if named { 1 } else { actors.len().max(1) };
         let lane = ((WIDTH - MARGIN) / lanes - 2).min(if named { WIDTH } else { WIDEST_LANE });
-        let band = (lane + 2) * lanes;
+        let band = ((lane + 2) * lanes).max(NARROWEST_BAND);
 
         let headers: Vec<String> = if named {
             vec!["session".into()]
@@ -415,6 +422,16 @@ impl<'a> Page<'a> {
             What::DrainEnded { quiet: false } => "At the end, it did not come to rest.".into(),
             What::Observed { store, .. } => format!("The effects were observed: {} intents.", store.len()),
         }
+    }
+}
+
+/// Whether other rows say as much: a session begins with its first call, and a receive shows in its
+/// deliveries.
+fn is_implied(event: &Event) -> bool {
+    match event.what {
+        What::Opened | What::Receive { got: Some(1..), .. } => true,
+        What::Booted { error: None } => event.call == 0,
+        _ => false,
     }
 }
 

@@ -280,6 +280,9 @@ mod tests {
         let nack = explored(Bug::StaleNackLoses, &Budget::quick());
         let found = failure(&nack, Invariant::Al1);
         assert!(found.steps_after <= 5, "{}", found.picture);
+        for shown in ["nack r1 stale", "what is left is received and acked", "Seed:   case"] {
+            assert!(found.picture.contains(shown), "{}", found.picture);
+        }
 
         let panic = explored(Bug::PanicsOnThirdAttempt, &Budget::quick());
         let found = failure(&panic, Invariant::Li1);
