@@ -1,7 +1,9 @@
 //! What a queue must keep. Engines drive queues and write histories; checkers are pure functions from a
 //! history and a contract to a verdict. A checker never runs a queue, and a queue never knows it is tested.
 
+pub mod buffer_history;
 pub mod checkers;
+pub mod checkers_buffer;
 pub mod consumers;
 pub mod coverage;
 pub mod engines;
