@@ -3,6 +3,9 @@
 pub mod budget;
 pub mod child;
 pub mod explore;
+pub mod recorder;
 pub mod sequential;
+pub mod sequential_buffer;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod threads;

@@ -6,6 +6,7 @@ use crate::invariant::Invariant;
 
 pub mod consumers;
 pub mod delivery;
+pub mod memory;
 
 /// How the harness fared against one rogue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

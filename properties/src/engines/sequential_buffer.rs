@@ -1,0 +1,783 @@
+//! One thread drives a buffer through generated plans, next to the simplest queue that could be right. With
+//! nobody else there, every answer is known exactly, also where the contract admits false ones.
+//!
+//! Every item counts its own drops. Half of the plans of a buffer with counters start them just below their
+//! maximum. A failing plan is shrunk, operations first.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use serde::{Deserialize, Serialize};
+use stanchion_queues::{Buffer, BufferContract, Ends, Full, Order, Pop, Push, Shape, Sides};
+
+use crate::engines::budget::Budget;
+use crate::finding::{Failure, Finding};
+use crate::invariant::Invariant;
+use crate::verdict::{Counterexample, Verdict};
+
+/// What to do to one buffer, from opening to dropping it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Ends that push.
+    pub producers: usize,
+    /// Ends that pop.
+    pub consumers: usize,
+    /// How many items fit.
+    pub capacity: usize,
+    /// Counters start this far below their maximum; `None`: at zero.
+    pub below_max: Option<usize>,
+    /// In this order.
+    pub steps: Vec<Step>,
+    /// Pop everything before the ends are dropped; `false`: drop them with what is inside.
+    pub drain: bool,
+    /// Drop the consumers before the producers.
+    pub consumers_first: bool,
+}
+
+/// One thing to do. An end that was dropped does nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Step {
+    /// Push one item.
+    Push {
+        /// With which end.
+        producer: usize,
+    },
+    /// Push some at once.
+    PushMany {
+        /// With which end.
+        producer: usize,
+        /// How many.
+        count: usize,
+    },
+    /// Pop one item.
+    Pop {
+        /// With which end.
+        consumer: usize,
+    },
+    /// Pop some at once.
+    PopMany {
+        /// With which end.
+        consumer: usize,
+        /// At most.
+        max: usize,
+    },
+    /// Drop an end that pushes: what is inside stays.
+    DropProducer {
+        /// Which.
+        producer: usize,
+    },
+    /// Drop an end that pops, unless it is the last one.
+    DropConsumer {
+        /// Which.
+        consumer: usize,
+    },
+}
+
+/// How a plan broke a promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Breach {
+    /// Which promise.
+    pub invariant: Invariant,
+    /// What happened instead.
+    pub sentence: String,
+    /// Every step with its answer, one a line.
+    pub transcript: Vec<String>,
+}
+
+/// How often each promise was put to the test.
+pub type Instances = BTreeMap<Invariant, u64>;
+
+/// Every promise that this engine tests.
+const TESTED: [Invariant; 13] = [
+    Invariant::Al1,
+    Invariant::Al3,
+    Invariant::Al5,
+    Invariant::Al7,
+    Invariant::Al10,
+    Invariant::Or1,
+    Invariant::Or2,
+    Invariant::Or6,
+    Invariant::Cb1,
+    Invariant::Cb2,
+    Invariant::Cb3,
+    Invariant::Li1,
+    Invariant::Me3,
+];
+
+const CAPACITIES: [usize; 6] = [1, 2, 3, 5, 7, 8];
+
+/// Runs generated plans and says what was found of each promise, once per promise.
+pub fn check<B: Buffer>(budget: &Budget) -> Vec<Finding> {
+    let contract = &B::CONTRACT;
+    let mut seed = [0; 32];
+    seed[..8].copy_from_slice(&budget.seed.to_le_bytes());
+    let config = Config { failure_persistence: None, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed));
+    let plans = plans(contract);
+    let mut instances = Instances::new();
+    let mut broken: BTreeMap<Invariant, Finding> = BTreeMap::new();
+    let mut steps = 0;
+    for case in 0..budget.cases {
+        let plan = plans.new_tree(&mut runner).expect("no strategy here rejects values").current();
+        steps += plan.steps.len() as u64;
+        match run::<B>(&plan) {
+            Ok(exercised) => exercised
+                .into_iter()
+                .for_each(|(invariant, count)| *instances.entry(invariant).or_default() += count),
+            Err(breach) => {
+                if broken.contains_key(&breach.invariant)
+                    || (plan.below_max.is_some() && broken.contains_key(&Invariant::Me4))
+                {
+                    continue;
+                }
+                let finding = smallest::<B>(plan, breach, case, steps, budget);
+                broken.entry(finding.invariant).or_insert(finding);
+            }
+        }
+    }
+    let claims = |invariant| match invariant {
+        Invariant::Or1 => contract.order == Order::Fifo,
+        Invariant::Or2 => contract.order != Order::Unordered,
+        Invariant::Cb1 | Invariant::Cb3 => contract.bounded,
+        Invariant::Me4 => contract.counters,
+        _ => true,
+    };
+    TESTED
+        .into_iter()
+        .chain([Invariant::Me4])
+        .map(|invariant| {
+            broken.remove(&invariant).unwrap_or_else(|| {
+                let count = instances.get(&invariant).copied().unwrap_or(0);
+                let verdict = if claims(invariant) { Verdict::exercised(count) } else { Verdict::NotClaimed };
+                Finding::new(invariant, verdict, budget.cases, steps)
+            })
+        })
+        .collect()
+}
+
+/// Shrinks a failing plan and tells what it breaks: ME-4 if it fails only with counters near their maximum.
+fn smallest<B: Buffer>(plan: Plan, breach: Breach, case: u64, events: u64, budget: &Budget) -> Finding {
+    let invariant = breach.invariant;
+    let steps_before = plan.steps.len();
+    let mut runs = budget.shrink_runs;
+    let plan = shrink(plan, &mut |plan| {
+        runs = runs.saturating_sub(1);
+        runs > 0 && run::<B>(plan).is_err_and(|breach| breach.invariant == invariant)
+    });
+    let Breach { sentence, transcript, .. } = run::<B>(&plan).err().unwrap_or(breach);
+    let (invariant, sentence) = match plan.below_max {
+        None => (invariant, sentence),
+        Some(below) => (
+            Invariant::Me4,
+            format!(
+                "With counters that start {below} below their maximum, and not with counters that start at \
+                 zero: {} {sentence}",
+                invariant.id()
+            ),
+        ),
+    };
+    let mut picture = format!("{}: {sentence}\n", invariant.id());
+    for line in &transcript {
+        picture.push_str("  ");
+        picture.push_str(line);
+        picture.push('\n');
+    }
+    let counterexample = Counterexample {
+        invariant,
+        sentence,
+        missing_licence: None,
+        culprits: plan.steps.len().checked_sub(1).into_iter().collect(),
+    };
+    Finding {
+        invariant,
+        verdict: Verdict::Broken(counterexample),
+        cases: case + 1,
+        events,
+        failure: Some(Failure {
+            case,
+            seed: budget.seed,
+            plan: serde_json::to_value(&plan).ok(),
+            steps_before,
+            steps_after: plan.steps.len(),
+            picture,
+            replay: None,
+        }),
+    }
+}
+
+fn plans(contract: &BufferContract) -> impl Strategy<Value = Plan> + use<> {
+    let ends = |sides| match sides {
+        Sides::One => 1..=1_usize,
+        Sides::Many => 1..=3_usize,
+    };
+    let starts = if contract.counters { 1..=2_u32 } else { 1..=1 };
+    let end = 0..3_usize;
+    let step = prop_oneof![
+        8 => end.clone().prop_map(|producer| Step::Push { producer }),
+        3 => (end.clone(), 1..6_usize).prop_map(|(producer, count)| Step::PushMany { producer, count }),
+        7 => end.clone().prop_map(|consumer| Step::Pop { consumer }),
+        3 => (end.clone(), 1..6_usize).prop_map(|(consumer, max)| Step::PopMany { consumer, max }),
+        1 => end.clone().prop_map(|producer| Step::DropProducer { producer }),
+        1 => end.prop_map(|consumer| Step::DropConsumer { consumer }),
+    ];
+    (
+        (ends(contract.producers), ends(contract.consumers)),
+        prop::sample::select(&CAPACITIES[..]),
+        (starts, 0..12_usize),
+        prop::collection::vec(step, 1..60),
+        any::<bool>(),
+        any::<bool>(),
+    )
+        .prop_map(|((producers, consumers), capacity, (start, below), steps, drain, consumers_first)| {
+            Plan {
+                producers,
+                consumers,
+                capacity,
+                below_max: (start == 2).then_some(below),
+                steps,
+                drain,
+                consumers_first,
+            }
+        })
+}
+
+/// Deletes steps while the plan still fails, in ever smaller runs, then simplifies what is left.
+fn shrink(mut plan: Plan, fails: &mut dyn FnMut(&Plan) -> bool) -> Plan {
+    if plan.below_max.is_some() {
+        let simpler = Plan { below_max: None, ..plan.clone() };
+        if fails(&simpler) {
+            plan = simpler;
+        }
+    }
+    loop {
+        let before = plan.clone();
+        let mut length = plan.steps.len();
+        while length > 0 {
+            let mut at = 0;
+            while at + length <= plan.steps.len() {
+                let mut shorter = plan.clone();
+                shorter.steps.drain(at..at + length);
+                if fails(&shorter) {
+                    plan = shorter;
+                } else {
+                    at += 1;
+                }
+            }
+            length /= 2;
+        }
+        for at in 0..plan.steps.len() {
+            for simpler in simpler_steps(plan.steps[at]) {
+                let mut candidate = plan.clone();
+                candidate.steps[at] = simpler;
+                if fails(&candidate) {
+                    plan = candidate;
+                    break;
+                }
+            }
+        }
+        for simpler in simpler_settings(&plan) {
+            if fails(&simpler) {
+                plan = simpler;
+            }
+        }
+        if plan == before {
+            return plan;
+        }
+    }
+}
+
+fn simpler_steps(step: Step) -> Vec<Step> {
+    match step {
+        Step::Push { producer } if producer > 0 => vec![Step::Push { producer: 0 }],
+        Step::Pop { consumer } if consumer > 0 => vec![Step::Pop { consumer: 0 }],
+        Step::PushMany { producer, count } => {
+            let mut simpler = vec![Step::Push { producer }];
+            simpler.extend((1..count).map(|count| Step::PushMany { producer, count }));
+            simpler
+        }
+        Step::PopMany { consumer, max } => {
+            let mut simpler = vec![Step::Pop { consumer }];
+            simpler.extend((1..max).map(|max| Step::PopMany { consumer, max }));
+            simpler
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn simpler_settings(plan: &Plan) -> Vec<Plan> {
+    let mut simpler: Vec<Plan> = CAPACITIES
+        .into_iter()
+        .filter(|capacity| *capacity < plan.capacity)
+        .map(|capacity| Plan { capacity, ..plan.clone() })
+        .collect();
+    if plan.producers > 1 {
+        simpler.push(Plan { producers: 1, ..plan.clone() });
+    }
+    if plan.consumers > 1 {
+        simpler.push(Plan { consumers: 1, ..plan.clone() });
+    }
+    if let Some(below) = plan.below_max {
+        simpler.extend((0..below).map(|below| Plan { below_max: Some(below), ..plan.clone() }));
+    }
+    if plan.consumers_first {
+        simpler.push(Plan { consumers_first: false, ..plan.clone() });
+    }
+    simpler
+}
+
+thread_local! {
+    /// How often each item was dropped. Items name themselves by number, so that dropping one twice, or
+    /// dropping garbage, is counted and not followed.
+    static DROPS: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An item that counts its drops and knows whether its bytes are its own.
+struct Item {
+    number: usize,
+    filler: [u64; 3],
+}
+
+impl Item {
+    fn new(number: usize) -> Item {
+        Item { number, filler: Item::filler(number) }
+    }
+
+    fn filler(number: usize) -> [u64; 3] {
+        [1, 2, 3].map(|lane: u64| (number as u64 + lane).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    fn intact(&self) -> bool {
+        self.filler == Item::filler(self.number)
+    }
+}
+
+impl Drop for Item {
+    fn drop(&mut self) {
+        DROPS.with_borrow_mut(|drops| {
+            if let Some(count) = drops.get_mut(self.number) {
+                *count += 1;
+            }
+        });
+    }
+}
+
+/// Runs one plan again, as [`check`] does.
+///
+/// # Errors
+/// The first promise that was broken.
+pub fn run<B: Buffer>(plan: &Plan) -> Result<Instances, Breach> {
+    DROPS.with_borrow_mut(Vec::clear);
+    let mut transcript = Vec::new();
+    let result = catch_unwind(AssertUnwindSafe(|| drive::<B>(plan, &mut transcript)));
+    let broken = match result {
+        Ok(Ok(instances)) => return Ok(instances),
+        Ok(Err(broken)) => broken,
+        Err(panic) => {
+            Broken { invariant: Invariant::Li1, sentence: format!("It panicked: {:?}.", text_of(&*panic)) }
+        }
+    };
+    Err(Breach { invariant: broken.invariant, sentence: broken.sentence, transcript })
+}
+
+/// What a panic said.
+pub(super) fn text_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
+}
+
+fn drive<B: Buffer>(plan: &Plan, transcript: &mut Vec<String>) -> Result<Instances, Broken> {
+    let start = plan.below_max.map_or(0, |below| usize::MAX - below);
+    let shape = Shape::new(plan.producers, plan.consumers, plan.capacity).starting_at(start);
+    transcript.push(format!(
+        "open {} x {}, capacity {}, counters from {}",
+        plan.producers,
+        plan.consumers,
+        plan.capacity,
+        plan.below_max.map_or("0".to_owned(), |below| format!("max - {below}"))
+    ));
+    let ends = B::open::<Item>(shape).map_err(|error| Broken {
+        invariant: Invariant::Li1,
+        sentence: format!("It did not open in a shape that its contract admits: {error}"),
+    })?;
+    let Ends { producers, consumers } = ends;
+    let mut world = World {
+        contract: B::CONTRACT,
+        capacity: plan.capacity,
+        producers: producers.into_iter().map(Some).collect(),
+        consumers: consumers.into_iter().map(Some).collect(),
+        items: Vec::new(),
+        inside: VecDeque::new(),
+        batch: Vec::new(),
+        instances: Instances::new(),
+        transcript,
+    };
+    for step in &plan.steps {
+        world.step(*step)?;
+    }
+    if plan.drain {
+        world.drain()?;
+    }
+    world.count(Invariant::Li1, 1);
+    if plan.below_max.is_some_and(|below| world.items.len() > below) {
+        world.count(Invariant::Me4, 1);
+    }
+    world.drop_ends(plan.consumers_first)
+}
+
+struct Broken {
+    invariant: Invariant,
+    sentence: String,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Refused,
+    Inside,
+    Out,
+}
+
+/// The buffer and the queue that it should be.
+struct World<'a, P, C> {
+    contract: BufferContract,
+    capacity: usize,
+    producers: Vec<Option<P>>,
+    consumers: Vec<Option<C>>,
+    /// Every item offered so far: by which producer, and where it is.
+    items: Vec<(usize, State)>,
+    inside: VecDeque<usize>,
+    /// What the batch pop under judgement has brought beside the item at hand.
+    batch: Vec<usize>,
+    instances: Instances,
+    transcript: &'a mut Vec<String>,
+}
+
+impl<P: Push<Item>, C: Pop<Item>> World<'_, P, C> {
+    fn count(&mut self, invariant: Invariant, by: u64) {
+        *self.instances.entry(invariant).or_default() += by;
+    }
+
+    fn tell(&mut self, line: String) {
+        self.transcript.push(line);
+    }
+
+    fn offer(&mut self, producer: usize) -> Item {
+        self.items.push((producer, State::Refused));
+        DROPS.with_borrow_mut(|drops| drops.push(0));
+        Item::new(self.items.len() - 1)
+    }
+
+    fn is_full(&self) -> bool {
+        self.contract.bounded && self.inside.len() >= self.capacity
+    }
+
+    fn step(&mut self, step: Step) -> Result<(), Broken> {
+        match step {
+            Step::Push { producer } => self.push(producer % self.producers.len()),
+            Step::PushMany { producer, count } => self.push_many(producer % self.producers.len(), count),
+            Step::Pop { consumer } => self.pop(consumer % self.consumers.len()),
+            Step::PopMany { consumer, max } => self.pop_many(consumer % self.consumers.len(), max),
+            Step::DropProducer { producer } => {
+                let producer = producer % self.producers.len();
+                if self.producers[producer].take().is_some() {
+                    self.tell(format!("drop producer {producer}"));
+                }
+                Ok(())
+            }
+            Step::DropConsumer { consumer } => {
+                let consumer = consumer % self.consumers.len();
+                if self.consumers.iter().flatten().count() > 1 && self.consumers[consumer].take().is_some() {
+                    self.tell(format!("drop consumer {consumer}"));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn push(&mut self, producer: usize) -> Result<(), Broken> {
+        let Some(mut end) = self.producers[producer].take() else { return Ok(()) };
+        let item = self.offer(producer);
+        let number = item.number;
+        let answer = end.push(item);
+        self.producers[producer] = Some(end);
+        match answer {
+            Ok(()) => {
+                self.tell(format!("producer {producer}: push #{number} -> in"));
+                self.accepted(number)
+            }
+            Err(Full(item)) => {
+                self.tell(format!("producer {producer}: push #{number} -> full"));
+                self.handed_back(&item, number)?;
+                self.refused()
+            }
+        }
+    }
+
+    fn push_many(&mut self, producer: usize, count: usize) -> Result<(), Broken> {
+        let Some(mut end) = self.producers[producer].take() else { return Ok(()) };
+        let first = self.items.len();
+        let mut items: VecDeque<Item> = (0..count).map(|_| self.offer(producer)).collect();
+        let pushed = end.push_many(&mut items);
+        self.producers[producer] = Some(end);
+        let last = first + count - 1;
+        self.tell(format!("producer {producer}: push #{first} to #{last} at once -> {pushed} in"));
+        if pushed > count || items.len() > count {
+            return Err(Broken {
+                invariant: Invariant::Al10,
+                sentence: format!("Of {count} items {pushed} went in and {} stayed.", items.len()),
+            });
+        }
+        // What is neither in nor left was taken though it was not counted.
+        if items.len() < count - pushed {
+            return Err(Broken {
+                invariant: Invariant::Cb3,
+                sentence: format!(
+                    "Of {count} items {pushed} went in, yet only {} were left to try again.",
+                    items.len()
+                ),
+            });
+        }
+        for (at, item) in items.iter().enumerate() {
+            self.handed_back(item, first + pushed + at)?;
+        }
+        for number in first..first + pushed {
+            self.accepted(number)?;
+        }
+        if pushed < count { self.refused() } else { Ok(()) }
+    }
+
+    fn handed_back(&mut self, item: &Item, number: usize) -> Result<(), Broken> {
+        self.count(Invariant::Cb3, 1);
+        if item.number == number && item.intact() {
+            return Ok(());
+        }
+        let sentence = format!("#{number} was refused, but #{} was handed back.", item.number);
+        Err(Broken { invariant: Invariant::Al5, sentence })
+    }
+
+    fn accepted(&mut self, number: usize) -> Result<(), Broken> {
+        if self.is_full() {
+            let (inside, capacity) = (self.inside.len(), self.capacity);
+            let sentence = format!("#{number} went in with {inside} inside and a capacity of {capacity}.");
+            return Err(Broken { invariant: Invariant::Cb1, sentence });
+        }
+        self.items[number].1 = State::Inside;
+        self.inside.push_back(number);
+        if self.is_full() {
+            self.count(Invariant::Cb1, 1);
+        }
+        Ok(())
+    }
+
+    fn refused(&mut self) -> Result<(), Broken> {
+        self.count(Invariant::Cb2, 1);
+        if self.is_full() {
+            return Ok(());
+        }
+        let sentence = if self.contract.bounded {
+            format!("\"Full\" with {} inside and a capacity of {}.", self.inside.len(), self.capacity)
+        } else {
+            "\"Full\" from a buffer that claims to be unbounded.".to_owned()
+        };
+        Err(Broken { invariant: Invariant::Cb2, sentence })
+    }
+
+    fn pop(&mut self, consumer: usize) -> Result<(), Broken> {
+        let Some(end) = &mut self.consumers[consumer] else { return Ok(()) };
+        let answer = end.pop();
+        let said = answer.as_ref().map_or("empty".to_owned(), |item| format!("#{}", item.number));
+        self.tell(format!("consumer {consumer}: pop -> {said}"));
+        match answer {
+            Some(item) => self.came_out(item),
+            None => self.was_empty(),
+        }
+    }
+
+    fn pop_many(&mut self, consumer: usize, max: usize) -> Result<(), Broken> {
+        let Some(end) = &mut self.consumers[consumer] else { return Ok(()) };
+        let mut items = Vec::new();
+        let popped = end.pop_many(&mut items, max);
+        let said: Vec<String> = items.iter().map(|item| format!("#{}", item.number)).collect();
+        self.tell(format!("consumer {consumer}: pop at most {max} -> {popped}: [{}]", said.join(", ")));
+        self.count(Invariant::Al10, 1);
+        if popped != items.len() || popped > max {
+            return Err(Broken {
+                invariant: Invariant::Al10,
+                sentence: format!(
+                    "Of at most {max} items {} came out, and {popped} were counted.",
+                    items.len()
+                ),
+            });
+        }
+        if items.is_empty() {
+            return self.was_empty();
+        }
+        self.batch = items.iter().map(|item| item.number).collect();
+        items.into_iter().try_for_each(|item| self.came_out(item))?;
+        self.batch.clear();
+        Ok(())
+    }
+
+    fn came_out(&mut self, item: Item) -> Result<(), Broken> {
+        let number = item.number;
+        for invariant in [Invariant::Al3, Invariant::Al5, Invariant::Al7] {
+            self.count(invariant, 1);
+        }
+        let broken = |invariant, sentence| Err(Broken { invariant, sentence });
+        if !item.intact() {
+            return broken(Invariant::Al5, "An item came out whose bytes are not those that went in.".into());
+        }
+        let Some(&(producer, state)) = self.items.get(number) else {
+            return broken(Invariant::Al3, format!("#{number} came out and was never offered."));
+        };
+        match state {
+            State::Refused => {
+                return broken(Invariant::Cb3, format!("#{number} was refused, and came out all the same."));
+            }
+            State::Out => return broken(Invariant::Al7, format!("#{number} came out twice.")),
+            State::Inside => {}
+        }
+        let position =
+            self.inside.iter().position(|other| *other == number).expect("every item inside is in the list");
+        let (invariant, overtaken) = match self.contract.order {
+            Order::Unordered => (Invariant::Or1, None),
+            Order::Fifo => (Invariant::Or1, (position > 0).then(|| self.inside[0])),
+            Order::PerProducer => {
+                let before = self.inside.range(..position);
+                (Invariant::Or2, before.copied().find(|other| self.items[*other].0 == producer))
+            }
+        };
+        let alone = self.inside.len() == 1;
+        self.items[number].1 = State::Out;
+        self.inside.remove(position);
+        drop(item);
+        if let Some(overtaken) = overtaken {
+            let late = self.remaining();
+            return if late.contains(&overtaken) {
+                broken(invariant, format!("#{number} came out before #{overtaken}, which went in before it."))
+            } else {
+                broken(Invariant::Al1, format!("#{overtaken} went in and never came out."))
+            };
+        }
+        if !alone && self.contract.order != Order::Unordered {
+            self.count(Invariant::Or1, 1);
+            self.count(Invariant::Or2, 1);
+        }
+        self.count(Invariant::Al1, 1);
+        Ok(())
+    }
+
+    fn was_empty(&mut self) -> Result<(), Broken> {
+        self.count(Invariant::Or6, 1);
+        let Some(&first) = self.inside.front() else { return Ok(()) };
+        let count = self.inside.len();
+        let late = self.remaining();
+        let lost = self.inside.iter().find(|number| !late.contains(number));
+        Err(match lost {
+            Some(lost) => {
+                Broken { invariant: Invariant::Al1, sentence: format!("#{lost} went in and never came out.") }
+            }
+            None => Broken {
+                invariant: Invariant::Or6,
+                sentence: format!("\"Empty\" with {count} inside, #{first} the oldest."),
+            },
+        })
+    }
+
+    /// Whatever still comes out, so as to tell what is late from what is lost.
+    fn remaining(&mut self) -> Vec<usize> {
+        let mut numbers = Vec::new();
+        for end in self.consumers.iter_mut().flatten() {
+            // Answers may be false: a few in a row are believed.
+            let mut patience = 2 * self.inside.len() + 8;
+            while patience > 0 {
+                match end.pop() {
+                    Some(item) if numbers.len() < 4 * self.items.len() => numbers.push(item.number),
+                    _ => patience -= 1,
+                }
+            }
+        }
+        let said: Vec<String> = numbers.iter().map(|number| format!("#{number}")).collect();
+        self.tell(format!("popping on gives [{}]", said.join(", ")));
+        numbers.extend(&self.batch);
+        numbers
+    }
+
+    fn drain(&mut self) -> Result<(), Broken> {
+        for consumer in 0..self.consumers.len() {
+            while self.consumers[consumer].is_some() && !self.inside.is_empty() {
+                self.pop(consumer)?;
+            }
+            self.pop(consumer)?;
+        }
+        Ok(())
+    }
+
+    fn drop_ends(mut self, consumers_first: bool) -> Result<Instances, Broken> {
+        let (left, offered) = (self.inside.len(), self.items.len());
+        self.tell(format!("drop the ends with {left} inside"));
+        self.count(Invariant::Me3, offered as u64);
+        if consumers_first {
+            drop(self.consumers);
+            drop(self.producers);
+        } else {
+            drop(self.producers);
+            drop(self.consumers);
+        }
+        let wrong =
+            DROPS.with_borrow(|drops| drops.iter().copied().enumerate().find(|(_, count)| *count != 1));
+        match wrong {
+            None => Ok(self.instances),
+            Some((number, count)) => {
+                let where_it_was = match self.items[number].1 {
+                    State::Inside => "was inside when the ends were dropped",
+                    State::Out => "had come out",
+                    State::Refused => "had been refused",
+                };
+                let sentence = format!("#{number} {where_it_was} and was dropped {count} times.");
+                Err(Broken { invariant: Invariant::Me3, sentence })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_shrinks_to_what_matters() {
+        let push = Step::PushMany { producer: 2, count: 5 };
+        let pop = Step::Pop { consumer: 1 };
+        let plan = Plan {
+            producers: 3,
+            consumers: 3,
+            capacity: 8,
+            below_max: Some(9),
+            steps: [push, pop].repeat(20),
+            drain: true,
+            consumers_first: true,
+        };
+        // Fails with two pushes in a row of batches that hold at least two items each.
+        let fails = |plan: &Plan| {
+            let batches: Vec<usize> = plan
+                .steps
+                .iter()
+                .filter_map(|step| match step {
+                    Step::PushMany { count, .. } => Some(*count),
+                    _ => None,
+                })
+                .collect();
+            batches.len() >= 2 && batches.iter().all(|count| *count >= 2)
+        };
+        let small = shrink(plan, &mut { fails });
+        assert_eq!(small.steps, [Step::PushMany { producer: 2, count: 2 }; 2]);
+        assert_eq!((small.capacity, small.below_max, small.producers), (1, None, 1));
+        let text = serde_json::to_string(&small).expect("plain data");
+        assert_eq!(serde_json::from_str::<Plan>(&text).expect("as written"), small);
+    }
+}

@@ -1,0 +1,470 @@
+//! A bounded ring behind a lock, right or with one seeded bug. Where a bug needs a race, the ring gives up its
+//! lock and its time slice in the middle of an operation, so that the race is not a matter of luck.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use stanchion_queues::{Answer, Buffer, BufferContract, Ends, Full, Opened, Order, Pop, Push, Shape};
+
+use crate::engines::budget::Budget;
+use crate::engines::{sequential_buffer, threads};
+use crate::finding::Finding;
+use crate::invariant::Invariant;
+
+use super::RogueResult;
+
+/// What is wrong with the ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// Nothing.
+    None,
+    /// Nothing, but slots are claimed before they are filled, and the contract says that "empty" may be false
+    /// meanwhile.
+    HonestlyRelaxed,
+    /// A slot is published before the item is in it, and a pop takes it as it is.
+    M03,
+    /// A slot is given free before its item is moved out.
+    M04,
+    /// A batch pop forgets one of its items.
+    M12,
+    /// Once the tail has passed the end of the ring, full looks like room.
+    M13,
+    /// Positions are taken modulo a capacity that does not divide the counters' range.
+    M15,
+    /// The length comes from two loads at different times, and underflows to "full".
+    M16,
+    /// "Empty" while a later slot is complete and an earlier one only claimed, though the contract says that
+    /// "empty" is true.
+    M19,
+    /// Two producers that find the same free slot both write to it.
+    LostUpdate,
+    /// Every fifth pop takes the second item first.
+    Swap,
+    /// The same, where only the order of each producer is promised.
+    ProducerSwap,
+    /// Full one item early.
+    EarlyFull,
+    /// Full one item late.
+    LateFull,
+    /// Every fifth pop says "empty".
+    EarlyEmpty,
+    /// A batch push keeps the first item that it refuses and lets it in later.
+    KeepsRefused,
+    /// What is inside when the ends are dropped is forgotten.
+    Leak,
+    /// A push panics now and then.
+    Panic,
+}
+
+impl Bug {
+    /// All of them, the right ones first.
+    pub const ALL: [Bug; 18] = [
+        Bug::None,
+        Bug::HonestlyRelaxed,
+        Bug::M03,
+        Bug::M04,
+        Bug::M12,
+        Bug::M13,
+        Bug::M15,
+        Bug::M16,
+        Bug::M19,
+        Bug::LostUpdate,
+        Bug::Swap,
+        Bug::ProducerSwap,
+        Bug::EarlyFull,
+        Bug::LateFull,
+        Bug::EarlyEmpty,
+        Bug::KeepsRefused,
+        Bug::Leak,
+        Bug::Panic,
+    ];
+
+    /// Its name in the zoo, or one of ours.
+    pub const fn id(self) -> &'static str {
+        match self {
+            Bug::None => "none",
+            Bug::HonestlyRelaxed => "none (relaxed)",
+            Bug::M03 => "M03",
+            Bug::M04 => "M04",
+            Bug::M12 => "M12",
+            Bug::M13 => "M13",
+            Bug::M15 => "M15",
+            Bug::M16 => "M16",
+            Bug::M19 => "M19",
+            Bug::LostUpdate => "M-lost-update",
+            Bug::Swap => "M-swap",
+            Bug::ProducerSwap => "M-producer-swap",
+            Bug::EarlyFull => "M-early-full",
+            Bug::LateFull => "M-late-full",
+            Bug::EarlyEmpty => "M-early-empty",
+            Bug::KeepsRefused => "M-keeps-refused",
+            Bug::Leak => "M-leak",
+            Bug::Panic => "M-panic",
+        }
+    }
+
+    /// What is wrong.
+    pub const fn what(self) -> &'static str {
+        match self {
+            Bug::None => "nothing",
+            Bug::HonestlyRelaxed => "nothing: \"empty\" may be false during a push, and the contract says so",
+            Bug::M03 => "a slot is published before the item is in it",
+            Bug::M04 => "a slot is given free before the item is moved out",
+            Bug::M12 => "a batch pop forgets an item",
+            Bug::M13 => "full looks like room once the tail has wrapped",
+            Bug::M15 => "a capacity that is no power of two breaks when the counters overflow",
+            Bug::M16 => "the length is read in two steps and underflows to \"full\"",
+            Bug::M19 => "\"empty\" while an earlier slot is claimed and a later one is complete",
+            Bug::LostUpdate => "two producers write to the same slot",
+            Bug::Swap => "neighbours are swapped",
+            Bug::ProducerSwap => "neighbours of one producer are swapped",
+            Bug::EarlyFull => "full one item early",
+            Bug::LateFull => "full one item late",
+            Bug::EarlyEmpty => "\"empty\" now and then without being so",
+            Bug::KeepsRefused => "a batch push keeps an item that it refused",
+            Bug::Leak => "what is inside at the end is never dropped",
+            Bug::Panic => "a push panics now and then",
+        }
+    }
+
+    /// The promise that it breaks; `None`: it breaks none.
+    pub const fn expected(self) -> Option<Invariant> {
+        Some(match self {
+            Bug::None | Bug::HonestlyRelaxed => return None,
+            Bug::M03 | Bug::M04 | Bug::M12 | Bug::LostUpdate => Invariant::Al1,
+            Bug::M13 | Bug::LateFull => Invariant::Cb1,
+            Bug::M15 => Invariant::Me4,
+            Bug::M16 | Bug::EarlyFull => Invariant::Cb2,
+            Bug::M19 | Bug::EarlyEmpty => Invariant::Or6,
+            Bug::Swap => Invariant::Or1,
+            Bug::ProducerSwap => Invariant::Or2,
+            Bug::KeepsRefused => Invariant::Cb3,
+            Bug::Leak => Invariant::Me3,
+            Bug::Panic => Invariant::Li1,
+        })
+    }
+}
+
+/// The ring with the bug `Bug::ALL[BUG]`.
+#[derive(Clone, Copy, Debug)]
+pub struct SeededRing<const BUG: usize>;
+
+impl<const BUG: usize> Buffer for SeededRing<BUG> {
+    const CONTRACT: BufferContract = BufferContract {
+        order: match Bug::ALL[BUG] {
+            Bug::ProducerSwap => Order::PerProducer,
+            _ => Order::Fifo,
+        },
+        empty: match Bug::ALL[BUG] {
+            Bug::HonestlyRelaxed => Answer::Relaxed,
+            _ => Answer::Exact,
+        },
+        counters: true,
+        progress: "one lock",
+        ..BufferContract::FIFO
+    };
+    type Producer<T: Send + 'static> = End<T, BUG>;
+    type Consumer<T: Send + 'static> = End<T, BUG>;
+
+    fn open<T: Send + 'static>(shape: Shape) -> Opened<End<T, BUG>, End<T, BUG>> {
+        shape.admitted_by(&Self::CONTRACT)?;
+        let slots = (0..shape.capacity + 1).map(|_| None).collect();
+        let ring = Ring {
+            slots,
+            capacity: shape.capacity,
+            start: shape.start,
+            head: shape.start,
+            tail: shape.start,
+            calls: 0,
+            kept: None,
+            bug: Bug::ALL[BUG],
+        };
+        let ring = Arc::new(Mutex::new(ring));
+        let ends = |count| (0..count).map(|_| End { ring: Arc::clone(&ring) }).collect();
+        Ok(Ends { producers: ends(shape.producers), consumers: ends(shape.consumers) })
+    }
+}
+
+#[derive(Debug)]
+struct Ring<T> {
+    /// One more than the capacity, for the bug that uses it.
+    slots: Vec<Option<T>>,
+    capacity: usize,
+    start: usize,
+    /// Counts pops, from `start`, and wraps.
+    head: usize,
+    /// Counts pushes, from `start`, and wraps.
+    tail: usize,
+    calls: usize,
+    kept: Option<T>,
+    bug: Bug,
+}
+
+impl<T> Ring<T> {
+    fn slots_used(&self) -> usize {
+        self.capacity + usize::from(self.bug == Bug::LateFull)
+    }
+
+    fn slot(&mut self, counter: usize) -> &mut Option<T> {
+        let position = if self.bug == Bug::M15 { counter } else { counter.wrapping_sub(self.start) };
+        let at = position % self.slots_used();
+        &mut self.slots[at]
+    }
+
+    fn len(&self) -> usize {
+        self.tail.wrapping_sub(self.head)
+    }
+
+    fn is_full(&self) -> bool {
+        match self.bug {
+            Bug::EarlyFull => self.len() >= self.capacity.saturating_sub(1).max(1),
+            Bug::M13 => {
+                let head = self.head.wrapping_sub(self.start) % self.capacity;
+                let tail = self.tail.wrapping_sub(self.start) % self.capacity;
+                // Head and tail at the same slot means full or empty; this takes it for empty.
+                self.len() > 0 && head == 0 && tail == 0
+            }
+            _ => self.len() >= self.slots_used(),
+        }
+    }
+
+    fn put(&mut self, item: T) {
+        let tail = self.tail;
+        *self.slot(tail) = Some(item);
+        self.tail = tail.wrapping_add(1);
+    }
+
+    fn take(&mut self) -> Option<T> {
+        if self.len() == 0 {
+            return None;
+        }
+        let head = self.head;
+        if matches!(self.bug, Bug::M19 | Bug::HonestlyRelaxed) && self.slot(head).is_none() {
+            return None;
+        }
+        self.calls += 1;
+        if self.calls.is_multiple_of(5) {
+            match self.bug {
+                Bug::EarlyEmpty => return None,
+                Bug::Swap | Bug::ProducerSwap if self.len() > 1 => {
+                    let first = self.slot(head).take();
+                    let second = mem::replace(self.slot(head.wrapping_add(1)), first);
+                    *self.slot(head) = second;
+                }
+                _ => {}
+            }
+        }
+        self.head = head.wrapping_add(1);
+        let item = self.slot(head).take();
+        if let Some(kept) = self.kept.take() {
+            self.put(kept);
+        }
+        item
+    }
+}
+
+impl<T> Drop for Ring<T> {
+    fn drop(&mut self) {
+        if self.bug == Bug::Leak {
+            mem::forget(mem::take(&mut self.slots));
+        }
+    }
+}
+
+/// One end of a [`SeededRing`], of either side.
+#[derive(Debug)]
+pub struct End<T, const BUG: usize> {
+    ring: Arc<Mutex<Ring<T>>>,
+}
+
+impl<T, const BUG: usize> End<T, BUG> {
+    fn lock(&self) -> MutexGuard<'_, Ring<T>> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: Send, const BUG: usize> Push<T> for End<T, BUG> {
+    fn push(&mut self, item: T) -> Result<(), Full<T>> {
+        let mut ring = self.lock();
+        if Bug::ALL[BUG] == Bug::M16 {
+            let tail = ring.tail;
+            drop(ring);
+            thread::yield_now();
+            ring = self.lock();
+            if tail.wrapping_sub(ring.head) >= ring.capacity {
+                return Err(Full(item));
+            }
+        }
+        if ring.is_full() {
+            return Err(Full(item));
+        }
+        match Bug::ALL[BUG] {
+            Bug::M03 | Bug::M19 | Bug::HonestlyRelaxed => {
+                let claimed = ring.tail;
+                ring.tail = claimed.wrapping_add(1);
+                drop(ring);
+                thread::yield_now();
+                *self.lock().slot(claimed) = Some(item);
+            }
+            Bug::LostUpdate => {
+                let found = ring.tail;
+                drop(ring);
+                thread::yield_now();
+                let mut ring = self.lock();
+                *ring.slot(found) = Some(item);
+                if ring.tail == found {
+                    ring.tail = found.wrapping_add(1);
+                }
+            }
+            Bug::Panic => {
+                ring.calls += 1;
+                assert!(!ring.calls.is_multiple_of(40), "a seeded panic");
+                ring.put(item);
+            }
+            _ => ring.put(item),
+        }
+        Ok(())
+    }
+
+    fn push_many(&mut self, items: &mut VecDeque<T>) -> usize {
+        let mut pushed = 0;
+        while let Some(item) = items.pop_front() {
+            if let Err(Full(item)) = self.push(item) {
+                let mut ring = self.lock();
+                if ring.bug == Bug::KeepsRefused && ring.kept.is_none() {
+                    ring.kept = Some(item);
+                } else {
+                    items.push_front(item);
+                }
+                break;
+            }
+            pushed += 1;
+        }
+        pushed
+    }
+}
+
+impl<T: Send, const BUG: usize> Pop<T> for End<T, BUG> {
+    fn pop(&mut self) -> Option<T> {
+        let mut ring = self.lock();
+        if Bug::ALL[BUG] != Bug::M04 {
+            return ring.take();
+        }
+        if ring.len() == 0 {
+            return None;
+        }
+        let freed = ring.head;
+        ring.head = freed.wrapping_add(1);
+        drop(ring);
+        thread::yield_now();
+        self.lock().slot(freed).take()
+    }
+
+    fn pop_many(&mut self, into: &mut Vec<T>, max: usize) -> usize {
+        let before = into.len();
+        while into.len() - before < max {
+            let Some(item) = self.pop() else { break };
+            into.push(item);
+            if Bug::ALL[BUG] == Bug::M12 && into.len() - before == 2 {
+                self.pop();
+            }
+        }
+        into.len() - before
+    }
+}
+
+/// The engines, the sequential one first: its counterexamples can be replayed.
+fn engines<const BUG: usize>() -> [(&'static str, fn(&Budget) -> Vec<Finding>); 2] {
+    [
+        ("sequential", sequential_buffer::check::<SeededRing<BUG>>),
+        ("threads", threads::check::<SeededRing<BUG>>),
+    ]
+}
+
+fn caught<const BUG: usize>(budget: &Budget) -> Option<RogueResult> {
+    let bug = Bug::ALL[BUG];
+    let expected = bug.expected()?;
+    let mut result = RogueResult {
+        bug: bug.id().to_owned(),
+        what: bug.what().to_owned(),
+        expected,
+        found: false,
+        cases: 0,
+        shrunk: None,
+        engine: "none".to_owned(),
+        also: Vec::new(),
+    };
+    for (engine, check) in engines::<BUG>() {
+        let mut tried = budget.cases;
+        for finding in check(budget).into_iter().filter(|finding| finding.verdict.is_broken()) {
+            if finding.invariant != expected {
+                result.also.push(finding.invariant);
+                continue;
+            }
+            result.found = true;
+            result.engine = engine.to_owned();
+            tried = finding.cases;
+            // Threads are not replayed, and what they do does not shrink.
+            let failure = finding.failure.filter(|failure| failure.plan.is_some());
+            result.shrunk = failure.map(|failure| failure.steps_after);
+        }
+        result.cases += tried;
+        if result.found {
+            break;
+        }
+    }
+    result.also.sort();
+    result.also.dedup();
+    Some(result)
+}
+
+macro_rules! for_each_bug {
+    ($function:ident, $budget:expr, [$($at:literal)*]) => {{
+        const { assert!([$($at),*].len() == Bug::ALL.len(), "every bug is run") };
+        [$($function::<$at>($budget)),*]
+    }};
+}
+
+/// Runs every seeded bug against the engines, and says which were caught and how soon.
+pub fn table(budget: &Budget) -> Vec<RogueResult> {
+    for_each_bug!(caught, budget, [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17])
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_seeded_bug_is_caught() {
+        let table = table(&Budget::quick());
+        for RogueResult { bug, what, expected, found, cases, shrunk, engine, also } in &table {
+            let size = shrunk.map_or("-".to_owned(), |size| size.to_string());
+            let also: Vec<&str> = also.iter().map(|invariant| invariant.id()).collect();
+            let expected = expected.id();
+            println!(
+                "{bug:<16} {expected:<5} {found:<5} {engine:<10} {cases:>4} {size:>3} {what} (also {also:?})"
+            );
+        }
+        let missed: Vec<_> = table.iter().filter(|result| !result.found).map(|result| &result.bug).collect();
+        assert!(missed.is_empty(), "not caught: {missed:?}");
+    }
+
+    #[test]
+    fn what_is_right_is_never_blamed() {
+        let budget = Budget::quick();
+        for (engine, check) in engines::<0>().into_iter().chain(engines::<1>()) {
+            for finding in check(&budget) {
+                println!("{engine:<10} {:<6} {:?}", finding.invariant.id(), finding.verdict);
+                assert!(
+                    matches!(finding.verdict, crate::verdict::Verdict::Holds { .. }),
+                    "{engine}: {finding:?}"
+                );
+            }
+        }
+    }
+}
