@@ -75,7 +75,8 @@ fn guard<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
     panic::catch_unwind(AssertUnwindSafe(call)).map_err(|payload| Panicked(text_of(payload.as_ref())))
 }
 
-fn text_of(payload: &(dyn Any + Send)) -> String {
+/// What a panic said.
+pub(super) fn text_of(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".into())
 }
@@ -86,7 +87,7 @@ thread_local! {
 
 /// Runs `body` without the panics of this thread being printed: they are in the history, and a search meets
 /// the same one hundreds of times.
-fn quietly<T>(body: impl FnOnce() -> T) -> T {
+pub(super) fn quietly<T>(body: impl FnOnce() -> T) -> T {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let previous = panic::take_hook();

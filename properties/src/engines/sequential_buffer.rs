@@ -4,7 +4,6 @@
 //! Every item counts its own drops. Half of the plans of a buffer with counters start them just below their
 //! maximum. A failing plan is shrunk, operations first.
 
-use std::any::Any;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use stanchion_queues::{Buffer, BufferContract, Ends, Full, Order, Pop, Push, Shape, Sides};
 
 use crate::engines::budget::Budget;
+use crate::engines::sequential::{quietly, text_of};
 use crate::finding::{Failure, Finding};
 use crate::invariant::Invariant;
 use crate::verdict::{Counterexample, Verdict};
@@ -373,7 +373,7 @@ impl Drop for Item {
 pub fn run<B: Buffer>(plan: &Plan) -> Result<Instances, Breach> {
     DROPS.with_borrow_mut(Vec::clear);
     let mut transcript = Vec::new();
-    let result = catch_unwind(AssertUnwindSafe(|| drive::<B>(plan, &mut transcript)));
+    let result = quietly(|| catch_unwind(AssertUnwindSafe(|| drive::<B>(plan, &mut transcript))));
     let broken = match result {
         Ok(Ok(instances)) => return Ok(instances),
         Ok(Err(broken)) => broken,
@@ -382,12 +382,6 @@ pub fn run<B: Buffer>(plan: &Plan) -> Result<Instances, Breach> {
         }
     };
     Err(Breach { invariant: broken.invariant, sentence: broken.sentence, transcript })
-}
-
-/// What a panic said.
-pub(super) fn text_of(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
 }
 
 fn drive<B: Buffer>(plan: &Plan, transcript: &mut Vec<String>) -> Result<Instances, Broken> {

@@ -24,7 +24,7 @@ use crate::verdict::{Counterexample, Verdict};
 
 use super::budget::Budget;
 use super::recorder::{Counter, Item, RecordedConsumer, RecordedProducer, Stamps};
-use super::sequential_buffer::text_of;
+use super::sequential::{quietly, text_of};
 
 /// How many items are offered in a round, by all producers together.
 const ITEMS: usize = 1000;
@@ -156,7 +156,7 @@ struct Fault {
 
 impl Fault {
     fn of<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
-        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        quietly(|| catch_unwind(AssertUnwindSafe(work))).unwrap_or_else(|panic| {
             let sentence = format!("A thread was stopped by a panic: {:?}.", text_of(&*panic));
             Err(Fault { invariant: Invariant::Li1, sentence })
         })
@@ -342,5 +342,38 @@ impl Dice {
 
     fn split(&mut self) -> Dice {
         Dice::new(self.next())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stanchion_queues::buffers::{
+        ArrayQueue, CrossbeamChannel, MutexDeque, Ring, SegQueue, StdSyncChannel, TokioChannel,
+    };
+
+    use super::*;
+    use crate::engines::sequential_buffer;
+
+    fn is_right<B: Buffer>() {
+        let sequential = sequential_buffer::check::<B>(&Budget::quick());
+        let threads = check::<B>(&Budget { cases: 60, ..Budget::quick() });
+        for finding in sequential.iter().chain(&threads) {
+            assert!(
+                matches!(finding.verdict, Verdict::Holds { .. } | Verdict::NotClaimed | Verdict::Vacuous),
+                "{}: {finding:?}",
+                std::any::type_name::<B>()
+            );
+        }
+    }
+
+    #[test]
+    fn the_shipped_buffers_keep_what_they_promise() {
+        is_right::<ArrayQueue>();
+        is_right::<CrossbeamChannel>();
+        is_right::<MutexDeque>();
+        is_right::<Ring>();
+        is_right::<SegQueue>();
+        is_right::<StdSyncChannel>();
+        is_right::<TokioChannel>();
     }
 }

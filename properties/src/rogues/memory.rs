@@ -375,8 +375,10 @@ impl<T: Send, const BUG: usize> Pop<T> for End<T, BUG> {
     }
 }
 
+type Engine = (&'static str, fn(&Budget) -> Vec<Finding>);
+
 /// The engines, the sequential one first: its counterexamples can be replayed.
-fn engines<const BUG: usize>() -> [(&'static str, fn(&Budget) -> Vec<Finding>); 2] {
+fn engines<const BUG: usize>() -> [Engine; 2] {
     [
         ("sequential", sequential_buffer::check::<SeededRing<BUG>>),
         ("threads", threads::check::<SeededRing<BUG>>),
