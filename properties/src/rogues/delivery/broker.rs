@@ -47,7 +47,7 @@ struct Core<S: Storage> {
     later: Vec<Record>,
     /// Some bugs remember messages that they should forget.
     remembered: BTreeMap<MessageId, Entry>,
-    /// Some bugs lose slots of the capacity.
+    /// Some bugs count what they should not.
     leaked: usize,
 }
 
@@ -90,14 +90,15 @@ impl<S: Storage> Reference<S> {
         }
     }
 
-    /// Loses every session, one lease after the other.
+    /// Loses every session: one frame for each lease, one sync for all of them.
     pub(super) fn disconnect(&self) {
         let mut core = lock(&self.core);
         for (_, id) in core.leased(|_, _| true) {
             core.end_attempt(id, Time::ZERO, End::SessionLoss);
-            // A failure has poisoned the broker, which is all there is to do.
-            let _ = core.commit();
+            // A failure poisons the broker, and then the rest fails too.
+            let _ = core.store_batch(|_| Ok(()));
         }
+        let _ = core.log.as_mut().map(Log::sync);
     }
 }
 
@@ -325,19 +326,6 @@ impl<S: Storage> Core<S> {
         if messages.len() > room && self.is(Bug::RefusedStored) {
             sent.fill_with(|| Sent::Refused(Refusal::Full));
         }
-        if sent.len() > 1 && self.is(Bug::BatchReversed) {
-            let ids: Vec<MessageId> = sent.iter().filter_map(confirmed).collect();
-            let entries: Vec<Option<Entry>> = ids.iter().map(|id| self.state.live.get(id).cloned()).collect();
-            for (id, entry) in ids.iter().zip(entries.into_iter().rev()) {
-                self.change(Record::Live(*id, entry));
-            }
-            let mut ids = ids.into_iter().rev();
-            for sent in &mut sent {
-                if let Sent::Confirmed(id) = sent {
-                    *id = ids.next().unwrap_or(*id);
-                }
-            }
-        }
         let stored = if self.is(Bug::P01) { self.store_batch(|_| Ok(())) } else { self.commit() };
         if let Err(error) = stored {
             let why = error.to_string();
@@ -352,7 +340,10 @@ impl<S: Storage> Core<S> {
 
     /// How many messages fit.
     fn room(&self) -> usize {
-        let mut resident = self.state.live.len() + self.leaked;
+        let mut resident = self.state.live.len();
+        if self.is(Bug::FullAfterNack) || self.is(Bug::RefusedTakesSlot) {
+            resident += self.leaked;
+        }
         if self.is(Bug::DelayedUncounted) {
             let now = self.settings.clock.now();
             resident -= self.state.live.values().filter(|entry| delayed(entry, now)).count();
@@ -391,12 +382,28 @@ impl<S: Storage> Core<S> {
         if self.is(Bug::RefusedTakesSlot) {
             self.leaked += 1;
         }
+        if self.is(Bug::RefusedDelivered) {
+            self.store(now, message);
+        }
         Sent::Refused(Refusal::Full)
     }
 
     fn receive(&mut self, session: u64, max: usize, lease: Duration) -> Result<Vec<Delivery>, Error> {
         let now = self.begin()?;
         let mut ready = self.ready(now);
+        if self.leaked >= 2 && self.is(Bug::Jams) {
+            ready.clear();
+        }
+        if self.is(Bug::DiesLate) {
+            for id in std::mem::take(&mut ready) {
+                match self.state.live.get(&id).cloned() {
+                    Some(entry) if entry.attempts >= self.settings.deliveries_allowed => {
+                        self.die(id, entry, Reason::Attempts);
+                    }
+                    _ => ready.push(id),
+                }
+            }
+        }
         if ready.is_empty() && self.is(Bug::Shared) {
             let others = self.leased(|_, holder| holder != session);
             ready.extend(others.into_iter().map(|(_, id)| id));
@@ -428,6 +435,9 @@ impl<S: Storage> Core<S> {
             self.state.live.iter().filter(|(_, entry)| can(entry)).map(|(id, _)| *id).collect();
         if self.is(Bug::Lifo) {
             ready.reverse();
+        }
+        if self.is(Bug::KeyedFirst) {
+            ready.sort_by_key(|id| self.state.live[id].key.is_none());
         }
         if self.is(Bug::D12) {
             ready.sort_by_key(|id| self.state.live[id].attempts > 0);
@@ -561,6 +571,7 @@ impl<S: Storage> Core<S> {
 
     /// What a stale receipt does: nothing. The answer is whether it is said to have done something.
     fn settle_stale(&mut self, session: u64, receipt: Receipt, how: Settle) -> bool {
+        assert!(!self.is(Bug::Panics), "a delivery with this receipt was expected");
         if how == Settle::Ack && self.is(Bug::D14) {
             return true;
         }
@@ -595,6 +606,11 @@ impl<S: Storage> Core<S> {
         {
             let asked = now + lease;
             *until = if self.is(Bug::ExtendShortens) { asked } else { asked.max(*until) };
+        }
+        if let Place::Leased { until, .. } = &mut entry.place
+            && self.switch.is(Bug::ExtendForEver)
+        {
+            *until = Time::FAR_FUTURE;
         }
         if self.is(Bug::D07) {
             entry.attempts += 1;
@@ -684,13 +700,16 @@ impl<S: Storage> Core<S> {
             bound += 1;
         }
         if self.is(Bug::LateExpiry) {
-            bound = bound.saturating_sub(1);
+            bound = bound.saturating_sub(1_000_000);
         }
         if self.is(Bug::NoExpiry) {
             return;
         }
         for (_, id) in self.leased(|until, _| until.0 <= bound) {
             self.end_attempt(id, Time::ZERO, End::Expiry);
+            if self.is(Bug::Jams) {
+                self.leaked += 1;
+            }
         }
     }
 
@@ -730,7 +749,7 @@ impl<S: Storage> Core<S> {
         if allowed > 1 && self.is(Bug::D02) {
             allowed -= 1;
         }
-        if entry.attempts >= allowed {
+        if entry.attempts >= allowed && !self.is(Bug::DiesLate) {
             return self.die(id, entry, Reason::Attempts);
         }
         entry.place = Place::Waiting { from };

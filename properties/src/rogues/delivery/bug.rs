@@ -96,9 +96,9 @@ bugs! {
     P25 "P25" Du11 disk "A crash during compaction leaves a file that blocks the next opening.";
     P26 "P26" Du1 disk "An unreadable snapshot is taken for an empty one, and what it should have replaced is deleted.";
     P31 "P31" Du1 disk "After a compaction, syncs go to the old file.";
-    P32 "P32" Du1 disk "The checksum covers the first sector of a frame only.";
+    P32 "P32" Du1 disk "The checksum covers the header of a frame only: a torn write keeps the one and loses the other.";
     EarlyExpiry "D-early-expiry" Lv4 memory "A lease ends a nanosecond early.";
-    LateExpiry "D-late-expiry" Or6 memory "A message whose lease has ended becomes ready a nanosecond late.";
+    LateExpiry "D-late-expiry" Or6 memory "A message whose lease has ended becomes ready a millisecond late.";
     NoExpiry "D-no-expiry" Lv3 memory "A lease that runs out is never noticed.";
     ExtendRevives "D-extend-revives" Lv5 memory "Extending a lease that has ended brings it back to life.";
     ExtendShortens "D-extend-shortens" Lv5 memory "Extending sets the deadline even if that is earlier.";
@@ -120,8 +120,9 @@ bugs! {
     CapacityPlusOne "D-capacity-plus-one" Cb1 memory "One message more than the capacity fits.";
     DelayedUncounted "D-delayed-uncounted" Cb1 memory "Delayed messages do not count towards the capacity.";
     FullAfterNack "D-full-after-nack" Cb2 memory "Every nack takes a slot of the capacity away.";
-    RefusedStored "D-refused-stored" Al4 memory "When a batch does not fit, all of it is refused, but what fits is stored.";
-    RefusedTakesSlot "D-refused-takes-slot" Cb3 memory "A refused send takes a slot of the capacity away.";
+    RefusedStored "D-refused-stored" Cb3 memory "When a batch does not fit, all of it is refused, but what fits is stored.";
+    RefusedDelivered "D-refused-delivered" Al4 memory "What does not fit is refused only after it was stored.";
+    RefusedTakesSlot "D-refused-takes-slot" Cb2 memory "A refused send takes a slot of the capacity away.";
     DepthMiscounts "D-depth-miscounts" Al10 memory "Delayed messages are counted as ready.";
     BodyCut "D-body-cut" Al5 memory "A redelivered body lacks its last byte.";
     KeyLost "D-key-lost" Al5 memory "A redelivered message lacks its key.";
@@ -130,10 +131,14 @@ bugs! {
     DeadAttempts "D-dead-attempts" Dl7 memory "A dead letter says one attempt too few.";
     DeadReason "D-dead-reason" Dl7 memory "A rejected message is said to have run out of attempts.";
     Lifo "D-lifo" Or1 memory "The newest message is delivered first.";
-    BatchReversed "D-batch-reversed" Or1 memory "A batch is stored in reverse order.";
+    KeyedFirst "D-keyed-first" Or2 memory "Messages with a key overtake those without.";
     AckSkipsThird "D-ack-skips-third" Al6 memory "The third ack of a batch is answered \"done\" and forgotten.";
     Shared "D-shared" Lv1 memory "When nothing is ready, a receive hands over what another session holds.";
     LossEndsAll "D-loss-ends-all" Al7 memory "A lost session ends the leases of all sessions.";
+    DiesLate "D-dies-late" Dl1 memory "A message that is out of attempts dies when it is next looked at.";
+    ExtendForEver "D-extend-for-ever" Li2 memory "An extended lease never ends.";
+    Panics "D-panics" Li1 memory "A stale receipt makes the broker panic.";
+    Jams "D-jams" Li1 memory "After two leases have run out, nothing is delivered any more.";
     LeaseSurvives "D-lease-survives" Lv10 disk "After a crash the leases of the dead go on, for ever.";
 }
 

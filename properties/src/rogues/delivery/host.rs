@@ -8,7 +8,7 @@ use super::bug::{Bug, Switch};
 use crate::plan::splitmix;
 
 /// During which of its changing calls a compaction is struck: mostly those that write and sync the snapshot.
-const COMPACTION: [u64; 8] = [0, 1, 1, 2, 2, 3, 4, 5];
+const COMPACTION: [u64; 8] = [2, 3, 3, 4, 4, 5, 6, 7];
 
 /// A host of the reference broker, with at most one bug.
 pub struct RogueHost {
@@ -67,7 +67,7 @@ impl Host for RogueHost {
         Ok(broker)
     }
 
-    /// One crash in eight comes between two calls. Three fall into the loss of every connection, the others into
+    /// One crash in eight comes between two calls. Half of them fall into the loss of every connection, the others into
     /// a compaction: neither changes anything that was promised, so they may happen at any time.
     fn crash(&mut self, crash: Crash) {
         let running = self.running.take();
@@ -76,8 +76,8 @@ impl Host for RogueHost {
         if let Some(running) = running {
             match seed % 8 {
                 0 => {}
-                1..=3 => {
-                    disk.crash_after(seed >> 8 & 1);
+                1..=4 => {
+                    disk.crash_after(seed >> 8 & 3);
                     running.disconnect();
                 }
                 _ => {

@@ -1,7 +1,9 @@
 //! One log file: frames of records, each with its length and a checksum.
 //!
-//! A frame begins on a sector of its own. A crash may damage the sectors that were not synced, and no other: a
-//! frame that shared its first sector with the frame before could take that one with it.
+//! The header of a frame has a sector of its own, and the body begins on the next one. A crash may damage the
+//! sectors that were not synced, and no other: a frame that shared a sector with the frame before could take that
+//! one with it. The file is filled with zeroes from the start, so that a sync need not make a length durable;
+//! behind the last frame there are only zeroes, unless a frame was torn.
 //!
 //! Compaction starts the next file with a snapshot and removes the old file only when the new one is durable.
 //! So the newest file whose first frame is whole is the log, and what is newer than that is the beginning of a
@@ -17,9 +19,9 @@ use super::bug::{Bug, Switch};
 use super::codec;
 use super::state::Record;
 
-const SECTOR: u64 = 512;
-/// Length of the body and checksum of length and body, four bytes each.
-const HEADER: usize = 8;
+const SECTOR: usize = 512;
+/// The length of a new file. It grows when that is not enough.
+const LENGTH: u64 = 64 * SECTOR as u64;
 /// Frames after which the log is compacted: small, so that short runs meet it.
 const COMPACT_AFTER: u32 = 12;
 
@@ -55,7 +57,8 @@ impl<S: Storage> Log<S> {
             }
             let mut log = Log { disk, file, number, end: found.end, frames: 0, switch, previous: None };
             log.frames = found.frames;
-            log.clean(&numbers, bytes.len() as u64).map_err(|source| failed("clean up", &name, source))?;
+            let written = bytes.len() - bytes.iter().rev().take_while(|byte| **byte == 0).count();
+            log.clean(&numbers, written as u64).map_err(|source| failed("clean up", &name, source))?;
             return Ok((log, found.records));
         }
         for &number in &numbers {
@@ -66,13 +69,13 @@ impl<S: Storage> Log<S> {
         Ok((begun.map_err(|source| failed("create", &name(0), source))?, Vec::new()))
     }
 
-    /// Cuts off a torn tail and removes every other file.
-    fn clean(&mut self, numbers: &[u64], len: u64) -> io::Result<()> {
-        if self.end < len {
+    /// Wipes a torn tail, which ends at `written`, and removes every other file.
+    fn clean(&mut self, numbers: &[u64], written: u64) -> io::Result<()> {
+        if self.end < written {
             if self.switch.is(Bug::P08) {
-                self.end = len.next_multiple_of(SECTOR);
+                self.end = written.next_multiple_of(SECTOR as u64);
             } else {
-                self.file.set_len(self.end)?;
+                self.file.write_at(&vec![0; (written - self.end) as usize], self.end)?;
                 self.file.sync()?;
             }
         }
@@ -85,6 +88,8 @@ impl<S: Storage> Log<S> {
     /// A new file that starts with these records, durable when this returns.
     fn begin(disk: S, number: u64, records: &[Record], switch: Switch) -> io::Result<Log<S>> {
         let file = disk.create(&name(number))?;
+        file.set_len(LENGTH)?;
+        file.sync()?;
         let mut log = Log { disk, file, number, end: 0, frames: 0, switch, previous: None };
         log.append(records)?;
         if number > 0 && log.switch.is(Bug::P20) {
@@ -103,11 +108,11 @@ impl<S: Storage> Log<S> {
     pub(super) fn append(&mut self, records: &[Record]) -> io::Result<()> {
         let body = codec::encode(records);
         let len = u32::try_from(body.len()).map_err(|_| io::ErrorKind::InvalidInput)?.to_le_bytes();
-        let mut frame = Vec::with_capacity((HEADER + body.len()).next_multiple_of(SECTOR as usize));
-        frame.extend_from_slice(&len);
+        let mut frame = Vec::from(len);
         frame.extend_from_slice(&checksum(&len, &body, &self.switch).to_le_bytes());
+        frame.resize(SECTOR, 0);
         frame.extend_from_slice(&body);
-        frame.resize(frame.capacity(), 0);
+        frame.resize(frame.len().next_multiple_of(SECTOR), 0);
         self.file.write_at(&frame, self.end)?;
         self.end += frame.len() as u64;
         self.frames += 1;
@@ -148,7 +153,7 @@ struct Found {
 
 fn read_frames(bytes: &[u8], switch: &Switch, name: &str) -> Result<Found, Error> {
     let mut found = Found { records: Vec::new(), frames: 0, end: 0 };
-    while let Some(rest) = bytes.get(found.end as usize..).filter(|rest| !rest.is_empty()) {
+    while let Some(rest) = bytes.get(found.end as usize..).filter(|rest| rest.iter().any(|byte| *byte != 0)) {
         let Some((len, body)) = frame(rest, switch) else {
             if switch.is(Bug::P10) {
                 return Err(corrupt(name, found.end, "a frame is not whole"));
@@ -161,25 +166,25 @@ fn read_frames(bytes: &[u8], switch: &Switch, name: &str) -> Result<Found, Error
         }
         found.records.extend(records);
         found.frames += 1;
-        found.end += (len as u64).next_multiple_of(SECTOR);
+        found.end += len as u64;
     }
     Ok(found)
 }
 
 /// The first frame's length and its body, if it is whole.
 fn frame<'a>(bytes: &'a [u8], switch: &Switch) -> Option<(usize, &'a [u8])> {
-    let (len, rest) = bytes.split_first_chunk()?;
-    let (stored, rest) = rest.split_first_chunk()?;
+    let (header, rest) = bytes.split_at_checked(SECTOR)?;
+    let (len, header) = header.split_first_chunk()?;
+    let (stored, _) = header.split_first_chunk()?;
     let body = rest.get(..u32::from_le_bytes(*len) as usize)?;
     let valid = u32::from_le_bytes(*stored) == checksum(len, body, switch)
         || (!body.is_empty() && switch.is(Bug::P05));
-    valid.then_some((HEADER + body.len(), body))
+    valid.then_some((SECTOR + body.len().next_multiple_of(SECTOR), body))
 }
 
 fn checksum(len: &[u8], body: &[u8], switch: &Switch) -> u32 {
-    let first_sector = SECTOR as usize - HEADER;
-    let covered = if body.len() > first_sector && switch.is(Bug::P32) { first_sector } else { body.len() };
-    crc32c::crc32c_append(crc32c::crc32c(len), &body[..covered])
+    let covered = if switch.is(Bug::P32) { &[] } else { body };
+    crc32c::crc32c_append(crc32c::crc32c(len), covered)
 }
 
 fn read_all(file: &impl StorageFile) -> io::Result<Vec<u8>> {
