@@ -309,9 +309,14 @@ impl Mix {
                 stale: 60,
                 ..even
             },
-            Mix::Crash => {
-                Recipe { steps: Steps { crash: 6, redrive: 2, browse: 2, ..steps }, lost: 10, ..even }
-            }
+            Mix::Crash => Recipe {
+                steps: Steps { crash: 6, redrive: 4, browse: 2, ..steps },
+                lost: 10,
+                ack: 45,
+                nack: 35,
+                reject: 20,
+                ..even
+            },
             Mix::Full => Recipe {
                 steps: Steps { send: 24, receive: 8, settle: 8, depth: 2, ..steps },
                 tight: true,
