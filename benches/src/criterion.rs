@@ -155,4 +155,28 @@ mod tests {
         assert!(catch_unwind(AssertUnwindSafe(|| sampled.time(1))).is_err());
         assert!(matches!(sampled.fault.take(), Some(Fault::Unclean(_))));
     }
+
+    #[test]
+    fn criterion_goes_on_after_a_queue_whose_ledger_is_not_clean_and_stores_no_number_for_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut criterion = Criterion::default()
+            .output_directory(directory.path())
+            .warm_up_time(Duration::from_millis(1))
+            .measurement_time(Duration::from_millis(10))
+            .sample_size(10)
+            .nresamples(100)
+            .without_plots()
+            .with_filter("^(seq|mpmc)/.*-64B$|^deliver/.*batch100");
+        let comparison = Comparison::new().buffer::<Forgetful>("forgetful").buffer::<MutexDeque>("deque");
+        let faults = comparison
+            .broker("repeats", |_| stanchion_queues::Volatile::new(|| Ok(TestBroker::new(Wrong::Repeats))))
+            .broker("memory", |_| stanchion_queues::Volatile::new(|| Ok(TestBroker::new(Wrong::Nothing))))
+            .criterion(&mut criterion);
+        let named: Vec<&str> = faults.iter().filter_map(|fault| fault.split(": ").next()).collect();
+        let queues: Vec<&str> = named.iter().filter_map(|id| id.rsplit_once('/')).map(|(id, _)| id).collect();
+        assert_eq!(queues, ["seq/forgetful", "mpmc/forgetful", "deliver/repeats"]);
+        let stored = |id: &str| directory.path().join(id).join("new/estimates.json").is_file();
+        assert!(stored("seq/deque/1x1-64B") && stored("deliver/memory/batch100-100B"));
+        assert!(!named.into_iter().any(stored));
+    }
 }
