@@ -157,6 +157,7 @@ impl Comparison {
             parameters: vec![
                 ("body".into(), format!("{} B", delivering.body_bytes)),
                 ("batch".into(), delivering.batch.to_string()),
+                ("sessions".into(), "1".into()),
             ],
             step: delivering.batch as u64,
             most: 1 << 20,

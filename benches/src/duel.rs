@@ -296,9 +296,10 @@ impl<'a> Fight<'a> {
             comparison.hi = Some(compared.ratio.hi);
             comparison.smallest_visible = compared.smallest_visible;
             comparison.verdict = compared.answer;
-            comparison.reason = compared.smallest_visible.is_none().then(|| {
-                format!("fewer than {} rounds give no 99 % interval: allow more --time", statistics::FEWEST)
-            });
+            comparison.reason = compared
+                .smallest_visible
+                .is_none()
+                .then(|| format!("fewer than {} rounds, allow more --time", statistics::FEWEST));
         }
         comparison
     }

@@ -4,13 +4,12 @@ use std::io::{self, Write};
 
 use stanchion_reports::results::{Answer, Comparison, Measurement, State};
 
-use super::{Mode, Options};
+use super::Options;
 use crate::comparison::Contest;
 use crate::machine::Machine;
 
 /// Before the first contest: what the machine costs, and how to do it again.
 pub(super) fn head(out: &mut impl Write, options: &Options, machine: &Machine) -> io::Result<()> {
-    debug_assert_eq!(options.mode, Mode::Measure, "only what is measured is drawn as a table");
     let distance = match machine.round_trip_ns {
         Some(ns) => format!("a cache line goes from core to core and back in {ns:.0} ns"),
         None => "one core: threads only take turns".into(),
@@ -38,7 +37,7 @@ pub(super) fn body(
     let width = names.max().unwrap_or(0).max("queue".len());
     writeln!(
         out,
-        "  {:width$}  {:>9}  {:>7}  {:>15}  verdict",
+        "  {:width$}  {:>9}  {:>7}  {:>18}  verdict",
         "queue", "M items/s", "ratio", "99 % interval"
     )?;
     for measurement in measurements {
@@ -55,13 +54,13 @@ pub(super) fn body(
             (None, None) => "the reference".into(),
             (None, Some(comparison)) => verdict(comparison),
         };
-        writeln!(out, "  {:width$}  {rate:>9}  {ratio:>7}  {interval:>15}  {words}", measurement.queue)?;
+        writeln!(out, "  {:width$}  {rate:>9}  {ratio:>7}  {interval:>18}  {words}", measurement.queue)?;
     }
     for control in comparisons.iter().filter(|comparison| comparison.control) {
         let (ratio, interval) = figures(control);
         writeln!(
             out,
-            "  {:width$}  {:>9}  {ratio:>7}  {interval:>15}  the reference against itself: the noise",
+            "  {:width$}  {:>9}  {ratio:>7}  {interval:>18}  the reference against itself: the noise",
             "A/A", ""
         )?;
     }
@@ -108,9 +107,16 @@ fn verdict(comparison: &Comparison) -> String {
     }
 }
 
-/// Three digits, whatever the size.
+/// Two decimals for what is about equal, two or three digits for all else.
 fn times(ratio: f64) -> String {
-    let decimals = if ratio < 10.0 { 2 } else { usize::from(ratio < 100.0) };
+    let decimals = match ratio {
+        r if r >= 100.0 => 0,
+        r if r >= 10.0 => 1,
+        r if r >= 0.1 => 2,
+        r if r >= 0.01 => 3,
+        r if r >= 0.001 => 4,
+        _ => 5,
+    };
     format!("{ratio:.decimals$}")
 }
 
@@ -187,12 +193,12 @@ mod tests {
         body(&mut out, &contest, &measurements, &comparisons).expect("written");
         let expected = "
 spsc: item 8 B; 40 rounds
-  queue        M items/s    ratio    99 % interval  verdict
-  array_queue       52.3        1                   the reference
-  ring               105     2.00     1.80 to 2.20  faster
-  deque             50.0     0.95     0.85 to 1.04  too noisy to say (could see 17 %)
-  leaky                -        -                   NO NUMBER: 3 lost, of 100 items
-  A/A                        1.00     0.90 to 1.10  the reference against itself: the noise
+  queue        M items/s    ratio       99 % interval  verdict
+  array_queue       52.3        1                      the reference
+  ring               105     2.00        1.80 to 2.20  faster
+  deque             50.0     0.95        0.85 to 1.04  too noisy to say (could see 17 %)
+  leaky                -        -                      NO NUMBER: 3 lost, of 100 items
+  A/A                        1.00        0.90 to 1.10  the reference against itself: the noise
 ";
         assert_eq!(String::from_utf8(out).expect("text"), expected);
     }
@@ -200,6 +206,6 @@ spsc: item 8 B; 40 rounds
     #[test]
     fn slow_queues_keep_their_digits() {
         assert_eq!([412.0, 1_500_000.0].map(millions), ["0.00041", "1.50"]);
-        assert_eq!([0.123, 12.34, 123.4].map(times), ["0.12", "12.3", "123"]);
+        assert_eq!([0.00014, 0.123, 12.34, 123.4].map(times), ["0.00014", "0.12", "12.3", "123"]);
     }
 }
