@@ -479,6 +479,15 @@ fn capacity_counts_ready_in_flight_and_delayed_but_not_dead() {
 }
 
 #[test]
+fn a_send_finds_the_room_of_a_message_whose_last_attempt_is_over() {
+    let Bench { clock, mut session, .. } = bench(1, 1);
+    session.put("a");
+    session.take();
+    clock.advance(LEASE);
+    session.put("b");
+}
+
+#[test]
 fn a_refused_send_leaves_nothing_behind_and_the_rest_of_the_batch_has_outcomes_of_its_own() {
     let Bench { mut session, .. } = bench(2, 5);
     let messages = ["a", "b", "c", "d"].map(|text| Message::new(text.as_bytes()));
