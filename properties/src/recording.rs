@@ -118,6 +118,15 @@ impl<K: Sink> Recorder<K> {
         self.sink.returned(vec![Event { call, ret, at: now, until: now, actor, op, what }]);
     }
 
+    /// The same for something that takes its time: it happened at some instant of `run`.
+    pub fn note_while<R>(&mut self, actor: Actor, what: What, run: impl FnOnce() -> R) -> R {
+        let (call, at) = (self.ticks.next(), self.clock.now());
+        let result = run();
+        let (until, ret) = (self.clock.now(), self.ticks.next());
+        self.sink.returned(vec![Event { call, ret, at, until, actor, op: op(call), what }]);
+        result
+    }
+
     /// One call: `pending` is how it stands while it has not returned, `run` makes it and says what came of
     /// it.
     fn call<R>(&mut self, pending: Vec<What>, run: impl FnOnce(&Ticks, Vec<What>) -> (Vec<What>, R)) -> R {

@@ -9,3 +9,4 @@ pub mod sequential_buffer;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod threads;
+pub mod threads_broker;
