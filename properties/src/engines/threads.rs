@@ -347,9 +347,7 @@ impl Dice {
 
 #[cfg(test)]
 mod tests {
-    use stanchion_queues::buffers::{
-        ArrayQueue, CrossbeamChannel, MutexDeque, Ring, SegQueue, StdSyncChannel, TokioChannel,
-    };
+    use stanchion_queues::buffers::{Ring, TokioChannel};
 
     use super::*;
     use crate::engines::sequential_buffer;
@@ -367,13 +365,8 @@ mod tests {
     }
 
     #[test]
-    fn the_shipped_buffers_keep_what_they_promise() {
-        is_right::<ArrayQueue>();
-        is_right::<CrossbeamChannel>();
-        is_right::<MutexDeque>();
+    fn a_lock_free_ring_and_a_channel_keep_what_they_promise() {
         is_right::<Ring>();
-        is_right::<SegQueue>();
-        is_right::<StdSyncChannel>();
         is_right::<TokioChannel>();
     }
 }

@@ -1,6 +1,7 @@
 //! A bounded ring behind a lock, right or with one seeded bug. Where a bug needs a race, the ring gives up its
 //! lock and its time slice in the middle of an operation, so that the race is not a matter of luck.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -147,28 +148,47 @@ impl Bug {
     }
 }
 
-/// The ring with the bug `Bug::ALL[BUG]`.
-#[derive(Clone, Copy, Debug)]
-pub struct SeededRing<const BUG: usize>;
+thread_local! {
+    /// What is wrong with the rings that this thread opens. A type per bug would say the same, and be compiled
+    /// as often as there are bugs.
+    static BUG: Cell<Bug> = const { Cell::new(Bug::None) };
+}
 
-impl<const BUG: usize> Buffer for SeededRing<BUG> {
+/// A ring with the bug that [`with_bug`] says, and the promise that the bug is measured against.
+#[derive(Clone, Copy, Debug)]
+pub struct SeededRing<const PROMISE: u8>;
+
+/// Exact answers, FIFO.
+const EXACT: u8 = 0;
+/// Exact answers, order per producer.
+const PER_PRODUCER: u8 = 1;
+/// FIFO, and "empty" may be false.
+const RELAXED: u8 = 2;
+
+/// Runs `body` with rings that have this bug when they are opened on this thread.
+pub fn with_bug<R>(bug: Bug, body: impl FnOnce() -> R) -> R {
+    struct Restore(Bug);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            BUG.set(self.0);
+        }
+    }
+    let _restore = Restore(BUG.replace(bug));
+    body()
+}
+
+impl<const PROMISE: u8> Buffer for SeededRing<PROMISE> {
     const CONTRACT: BufferContract = BufferContract {
-        order: match Bug::ALL[BUG] {
-            Bug::ProducerSwap => Order::PerProducer,
-            _ => Order::Fifo,
-        },
-        empty: match Bug::ALL[BUG] {
-            Bug::HonestlyRelaxed => Answer::Relaxed,
-            _ => Answer::Exact,
-        },
+        order: if PROMISE == PER_PRODUCER { Order::PerProducer } else { Order::Fifo },
+        empty: if PROMISE == RELAXED { Answer::Relaxed } else { Answer::Exact },
         counters: true,
         progress: "one lock",
         ..BufferContract::FIFO
     };
-    type Producer<T: Send + 'static> = End<T, BUG>;
-    type Consumer<T: Send + 'static> = End<T, BUG>;
+    type Producer<T: Send + 'static> = End<T>;
+    type Consumer<T: Send + 'static> = End<T>;
 
-    fn open<T: Send + 'static>(shape: Shape) -> Opened<End<T, BUG>, End<T, BUG>> {
+    fn open<T: Send + 'static>(shape: Shape) -> Opened<End<T>, End<T>> {
         shape.admitted_by(&Self::CONTRACT)?;
         let slots = (0..shape.capacity + 1).map(|_| None).collect();
         let ring = Ring {
@@ -179,7 +199,7 @@ impl<const BUG: usize> Buffer for SeededRing<BUG> {
             tail: shape.start,
             calls: 0,
             kept: None,
-            bug: Bug::ALL[BUG],
+            bug: BUG.get(),
         };
         let ring = Arc::new(Mutex::new(ring));
         let ends = |count| (0..count).map(|_| End { ring: Arc::clone(&ring) }).collect();
@@ -275,20 +295,20 @@ impl<T> Drop for Ring<T> {
 
 /// One end of a [`SeededRing`], of either side.
 #[derive(Debug)]
-pub struct End<T, const BUG: usize> {
+pub struct End<T> {
     ring: Arc<Mutex<Ring<T>>>,
 }
 
-impl<T, const BUG: usize> End<T, BUG> {
+impl<T> End<T> {
     fn lock(&self) -> MutexGuard<'_, Ring<T>> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<T: Send, const BUG: usize> Push<T> for End<T, BUG> {
+impl<T: Send> Push<T> for End<T> {
     fn push(&mut self, item: T) -> Result<(), Full<T>> {
         let mut ring = self.lock();
-        if Bug::ALL[BUG] == Bug::M16 {
+        if ring.bug == Bug::M16 {
             let tail = ring.tail;
             drop(ring);
             thread::yield_now();
@@ -300,7 +320,7 @@ impl<T: Send, const BUG: usize> Push<T> for End<T, BUG> {
         if ring.is_full() {
             return Err(Full(item));
         }
-        match Bug::ALL[BUG] {
+        match ring.bug {
             Bug::M03 | Bug::M19 | Bug::HonestlyRelaxed => {
                 let claimed = ring.tail;
                 ring.tail = claimed.wrapping_add(1);
@@ -346,10 +366,10 @@ impl<T: Send, const BUG: usize> Push<T> for End<T, BUG> {
     }
 }
 
-impl<T: Send, const BUG: usize> Pop<T> for End<T, BUG> {
+impl<T: Send> Pop<T> for End<T> {
     fn pop(&mut self) -> Option<T> {
         let mut ring = self.lock();
-        if Bug::ALL[BUG] != Bug::M04 {
+        if ring.bug != Bug::M04 {
             return ring.take();
         }
         if ring.len() == 0 {
@@ -367,7 +387,7 @@ impl<T: Send, const BUG: usize> Pop<T> for End<T, BUG> {
         while into.len() - before < max {
             let Some(item) = self.pop() else { break };
             into.push(item);
-            if Bug::ALL[BUG] == Bug::M12 && into.len() - before == 2 {
+            if into.len() - before == 2 && self.lock().bug == Bug::M12 {
                 self.pop();
             }
         }
@@ -378,15 +398,21 @@ impl<T: Send, const BUG: usize> Pop<T> for End<T, BUG> {
 type Engine = (&'static str, fn(&Budget) -> Vec<Finding>);
 
 /// The engines, the sequential one first: its counterexamples can be replayed.
-fn engines<const BUG: usize>() -> [Engine; 2] {
-    [
-        ("sequential", sequential_buffer::check::<SeededRing<BUG>>),
-        ("threads", threads::check::<SeededRing<BUG>>),
-    ]
+fn engines(bug: Bug) -> [Engine; 2] {
+    fn on<const PROMISE: u8>() -> [Engine; 2] {
+        [
+            ("sequential", sequential_buffer::check::<SeededRing<PROMISE>>),
+            ("threads", threads::check::<SeededRing<PROMISE>>),
+        ]
+    }
+    match bug {
+        Bug::ProducerSwap => on::<PER_PRODUCER>(),
+        Bug::HonestlyRelaxed => on::<RELAXED>(),
+        _ => on::<EXACT>(),
+    }
 }
 
-fn caught<const BUG: usize>(budget: &Budget) -> Option<RogueResult> {
-    let bug = Bug::ALL[BUG];
+fn caught(bug: Bug, budget: &Budget) -> Option<RogueResult> {
     let expected = bug.expected()?;
     let mut result = RogueResult {
         bug: bug.id().to_owned(),
@@ -398,9 +424,11 @@ fn caught<const BUG: usize>(budget: &Budget) -> Option<RogueResult> {
         engine: "none".to_owned(),
         also: Vec::new(),
     };
-    for (engine, check) in engines::<BUG>() {
+    for (engine, check) in engines(bug) {
         let mut tried = budget.cases;
-        for finding in check(budget).into_iter().filter(|finding| finding.verdict.is_broken()) {
+        for finding in
+            with_bug(bug, || check(budget)).into_iter().filter(|finding| finding.verdict.is_broken())
+        {
             if finding.invariant != expected {
                 result.also.push(finding.invariant);
                 continue;
@@ -422,19 +450,9 @@ fn caught<const BUG: usize>(budget: &Budget) -> Option<RogueResult> {
     Some(result)
 }
 
-macro_rules! for_each_bug {
-    ($function:ident, $budget:expr, [$($at:literal)*]) => {{
-        const { assert!([$($at),*].len() == Bug::ALL.len(), "every bug is run") };
-        [$($function::<$at>($budget)),*]
-    }};
-}
-
 /// Runs every seeded bug against the engines, and says which were caught and how soon.
 pub fn table(budget: &Budget) -> Vec<RogueResult> {
-    for_each_bug!(caught, budget, [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17])
-        .into_iter()
-        .flatten()
-        .collect()
+    Bug::ALL.into_iter().filter_map(|bug| caught(bug, budget)).collect()
 }
 
 #[cfg(test)]
@@ -459,8 +477,11 @@ mod tests {
     #[test]
     fn what_is_right_is_never_blamed() {
         let budget = Budget::quick();
-        for (engine, check) in engines::<0>().into_iter().chain(engines::<1>()) {
-            for finding in check(&budget) {
+        let right = [Bug::None, Bug::HonestlyRelaxed];
+        for (bug, (engine, check)) in
+            right.into_iter().flat_map(|bug| engines(bug).map(|engine| (bug, engine)))
+        {
+            for finding in with_bug(bug, || check(&budget)) {
                 println!("{engine:<10} {:<6} {:?}", finding.invariant.id(), finding.verdict);
                 assert!(
                     matches!(finding.verdict, crate::verdict::Verdict::Holds { .. }),
