@@ -8,9 +8,11 @@ mod codec;
 mod host;
 mod log;
 mod state;
+mod table;
 #[cfg(test)]
 mod tests;
 
 pub use broker::{Reference, ReferenceSession};
 pub use bug::Bug;
 pub use host::RogueHost;
+pub use table::{hunt, table};

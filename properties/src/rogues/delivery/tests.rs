@@ -12,9 +12,12 @@ use stanchion_queues::{
 use super::broker::{Reference, ReferenceSession};
 use super::bug::{Bug, Switch};
 use super::host::RogueHost;
+use crate::engines::budget::Budget;
 use crate::engines::sequential;
 use crate::history::{History, What};
+use crate::invariant::Invariant;
 use crate::plan::{Plan, Plans, case_seed};
+use crate::verdict::{Counterexample, Verdict};
 
 const LEASE: Duration = Duration::from_millis(10);
 const ONE: Duration = Duration::from_nanos(1);
@@ -362,4 +365,33 @@ fn the_harness_sees_no_broken_history_without_a_bug() {
         });
         assert_eq!(failed, None);
     }
+}
+
+/// A judge of one promise: a broker that was stopped starts again.
+fn starts_again(history: &History) -> Vec<(Invariant, Verdict)> {
+    let refused = |event: &crate::history::Event| matches!(event.what, What::Booted { error: Some(_) });
+    let verdict = match history.events.iter().position(refused) {
+        Some(at) => Verdict::Broken(Counterexample {
+            invariant: Invariant::Du11,
+            sentence: "It did not start.".into(),
+            missing_licence: None,
+            culprits: vec![at],
+        }),
+        None => Verdict::exercised(1),
+    };
+    vec![(Invariant::Du11, verdict)]
+}
+
+#[test]
+fn the_table_says_what_was_found_how_soon_and_how_small() {
+    let line = super::hunt(Bug::P10, &Budget::quick(), starts_again);
+    assert!(line.found && line.cases <= 256, "{line:?}");
+    assert_eq!((line.expected, &*line.bug, line.also.len()), (Invariant::Du11, "P10", 0));
+    assert!(line.shrunk.is_some_and(|steps| steps <= 8), "{line:?}");
+    let line = super::hunt(Bug::Panics, &Budget::quick(), starts_again);
+    assert!(line.found, "a panic is seen whoever judges: {line:?}");
+    let few = Budget { cases: 20, ..Budget::quick() };
+    let line = super::hunt(Bug::D01, &few, starts_again);
+    assert_eq!((line.found, line.cases, line.shrunk), (false, 20, None));
+    assert_eq!(super::table(&Budget { cases: 1, ..few }, starts_again).len(), Bug::ALL.len());
 }
