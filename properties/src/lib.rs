@@ -10,6 +10,7 @@ pub mod engines;
 pub mod finding;
 pub mod history;
 pub mod invariant;
+pub mod ledger;
 pub mod payload;
 pub mod plan;
 pub mod recording;

@@ -1,0 +1,131 @@
+//! How many attempts of a message were counted before each of its deliveries, at least and at most.
+
+use stanchion_queues::Count as Counts;
+
+use super::index::{Index, falls_between};
+use super::lease::Causes;
+
+/// The count around one delivery.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Count {
+    /// What may have been counted before it, given what earlier deliveries reported.
+    pub(crate) lo: u32,
+    pub(crate) hi: u32,
+    /// What was counted before it for certain, by what happened and whatever was reported.
+    pub(crate) sure: u32,
+    /// What is counted once its lease has ended, if it is not acked: at least and at most, without deliveries
+    /// that nobody saw.
+    pub(crate) after: (u32, u32),
+    /// The message may have come back from the dead before it, or a crash may have taken the count.
+    pub(crate) restarted: bool,
+    /// It overlaps another delivery of the copy: which of them came first is not known.
+    pub(crate) unordered: bool,
+}
+
+/// How much one delivery that nobody saw may add.
+pub(crate) fn unseen_weight(index: &Index) -> u32 {
+    let counting = index.contract.counting;
+    let none = [counting.expiry, counting.session_loss, counting.crash, counting.nack]
+        .iter()
+        .all(|&count| count == Counts::No);
+    u32::from(!none)
+}
+
+/// How many deliveries of a message that nobody saw may have been counted between two ticks.
+pub(crate) fn unseen_between(index: &Index, from: u64, to: u64) -> u32 {
+    index.unseen_ticks.touching(from, to) * unseen_weight(index)
+}
+
+/// Whether the message was dead for certain once the lease of `delivery` had ended.
+pub(crate) fn surely_dead(index: &Index, delivery: u32, count: &Count) -> bool {
+    let lease = &index.leases[delivery as usize];
+    // An attempt that does not count kills nothing, even where a redrive left the count at the limit.
+    let out_of_attempts = || {
+        lease.causes.only(Causes::FAILURES)
+            && index.contract.deliveries_allowed.is_some_and(|allowed| count.after.0 >= allowed)
+            && lease.counted(index.contract.counting).0 > 0
+    };
+    !count.unordered && (lease.causes == Causes::REJECT || out_of_attempts())
+}
+
+/// Whether the message may have been dead once the lease of `delivery` had ended, before tick `to`.
+pub(crate) fn maybe_dead(index: &Index, delivery: u32, count: &Count, to: u64) -> bool {
+    let causes = index.leases[delivery as usize].causes;
+    let unseen = unseen_between(index, index.deliveries[delivery as usize].window.call, to);
+    causes.any(Causes::REJECT.with(Causes::UNKNOWN))
+        || index.contract.deliveries_allowed.is_some_and(|allowed| {
+            unseen > 0 && count.after.1 + unseen >= allowed
+                || causes.any(Causes::FAILURES) && count.after.1 >= allowed
+        })
+}
+
+/// More attempts than any history has.
+const ANY: u32 = u32::MAX / 4;
+
+/// The counts of all deliveries.
+pub(crate) fn all(index: &Index) -> Vec<Count> {
+    let mut counts = vec![Count::default(); index.deliveries.len()];
+    for copy in 0..index.copies.len() {
+        let deliveries = index.by_copy.get(copy);
+        let Some(&first) = deliveries.first() else { continue };
+        let token = index.copies[copy].token;
+        let sent = index.stored_by(token).map(|send| index.events[send as usize].call).min().unwrap_or(0);
+        let mut count = Count {
+            hi: unseen_between(index, sent, index.deliveries[first as usize].window.ret),
+            ..Count::default()
+        };
+        let mut latest_return = None;
+        for (position, &delivery) in deliveries.iter().enumerate() {
+            let (me, lease) = (&index.deliveries[delivery as usize], &index.leases[delivery as usize]);
+            let follows = deliveries.get(position + 1);
+            let overlapped = latest_return >= Some(me.window.call);
+            count.unordered = overlapped
+                || follows.is_some_and(|&next| index.deliveries[next as usize].window.call <= me.window.ret);
+            latest_return = latest_return.max(Some(me.window.ret));
+            let reported = me.attempt.saturating_sub(1);
+            let credible = me.attempt > 0 && (count.lo..=count.hi).contains(&reported);
+            let (lo, hi) = match (count.unordered, credible) {
+                (true, _) => (0, ANY),
+                (false, true) => (reported, reported),
+                (false, false) => (count.lo, count.hi),
+            };
+            let (least, most) = lease.counted(index.contract.counting);
+            // Of deliveries in no order none is certain to have ended before another.
+            let sure = count.sure + if count.unordered { 0 } else { least };
+            // A lease may outlive the crash that takes the count of the attempts before it.
+            let kept = !falls_between(&index.falls.counts, me.window.call, lease.over.tick);
+            count.after = (if kept { sure.max(lo + least) } else { least }, hi + most);
+            counts[delivery as usize] = count;
+            let Some(&next) = deliveries.get(position + 1) else { break };
+            let (from, to) = (me.window.call, index.deliveries[next as usize].window.ret);
+            let unseen = unseen_between(index, from, to);
+            // A report that cannot be believed is believed from then on: each wrong step is told once.
+            let (lo, hi) = if credible || count.unordered { (lo, hi) } else { (reported, reported) };
+            let mut then =
+                Count { lo: lo + least, hi: (hi + most + unseen).min(ANY), sure, ..Count::default() };
+            if falls_between(&index.falls.counts, from, to) {
+                then = Count { lo: 0, sure: 0, restarted: true, ..then };
+            }
+            if lease.causes.any(Causes::UNKNOWN) {
+                then = Count { lo: 0, sure: 0, restarted: true, ..then };
+            }
+            if maybe_dead(index, delivery, &count, to) && index.redrive_between(from, to) {
+                then.restarted = true;
+                if index.contract.redrive_resets {
+                    (then.lo, then.sure) = (0, 0);
+                    let otherwise = falls_between(&index.falls.any, from, to);
+                    if surely_dead(index, delivery, &count) && !otherwise {
+                        then.hi = unseen;
+                    }
+                } else {
+                    then.sure = 0;
+                }
+            }
+            if count.unordered {
+                (then.lo, then.sure) = (0, 0);
+            }
+            count = then;
+        }
+    }
+    counts
+}

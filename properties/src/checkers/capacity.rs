@@ -1,0 +1,236 @@
+//! How much the queue holds, and whether "full" is true.
+
+use stanchion_queues::{Answer, Refusal, Time};
+
+use super::accounting::nameless;
+use super::attempts::{maybe_dead, surely_dead, unseen_weight};
+use super::index::{Index, NEVER, first_from};
+use super::lease::Causes;
+use super::tables::NONE;
+use super::tally::Tally;
+use crate::history::{SendOutcome, What};
+use crate::invariant::Invariant;
+use crate::verdict::Verdict;
+
+/// The first tick at which a stored copy may have left the queue.
+fn may_leave(index: &Index, copy: u32, stored: u64) -> u64 {
+    let mut tick = first_from(&index.falls.sends, stored).map_or(NEVER, |fall| fall.call);
+    if let Some(allowed) = index.contract.deliveries_allowed.filter(|_| unseen_weight(index) > 0) {
+        tick = tick.min(index.unseen_ticks.nth_call(stored, allowed));
+    }
+    for &delivery in index.by_copy.get(copy as usize) {
+        let lease = &index.leases[delivery as usize];
+        let count = &index.counts[delivery as usize];
+        if count.unordered {
+            return tick.min(index.deliveries[delivery as usize].window.call);
+        }
+        let leaves = Causes::ACK.with(Causes::REJECT).with(Causes::UNKNOWN);
+        if lease.causes.any(leaves) || maybe_dead(index, delivery, count, NEVER) {
+            return tick.min(lease.from.tick);
+        }
+    }
+    tick
+}
+
+/// The tick from which on a copy is certainly gone.
+fn surely_gone(index: &Index, copy: u32, clock: &Clock) -> u64 {
+    let Some(&last) = index.by_copy.get(copy as usize).last() else { return NEVER };
+    let (lease, count) = (&index.leases[last as usize], &index.counts[last as usize]);
+    if count.unordered {
+        return NEVER;
+    }
+    let out = if lease.over.tick == NEVER { clock.past(lease.over.time) } else { lease.over.tick };
+    if lease.causes == Causes::ACK {
+        return out;
+    }
+    let stays = surely_dead(index, last, count)
+        && !index.redrive_between(lease.from.tick, NEVER)
+        && first_from(&index.falls.any, lease.from.tick).is_none();
+    if stays { out } else { NEVER }
+}
+
+/// Translates times to ticks.
+struct Clock {
+    /// For each event the earliest time that it or a later one showed.
+    shown: Vec<Time>,
+    rets: Vec<u64>,
+}
+
+impl Clock {
+    fn of(index: &Index) -> Clock {
+        let mut earliest = Time::FAR_FUTURE;
+        let mut shown: Vec<Time> = index
+            .events
+            .iter()
+            .rev()
+            .map(|event| {
+                earliest = earliest.min(event.at);
+                earliest
+            })
+            .collect();
+        shown.reverse();
+        Clock { shown, rets: index.events.iter().map(|event| event.ret).collect() }
+    }
+
+    /// A tick by which `time` was certainly over.
+    fn past(&self, time: Time) -> u64 {
+        self.rets.get(self.shown.partition_point(|&shown| shown <= time)).copied().unwrap_or(NEVER)
+    }
+}
+
+/// The queue never holds more than its capacity.
+pub(crate) fn bound(index: &Index) -> Verdict {
+    let Some(capacity) = index.contract.capacity else { return Verdict::NotClaimed };
+    let mut tally = Tally::of(Invariant::Cb1);
+    // At equal ticks an end comes before a beginning: they are concurrent.
+    let mut steps: Vec<(u64, bool, u32)> = Vec::new();
+    for copy in 0..index.copies.len() as u32 {
+        let confirmed = index.copies[copy as usize].confirmed;
+        if confirmed == NONE {
+            continue;
+        }
+        let window = index.window(confirmed);
+        let leaves = may_leave(index, copy, window.call);
+        if window.ret < leaves {
+            steps.push((window.ret, true, confirmed));
+            steps.push((leaves, false, confirmed));
+        }
+    }
+    steps.sort_unstable();
+    let mut held = 0_u64;
+    for &(_, begins, send) in &steps {
+        if !begins {
+            held -= 1;
+            continue;
+        }
+        held += 1;
+        tally.tested(u64::from(held == capacity));
+        if held > capacity {
+            tally.blame(&[send], || {
+                format!(
+                    "with event {send} the queue held {held} messages for certain; its capacity is {capacity}"
+                )
+            });
+        }
+    }
+    tally.verdict()
+}
+
+/// How many messages there may have been, as a function of the tick.
+struct Residents {
+    starts: Vec<u64>,
+    ends: Vec<u64>,
+    /// A tree of maxima over the level at each start.
+    tree: Vec<i64>,
+}
+
+impl Residents {
+    fn of(index: &Index) -> Residents {
+        let clock = Clock::of(index);
+        let (mut starts, mut ends) = (Vec::new(), Vec::new());
+        for copy in 0..index.copies.len() as u32 {
+            let token = index.copies[copy as usize].token;
+            let sent = index.stored_by(token).map(|send| index.events[send as usize].call).min();
+            let Some(sent) = sent else { continue };
+            starts.push(sent);
+            ends.push(surely_gone(index, copy, &clock).max(sent));
+        }
+        for send in nameless(index) {
+            starts.push(index.events[send as usize].call);
+            ends.push(NEVER);
+        }
+        starts.sort_unstable();
+        ends.sort_unstable();
+        let places = starts.len();
+        let mut residents = Residents { starts, ends, tree: vec![0; 2 * places] };
+        for place in 0..places {
+            residents.tree[places + place] = residents.level(residents.starts[place]);
+        }
+        for node in (1..places).rev() {
+            residents.tree[node] = residents.tree[2 * node].max(residents.tree[2 * node + 1]);
+        }
+        residents
+    }
+
+    fn level(&self, tick: u64) -> i64 {
+        let started = self.starts.partition_point(|&start| start <= tick);
+        let ended = self.ends.partition_point(|&end| end < tick);
+        started as i64 - ended as i64
+    }
+
+    /// The most there may have been at one instant of a call.
+    fn most(&self, call: u64, ret: u64) -> u64 {
+        let mut most = self.level(call);
+        let places = self.starts.len();
+        let mut low = places + self.starts.partition_point(|&start| start <= call);
+        let mut high = places + self.starts.partition_point(|&start| start <= ret);
+        while low < high {
+            if low % 2 == 1 {
+                most = most.max(self.tree[low]);
+                low += 1;
+            }
+            if high % 2 == 1 {
+                high -= 1;
+                most = most.max(self.tree[high]);
+            }
+            (low, high) = (low / 2, high / 2);
+        }
+        most.max(0) as u64
+    }
+}
+
+/// An answer "full" was true at some instant of the call.
+pub(crate) fn no_false_full(index: &Index) -> Verdict {
+    let mut tally = Tally::of(Invariant::Cb2);
+    let capacity = index.contract.capacity;
+    let mut residents = None;
+    for (number, event) in index.events.iter().enumerate() {
+        let What::Send { outcome: SendOutcome::Refused(Refusal::Full), token, .. } = &event.what else {
+            continue;
+        };
+        let number = number as u32;
+        if index.contract.full == Answer::Relaxed && index.overlapped(number) {
+            continue;
+        }
+        tally.tested(1);
+        let Some(capacity) = capacity else {
+            tally.blame(&[number], || {
+                format!("event {number} refused m{} as full, and the queue is unbounded", token.0)
+            });
+            continue;
+        };
+        let window = index.window(number);
+        let most = residents.get_or_insert_with(|| Residents::of(index)).most(window.call, window.ret);
+        if most < capacity {
+            tally.blame(&[number], || {
+                format!(
+                    "event {number} refused m{} as full when there were at most {most} messages of {capacity}",
+                    token.0
+                )
+            });
+        }
+    }
+    let verdict = tally.verdict();
+    if capacity.is_none() && !verdict.is_broken() { Verdict::NotClaimed } else { verdict }
+}
+
+/// A refused send leaves nothing behind.
+pub(crate) fn refused_has_no_effect(index: &Index) -> Verdict {
+    let mut tally = Tally::of(Invariant::Cb3);
+    for (token, _) in index.tokens.iter().enumerate() {
+        let sends = index.sends.get(token);
+        let refused = sends.iter().filter(|&&send| index.refused(send)).count();
+        tally.tested(refused as u64);
+        if refused == 0 || refused < sends.len() {
+            continue;
+        }
+        let send = sends[0];
+        let seen = index.copies_of.get(token).iter().map(|&copy| index.copies[copy as usize].first_seen);
+        for seen in seen.filter(|&seen| index.window(seen).ret >= index.events[send as usize].call) {
+            tally.blame(&[send, seen], || {
+                format!("m{} was refused at event {send} and appears at event {seen}", index.tokens[token].0)
+            });
+        }
+    }
+    tally.verdict()
+}

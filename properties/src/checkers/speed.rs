@@ -1,0 +1,71 @@
+//! How many events the judge takes per second.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use stanchion_queues::Contract;
+
+use super::judge;
+use super::scripted::{Got, SECOND, Script};
+use crate::history::History;
+
+/// A correct history of at least so many events: batches of sends and receives, acks, one nack in sixteen, an
+/// empty receive and a count now and then, a drain.
+fn correct(events: usize) -> History {
+    let contract = Contract { capacity: Some(64), deliveries_allowed: Some(3), ..Contract::in_memory() };
+    let mut script = Script::new(contract);
+    let (mut token, mut handle) = (0, 0);
+    let mut ready: VecDeque<(u64, u32)> = VecDeque::new();
+    while script.len() < events {
+        for _ in 0..8 {
+            token += 1;
+            script.send(1, token);
+            ready.push_back((token, 1));
+        }
+        while !ready.is_empty() {
+            let batch: Vec<Got> = ready
+                .drain(..ready.len().min(5))
+                .map(|(token, attempt)| {
+                    handle += 1;
+                    (token, handle, attempt)
+                })
+                .collect();
+            script.receive(2, &batch);
+            for &(token, handle, attempt) in batch.iter().rev() {
+                if handle % 16 == 0 && attempt == 1 {
+                    script.nack(2, handle);
+                    ready.push_front((token, attempt + 1));
+                } else {
+                    script.ack(2, handle);
+                }
+            }
+        }
+        script.receive(2, &[]);
+        script.depth(2, [0; 4]);
+        script.advance(SECOND);
+    }
+    script.drain();
+    script.history()
+}
+
+#[test]
+fn the_measured_history_is_correct() {
+    let broken: Vec<_> =
+        judge(&correct(10_000)).into_iter().filter(|(_, verdict)| verdict.is_broken()).collect();
+    assert_eq!(broken, []);
+}
+
+/// `cargo test --release -- --ignored judge_speed --nocapture`
+#[test]
+#[ignore = "prints events per second"]
+fn judge_speed() {
+    for size in [10_000, 100_000, 1_000_000] {
+        let history = correct(size);
+        let start = Instant::now();
+        let verdicts = judge(&history);
+        let took = start.elapsed();
+        assert!(verdicts.iter().all(|(_, verdict)| !verdict.is_broken()));
+        let events = history.events.len();
+        println!("{events} events in {took:?}: {:.0} events per second", events as f64 / took.as_secs_f64());
+    }
+}
