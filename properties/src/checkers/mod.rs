@@ -28,8 +28,6 @@ mod model;
 #[cfg(test)]
 mod scripted;
 #[cfg(test)]
-mod scripts;
-#[cfg(test)]
 mod soundness;
 #[cfg(test)]
 mod speed;
