@@ -48,7 +48,7 @@ impl FalseEmpties {
                 let window = index.window(event);
                 window.call > index.window(began).ret && window.ret < ended
             };
-            events.iter().rposition(|event| inside(event))
+            events.iter().rposition(inside)
         });
         let observers = Observers::of(index, events);
         let hidden = observers.hidden(index);

@@ -223,7 +223,11 @@ impl<'h> Index<'h> {
                 }
                 What::Receive { got: None, .. } => unseen.push(number),
                 What::Receive { got: Some(0), .. } => empties.push(number),
-                What::Receive { .. } | What::Advanced { .. } | What::Opened | What::Crashed { .. } => {}
+                What::Receive { .. }
+                | What::Advanced { .. }
+                | What::Opened
+                | What::Crashed { .. }
+                | What::Panicked { .. } => {}
                 What::Deliver { token, id, handle, attempt, lease, .. } => {
                     let handle = handles.number(handle.0) as usize;
                     if holder.len() <= handle {

@@ -180,7 +180,7 @@ fn lease(
         let call = index.window(event);
         deadline.absorb(call.call);
         let hi = deadline.hi_during(index, &operations[position + 1..], call.ret);
-        let known = !wild.is_some_and(|wild| wild.call <= call.ret);
+        let known = wild.is_none_or(|wild| wild.call > call.ret);
         let over = call.at > hi
             || first_done < call.call
             || loss.is_some_and(|loss| loss.ret < call.call)

@@ -26,6 +26,7 @@ mod timeline;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+#[allow(dead_code)]
 mod scripted;
 #[cfg(test)]
 mod soundness;

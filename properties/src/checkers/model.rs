@@ -108,7 +108,7 @@ pub(crate) fn any_contract(dice: &mut Dice) -> Contract {
     let durabilities = [Durability::None, Durability::Process, Durability::Power];
     let counts = [Count::Yes, Count::Yes, Count::No, Count::Maybe];
     let durable = dice.one_in(2);
-    let mut durability = |dice: &mut Dice| {
+    let durability = |dice: &mut Dice| {
         if durable { Durability::Power } else { dice.pick(&durabilities) }
     };
     Contract {
