@@ -2,12 +2,13 @@
 
 use stanchion_queues::{Answer, Refusal, Time};
 
-use super::accounting::nameless;
+use super::accounting::{Census, nameless};
 use super::attempts::{maybe_dead, surely_dead, unseen_weight};
-use super::index::{Index, NEVER, first_from};
+use super::index::{Index, NEVER, Redrive, first_from};
 use super::lease::Causes;
 use super::tables::NONE;
 use super::tally::Tally;
+use super::timeline::Observers;
 use crate::history::{SendOutcome, What};
 use crate::invariant::Invariant;
 use crate::verdict::Verdict;
@@ -113,7 +114,35 @@ pub(crate) fn bound(index: &Index) -> Verdict {
             });
         }
     }
+    blame_redrives(index, capacity, &mut tally);
     tally.verdict()
+}
+
+/// Tells of each redrive that moved more than there was room for.
+fn blame_redrives(index: &Index, capacity: u64, tally: &mut Tally) {
+    // What moves while others come and go may find room that was not there before.
+    let alone: Vec<&Redrive> = index
+        .redrives
+        .iter()
+        .filter(|redrive| redrive.moved.is_some_and(|moved| moved > 0) && !index.overlapped(redrive.event))
+        .collect();
+    if alone.is_empty() {
+        return;
+    }
+    let observers = Observers::of(index, alone.iter().map(|redrive| redrive.event).collect());
+    let census = Census::of(index, &observers);
+    for (place, redrive) in alone.iter().enumerate() {
+        let held = census.ready.least[place] + census.in_flight.least[place] + census.delayed.least[place];
+        let moved = redrive.moved.unwrap_or(0);
+        if held + moved > capacity {
+            tally.blame(&[redrive.event], || {
+                format!(
+                    "event {} redrove {moved} messages to {held} that were there; the capacity is {capacity}",
+                    redrive.event
+                )
+            });
+        }
+    }
 }
 
 /// How many messages there may have been, as a function of the tick.

@@ -7,7 +7,7 @@ use stanchion_queues::{DeadLettering, Reason, Settle};
 use super::accounting::Census;
 use super::at_least_once::{final_ack, is_confirmed, licensed};
 use super::attempts::{Count, surely_dead, unseen_between};
-use super::index::{Index, Shown, Window, falls_between};
+use super::index::{Index, NEVER, Redrive, Shown, Window, falls_between};
 use super::lease::Causes;
 use super::tables::NONE;
 use super::tally::Tally;
@@ -298,6 +298,14 @@ fn alive(index: &Index, shown: &Shown) -> Option<(&'static str, u32)> {
 
 /// Deliveries of messages that were shown dead before, though no redrive can have brought them back.
 fn returned_unbidden<'i>(index: &'i Index<'_>) -> impl Iterator<Item = (&'i Shown, u32)> + 'i {
+    shown_before(index).filter(|&(shown, delivery)| {
+        let (seen, back) = (index.window(shown.event).call, index.deliveries[delivery as usize].window.ret);
+        !index.redrive_between(seen, back) && !falls_between(&index.falls.any, seen, back)
+    })
+}
+
+/// Deliveries of messages that were shown dead before, with the last showing.
+fn shown_before<'i>(index: &'i Index<'_>) -> impl Iterator<Item = (&'i Shown, u32)> + 'i {
     (0..index.copies.len()).filter(|&copy| !index.shown_of.get(copy).is_empty()).flat_map(|copy| {
         let shown = index.shown_of.get(copy);
         index.by_copy.get(copy).iter().filter_map(|&delivery| {
@@ -307,10 +315,7 @@ fn returned_unbidden<'i>(index: &'i Index<'_>) -> impl Iterator<Item = (&'i Show
             });
             let last = shown[..before].iter().rev().map(|&shown| &index.shown[shown as usize]);
             let last = last.take(2).find(|shown| index.window(shown.event).ret < window.call)?;
-            let seen = index.window(last.event).call;
-            let excused =
-                index.redrive_between(seen, window.ret) || falls_between(&index.falls.any, seen, window.ret);
-            (!excused).then_some((last, delivery))
+            Some((last, delivery))
         })
     })
 }
@@ -518,6 +523,7 @@ pub(crate) fn redrive_conservation(index: &Index) -> Verdict {
             blame_attempt(index, &mut tally, delivery, Some(before), count);
         }
     }
+    blame_unchosen(index, &mut tally);
     // One redrive brings a message back once.
     for (delivery, next) in index.pairs() {
         if index.counts[delivery as usize].restarted && !licensed(index, delivery, next) {
@@ -530,6 +536,67 @@ pub(crate) fn redrive_conservation(index: &Index) -> Verdict {
         }
     }
     tally.verdict()
+}
+
+/// Tells of each message that came back by a redrive that should have taken others.
+fn blame_unchosen(index: &Index, tally: &mut Tally) {
+    let mut told = |delivery: u32, redrive: &Redrive, why: String| {
+        let me = &index.deliveries[delivery as usize];
+        tally.blame(&[redrive.event, me.event], || {
+            format!(
+                "event {} redrove {} dead letters, oldest death first, and event {} delivers {}, {why}",
+                redrive.event,
+                redrive.moved.map_or(format!("at most {}", redrive.max), |moved| moved.to_string()),
+                me.event,
+                index.name(me.copy)
+            )
+        });
+    };
+    // By the order in which the letters were shown before.
+    for (shown, delivery) in shown_before(index) {
+        let (browse, window) = (index.window(shown.event), index.deliveries[delivery as usize].window);
+        let Some(redrive) = only_redrive(index, browse.call, window.ret) else { continue };
+        if browse.ret < redrive.window.call
+            && u64::from(shown.position) >= redrive.moved.unwrap_or(redrive.max)
+            && !falls_between(&index.falls.any, browse.call, window.ret)
+        {
+            told(
+                delivery,
+                redrive,
+                format!("which was number {} at event {}", shown.position + 1, shown.event),
+            );
+        }
+    }
+    // By the order in which they died, where that is told by the calls that killed them.
+    let mut deaths: Vec<u64> = Vec::new();
+    for (delivery, count) in index.counts.iter().enumerate() {
+        let over = index.leases[delivery].over.tick;
+        if over != NEVER && surely_dead(index, delivery as u32, count) {
+            deaths.push(over);
+        }
+    }
+    deaths.sort_unstable();
+    for (delivery, next) in index.pairs() {
+        if !surely_dead(index, delivery, &index.counts[delivery as usize]) {
+            continue;
+        }
+        let back = index.deliveries[next as usize].window.ret;
+        let Some(redrive) = only_redrive(index, 0, back) else { continue };
+        let before =
+            deaths.partition_point(|&death| death < index.leases[delivery as usize].from.tick) as u64;
+        if before >= redrive.moved.unwrap_or(redrive.max) && !falls_between(&index.falls.any, 0, back) {
+            told(next, redrive, format!("before which {before} others had died"));
+        }
+    }
+}
+
+/// The redrive that may have moved something between two ticks, if there is exactly one.
+fn only_redrive<'i>(index: &'i Index<'_>, from: u64, to: u64) -> Option<&'i Redrive> {
+    if index.redrive_ticks.touching(from, to) != 1 {
+        return None;
+    }
+    let called = index.redrives.partition_point(|redrive| redrive.window.call <= to);
+    index.redrives[..called].iter().rev().find(|redrive| redrive.moved != Some(0))
 }
 
 /// For each redrive, how much room there certainly was.

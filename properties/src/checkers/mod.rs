@@ -26,8 +26,9 @@ mod timeline;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
-#[allow(dead_code)]
 mod scripted;
+#[cfg(test)]
+mod scripts;
 #[cfg(test)]
 mod soundness;
 #[cfg(test)]

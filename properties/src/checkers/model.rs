@@ -474,7 +474,8 @@ impl Model {
         let max = self.dice.pick(&[1, 2, 100]);
         let (doubt, effect) = self.doubt();
         let mut dead = self.dead();
-        dead.truncate(if effect { max as usize } else { 0 });
+        let room = self.contract.capacity.map_or(max, |capacity| capacity.saturating_sub(self.resident()));
+        dead.truncate(if effect { max.min(room) as usize } else { 0 });
         for &at in &dead {
             if self.contract.redrive_resets {
                 self.stored[at].counted = 0;

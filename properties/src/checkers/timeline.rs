@@ -404,7 +404,9 @@ fn dead(index: &Index, delivery: u32, gap: Gap, from: Moment, emit: &mut impl Fn
         Moment { tick: moved.map_or(NEVER, |redrive| redrive.window.ret), time: Time::FAR_FUTURE },
     );
     if let Some(redrive) = moved {
-        let whole = redrive.all && redrive.window.call > from.tick && redrive.window.at > from.time;
+        let whole = redrive.all
+            && redrive.window.call > from.tick
+            && (from.time == Time::ZERO || redrive.window.at > from.time);
         let back = Moment { tick: redrive.window.call, time: Time::ZERO };
         if whole && index.contract.redrive_resets {
             if let Some(allowed) = index.contract.deliveries_allowed.filter(|_| unseen_weight(index) > 0) {

@@ -1,0 +1,863 @@
+//! For every promise three histories: one that breaks it, one that nearly does, and one in which something in
+//! doubt or concurrent leaves it open.
+
+use std::time::Duration;
+
+use stanchion_queues::{
+    Answer, Contract, Count, Counting, Crash, Leases, MessageId, Order, Reason, Refusal, Requeue, Settle,
+    Time,
+};
+
+use super::scripted::{SECOND, Script, body};
+use super::{CHECKERS, check, judge};
+use crate::history::{Digest, Handle, History, Outcome, SendOutcome, Token, What};
+use crate::invariant::Invariant::{self, *};
+use crate::ledger::Ledger;
+use crate::verdict::Verdict;
+
+type Write = fn(&mut Script) -> &mut Script;
+
+struct Case {
+    of: Invariant,
+    contract: fn() -> Contract,
+    /// Breaks it.
+    broken: Write,
+    /// Nearly breaks it.
+    kept: Write,
+    /// Leaves it open.
+    open: Write,
+}
+
+fn durable() -> Contract {
+    Contract { deliveries_allowed: Some(2), ..Contract::durable() }
+}
+
+fn unlimited() -> Contract {
+    Contract::durable()
+}
+
+fn roomy(capacity: u64) -> Contract {
+    Contract { capacity: Some(capacity), ..durable() }
+}
+
+fn history(contract: Contract, write: Write) -> History {
+    let mut script = Script::new(contract);
+    write(&mut script);
+    script.history()
+}
+
+fn confirmed(id: u64) -> SendOutcome {
+    SendOutcome::Confirmed(MessageId(id))
+}
+
+const AT_ONCE: Settle = Settle::Nack { delay: Duration::ZERO };
+
+/// A message that is out of its two attempts.
+fn dead(script: &mut Script) -> &mut Script {
+    script.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(1, 2, 2)]).nack(2, 2)
+}
+
+/// A message that was rejected.
+fn rejected(script: &mut Script) -> &mut Script {
+    script.send(1, 1).receive(2, &[(1, 1, 1)]).reject(2, 1)
+}
+
+fn deliver(script: &mut Script, change: impl FnOnce(&mut What)) -> &mut Script {
+    let (now, lease) = (script.now(), 10 * SECOND);
+    let mut what = What::Deliver {
+        token: Some(Token(1)),
+        id: MessageId(1),
+        handle: Handle(1),
+        attempt: 1,
+        deadline: now + lease,
+        lease,
+        key: None,
+        body: body(1),
+    };
+    change(&mut what);
+    script.event(2, What::Receive { max: 10, got: Some(1), lease }).also(2, what)
+}
+
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    cases.extend(integrity());
+    cases.extend(dead_letters());
+    cases.extend(leases());
+    cases.extend(order_and_capacity());
+    cases.extend(consumers_and_crashes());
+    cases
+}
+
+fn integrity() -> Vec<Case> {
+    vec![
+        Case {
+            of: Al1,
+            contract: durable,
+            broken: |s| s.send(1, 1).send(1, 2).receive(2, &[(2, 1, 1)]).ack(2, 1).drain(),
+            kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).drain(),
+            open: |s| s.send_in_doubt(1, 1).drain(),
+        },
+        Case {
+            of: Al2,
+            contract: durable,
+            broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).drain(),
+            kept: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(1, 2, 2)]).ack(2, 2).drain()
+            },
+            open: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]);
+                s.settle(2, 1, Settle::Ack, Outcome::InDoubt).advance(20 * SECOND).drain()
+            },
+        },
+        Case {
+            of: Al3,
+            contract: durable,
+            broken: |s| s.receive(2, &[(1, 1, 1)]).send(1, 1),
+            kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]),
+            open: |s| s.receive(2, &[(1, 1, 1)]).wide(0, 5).send(1, 1),
+        },
+        Case {
+            of: Al4,
+            contract: durable,
+            broken: |s| s.send_full(1, 1).receive(2, &[(1, 1, 1)]),
+            kept: |s| s.send_full(1, 1).send(1, 1).send_full(1, 2).receive(2, &[(1, 1, 1)]),
+            open: |s| s.send_full(1, 1).send_in_doubt(1, 1).send_full(1, 2).receive(2, &[(1, 1, 1)]),
+        },
+        Case {
+            of: Al5,
+            contract: durable,
+            broken: |s| {
+                s.send(1, 1);
+                deliver(s, |what| {
+                    if let What::Deliver { body, .. } = what {
+                        *body = Digest(99);
+                    }
+                })
+            },
+            kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]),
+            // A token that was sent with two bodies: either may come.
+            open: |s| {
+                let token = Token(1);
+                let (delay, outcome) = (Duration::ZERO, SendOutcome::InDoubt);
+                s.event(1, What::Send { token, key: None, body: Digest(99), delay, outcome });
+                s.send(1, 1);
+                deliver(s, |what| {
+                    if let What::Deliver { body, .. } = what {
+                        *body = Digest(99);
+                    }
+                })
+            },
+        },
+        Case {
+            of: Al6,
+            contract: durable,
+            broken: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).advance(20 * SECOND).receive(2, &[(1, 2, 2)])
+            },
+            // The other copy of a message that was sent twice.
+            kept: |s| {
+                s.send(1, 1).send_as(1, 1, Duration::ZERO, confirmed(9)).receive(2, &[(1, 1, 1)]).ack(2, 1);
+                s.receive_ids(2, &[(1, 9, 2, 1)])
+            },
+            open: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Ack, Outcome::InDoubt);
+                s.advance(20 * SECOND).receive(2, &[(1, 2, 2)])
+            },
+        },
+        Case {
+            of: Al7,
+            contract: durable,
+            broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).receive(2, &[(1, 2, 2)]),
+            kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(1, 2, 2)]),
+            // At its deadline a lease may be over.
+            open: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(10 * SECOND).receive(2, &[(1, 2, 2)]),
+        },
+        Case {
+            of: Al8,
+            contract: durable,
+            broken: |s| s.send(1, 1).receive_ids(2, &[(1, 1, 1, 1), (1, 2, 2, 1)]),
+            kept: |s| {
+                s.send(1, 1).send_as(1, 1, Duration::ZERO, confirmed(2));
+                s.receive_ids(2, &[(1, 1, 1, 1), (1, 2, 2, 1)])
+            },
+            open: |s| s.send(1, 1).send_in_doubt(1, 1).receive_ids(2, &[(1, 1, 1, 1), (1, 2, 2, 1)]),
+        },
+        Case {
+            of: Al10,
+            contract: durable,
+            broken: |s| s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).depth(1, [2, 1, 0, 0]),
+            kept: |s| s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).depth(1, [1, 1, 0, 0]),
+            open: |s| {
+                s.send(1, 1).send_in_doubt(1, 2).depth(1, [2, 0, 0, 0]).depth(1, [1, 0, 0, 0]);
+                s.receive_in_doubt(2, 1).depth(1, [0, 1, 0, 0]).depth(1, [1, 1, 0, 0])
+            },
+        },
+    ]
+}
+
+fn dead_letters() -> Vec<Case> {
+    vec![
+        Case {
+            of: Dl1,
+            contract: durable,
+            broken: |s| dead(s).browse(1, &[(1, Reason::Attempts, 3)]),
+            kept: |s| dead(s).browse(1, &[(1, Reason::Attempts, 2)]),
+            // Seen once; the other attempt is the receive in doubt.
+            open: |s| {
+                s.send(1, 1).receive_in_doubt(2, 1).advance(20 * SECOND).receive(2, &[(1, 1, 2)]).nack(2, 1);
+                s.browse(1, &[(1, Reason::Attempts, 2)])
+            },
+        },
+        Case {
+            of: Dl2,
+            contract: durable,
+            broken: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).browse(1, &[(1, Reason::Attempts, 2)])
+            },
+            kept: |s| dead(s).browse(1, &[(1, Reason::Attempts, 2)]),
+            open: |s| {
+                s.send(1, 1).receive_in_doubt(2, 1).receive_in_doubt(2, 1).advance(20 * SECOND);
+                s.browse(1, &[(1, Reason::Attempts, 2)])
+            },
+        },
+        Case {
+            of: Dl3,
+            contract: durable,
+            broken: |s| dead(s).receive(2, &[(1, 3, 3)]),
+            kept: |s| dead(s).redrive(1, 1, 1).receive(2, &[(1, 3, 1)]),
+            // The second nack is in doubt, and the lease has not run out: it may not have been taken.
+            open: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(1, 2, 2)]);
+                s.settle(2, 2, AT_ONCE, Outcome::InDoubt).event(1, What::Redrive { max: 1, moved: None });
+                s.receive(2, &[(1, 3, 1)])
+            },
+        },
+        Case {
+            of: Dl4,
+            contract: durable,
+            broken: |s| dead(s).browse(1, &[]),
+            kept: |s| dead(s).browse(1, &[(1, Reason::Attempts, 2)]).redrive(1, 1, 1).browse(1, &[]),
+            open: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Reject, Outcome::InDoubt);
+                s.browse(1, &[]).browse(1, &[(1, Reason::Rejected, 1)])
+            },
+        },
+        Case {
+            of: Dl5,
+            contract: durable,
+            broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[(1, 2, 1)]),
+            kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[(1, 2, 2)]),
+            open: |s| s.send(1, 1).receive_in_doubt(2, 1).advance(20 * SECOND).receive(2, &[(1, 1, 2)]),
+        },
+        Case {
+            of: Dl6,
+            contract: || Contract {
+                counting: Counting {
+                    session_loss: Count::No,
+                    expiry: Count::Maybe,
+                    ..Counting::AT_HAND_OVER
+                },
+                ..unlimited()
+            },
+            broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).lose(2).receive(3, &[(1, 2, 2)]),
+            kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).lose(2).receive(3, &[(1, 2, 1)]),
+            open: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(20 * SECOND).receive(3, &[(1, 2, 1)]);
+                s.advance(20 * SECOND).receive(3, &[(1, 3, 2)])
+            },
+        },
+        Case {
+            of: Dl7,
+            contract: durable,
+            broken: |s| rejected(s).browse(1, &[(1, Reason::Rejected, 3)]),
+            kept: |s| rejected(s).browse(1, &[(1, Reason::Rejected, 1)]),
+            // Whether the rejected attempt counts is not promised.
+            open: |s| rejected(s).browse(1, &[(1, Reason::Rejected, 0)]),
+        },
+        Case {
+            of: Dl8,
+            contract: unlimited,
+            broken: |s| rejected(s).redrive(1, 10, 1).receive(2, &[]),
+            kept: |s| rejected(s).redrive(1, 10, 1).receive(2, &[(1, 2, 1)]),
+            open: |s| {
+                rejected(s)
+                    .event(1, What::Redrive { max: 10, moved: None })
+                    .redrive(1, 10, 1)
+                    .receive(2, &[]);
+                s.event(1, What::Redrive { max: 10, moved: None }).receive(2, &[])
+            },
+        },
+        Case {
+            of: Dl11,
+            contract: unlimited,
+            broken: |s| {
+                s.send_in_doubt(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Reject, Outcome::InDoubt);
+                s.browse(1, &[(1, Reason::Rejected, 1)]).advance(20 * SECOND).receive(2, &[(1, 2, 2)])
+            },
+            kept: |s| {
+                rejected(s).browse(1, &[(1, Reason::Rejected, 1)]).redrive(1, 1, 1).receive(2, &[(1, 2, 1)])
+            },
+            // The redrive overlaps the browse and the receive.
+            open: |s| {
+                rejected(s).browse(1, &[(1, Reason::Rejected, 1)]).wide(0, 3).redrive(3, 1, 1).wide(1, 3);
+                s.receive(2, &[(1, 2, 1)])
+            },
+        },
+        Case {
+            of: Dl12,
+            contract: unlimited,
+            broken: |s| rejected(s).browse(1, &[]),
+            kept: |s| rejected(s).browse(1, &[(1, Reason::Rejected, 1)]),
+            open: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Reject, Outcome::InDoubt);
+                s.browse(1, &[]).advance(20 * SECOND).receive(2, &[(1, 2, 2)])
+            },
+        },
+    ]
+}
+
+fn leases() -> Vec<Case> {
+    vec![
+        Case {
+            of: Lv1,
+            contract: durable,
+            broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).receive(3, &[(1, 2, 2)]),
+            kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).lose(2).receive(3, &[(1, 2, 2)]),
+            // The nack overlaps the second receive.
+            open: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).wide(0, 4).receive(3, &[(1, 2, 2)]),
+        },
+        Case {
+            of: Lv2,
+            contract: durable,
+            broken: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(11 * SECOND).receive(3, &[(1, 2, 2)]);
+                s.settle(2, 1, Settle::Ack, Outcome::Stale).settle(3, 2, Settle::Ack, Outcome::Stale)
+            },
+            kept: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(11 * SECOND).receive(3, &[(1, 2, 2)]);
+                s.settle(2, 1, Settle::Ack, Outcome::Stale).ack(3, 2)
+            },
+            open: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(10 * SECOND).ack(2, 1),
+        },
+        Case {
+            of: Lv3,
+            contract: durable,
+            broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(11 * SECOND).receive(3, &[]),
+            kept: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(9 * SECOND).receive(3, &[]);
+                s.advance(2 * SECOND).receive(3, &[(1, 2, 2)])
+            },
+            open: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(10 * SECOND).receive(3, &[]);
+                s.extend(2, 1, 10, Outcome::InDoubt).advance(SECOND).receive(3, &[])
+            },
+        },
+        Case {
+            of: Lv4,
+            contract: durable,
+            broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(9 * SECOND).receive(3, &[(1, 2, 2)]),
+            kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(11 * SECOND).receive(3, &[(1, 2, 2)]),
+            open: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(9 * SECOND);
+                s.settle(2, 1, AT_ONCE, Outcome::InDoubt).receive(3, &[(1, 2, 2)])
+            },
+        },
+        Case {
+            of: Lv5,
+            contract: durable,
+            broken: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(5 * SECOND).extend(2, 1, 10, Outcome::Done);
+                s.advance(6 * SECOND).receive(3, &[(1, 2, 2)])
+            },
+            // A shorter extension changes nothing.
+            kept: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).extend(2, 1, 1, Outcome::Done);
+                s.advance(9 * SECOND).ack(2, 1)
+            },
+            open: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(5 * SECOND).extend(2, 1, 10, Outcome::InDoubt);
+                s.advance(6 * SECOND).receive(3, &[(1, 2, 2)])
+            },
+        },
+        Case {
+            of: Lv6,
+            contract: durable,
+            broken: |s| {
+                s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[(2, 1, 1)])
+            },
+            kept: |s| {
+                s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[(2, 2, 1)])
+            },
+            // What was never sent has receipts too, of its own.
+            open: |s| {
+                deliver(s, |what| {
+                    if let What::Deliver { token, .. } = what {
+                        *token = None;
+                    }
+                });
+                s.send(1, 1).receive(2, &[(1, 2, 1)])
+            },
+        },
+        Case {
+            of: Lv7,
+            contract: durable,
+            broken: |s| {
+                s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]).ack(2, 1);
+                s.settle(2, 1, Settle::Ack, Outcome::Stale).receive(3, &[(2, 3, 2)])
+            },
+            kept: |s| {
+                s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]).ack(2, 1);
+                s.settle(2, 1, Settle::Ack, Outcome::Stale).nack(2, 2).receive(3, &[(2, 3, 2)])
+            },
+            open: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Ack, Outcome::InDoubt);
+                s.ack(2, 1).settle(2, 1, Settle::Ack, Outcome::Stale)
+            },
+        },
+        Case {
+            of: Lv8,
+            contract: durable,
+            broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(11 * SECOND).ack(2, 1),
+            kept: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(11 * SECOND);
+                s.settle(2, 1, Settle::Ack, Outcome::Stale)
+            },
+            // At the deadline either answer is true.
+            open: |s| {
+                s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]).advance(10 * SECOND).ack(2, 1);
+                s.settle(2, 2, Settle::Ack, Outcome::Stale)
+            },
+        },
+        Case {
+            of: Lv10,
+            contract: durable,
+            broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[]),
+            kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[(1, 2, 2)]),
+            open: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Ack, Outcome::InDoubt);
+                s.crash(Crash::Power).receive(3, &[])
+            },
+        },
+        Case {
+            of: Lv11,
+            contract: durable,
+            broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).lose(2).receive(3, &[]),
+            kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).lose(2).receive(3, &[(1, 2, 2)]),
+            open: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).lose(2).wide(0, 4).receive(3, &[]),
+        },
+        Case {
+            of: Lv12,
+            contract: durable,
+            broken: |s| {
+                s.send_as(1, 1, 5 * SECOND, confirmed(1)).advance(4 * SECOND).receive(2, &[(1, 1, 1)])
+            },
+            kept: |s| {
+                s.send_as(1, 1, 5 * SECOND, confirmed(1)).advance(4 * SECOND).receive(2, &[]);
+                s.advance(2 * SECOND).receive(2, &[(1, 1, 1)])
+            },
+            open: |s| {
+                s.send_as(1, 1, 5 * SECOND, confirmed(1)).advance(5 * SECOND).receive(2, &[]);
+                s.receive(2, &[(1, 1, 1)])
+            },
+        },
+    ]
+}
+
+fn order_and_capacity() -> Vec<Case> {
+    vec![
+        Case {
+            of: Or1,
+            contract: durable,
+            broken: |s| s.send(1, 1).send(1, 2).receive(2, &[(2, 1, 1)]).receive(2, &[(1, 2, 1)]),
+            kept: |s| s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).receive(2, &[(2, 2, 1)]),
+            open: |s| s.send(1, 1).wide(0, 2).send(3, 2).receive(2, &[(2, 1, 1)]).receive(2, &[(1, 2, 1)]),
+        },
+        Case {
+            of: Or2,
+            contract: || Contract { order: Order::PerProducer, ..durable() },
+            broken: |s| s.send(1, 1).send(1, 2).receive(2, &[(2, 1, 1)]).receive(2, &[(1, 2, 1)]),
+            // Of two producers.
+            kept: |s| {
+                s.send(1, 1).send(3, 2).send(1, 3).receive(2, &[(2, 1, 1)]);
+                s.receive(2, &[(1, 2, 1)]).receive(2, &[(3, 3, 1)])
+            },
+            // The first may have been in flight unseen.
+            open: |s| {
+                s.send(1, 1).send(1, 2).receive_in_doubt(2, 1).receive(2, &[(2, 1, 1)]).advance(11 * SECOND);
+                s.receive(2, &[(1, 2, 2)])
+            },
+        },
+        Case {
+            of: Or4,
+            contract: durable,
+            broken: |s| {
+                s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(2, 2, 1)]);
+                s.receive(2, &[(1, 3, 2)])
+            },
+            kept: |s| s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(1, 2, 2)]),
+            open: |s| {
+                s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).settle(2, 1, AT_ONCE, Outcome::InDoubt);
+                s.receive(2, &[(2, 2, 1)]).advance(11 * SECOND).receive(2, &[(1, 3, 2)])
+            },
+        },
+        Case {
+            of: Or4,
+            contract: || Contract { requeue: Requeue::Tail, ..durable() },
+            broken: |s| {
+                s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(1, 2, 2)]);
+                s.receive(2, &[(2, 3, 1)])
+            },
+            kept: |s| {
+                s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(2, 2, 1)]);
+                s.receive(2, &[(1, 3, 2)])
+            },
+            // The other one is sent while the nack is under way.
+            open: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).wide(0, 2).send(1, 2);
+                s.receive(2, &[(1, 2, 2)]).receive(2, &[(2, 3, 1)])
+            },
+        },
+        Case {
+            of: Or6,
+            contract: durable,
+            broken: |s| s.send(1, 1).receive(2, &[]),
+            kept: |s| s.receive(2, &[]).send(1, 1).receive(2, &[(1, 1, 1)]).receive(3, &[]),
+            open: |s| s.send(1, 1).wide(0, 2).receive(2, &[]).receive_in_doubt(3, 1).receive(2, &[]),
+        },
+        Case {
+            of: Cb1,
+            contract: || roomy(2),
+            broken: |s| s.send(1, 1).send(1, 2).send(1, 3),
+            kept: |s| s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).ack(2, 1).send(1, 3),
+            open: |s| {
+                s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Ack, Outcome::InDoubt);
+                s.send(1, 3)
+            },
+        },
+        Case {
+            of: Cb2,
+            contract: || roomy(2),
+            broken: |s| s.send(1, 1).send_full(1, 2),
+            kept: |s| s.send(1, 1).send(1, 2).send_full(1, 3),
+            open: |s| s.send(1, 1).send_in_doubt(1, 2).send_full(1, 3),
+        },
+        Case {
+            of: Cb3,
+            contract: || roomy(1),
+            broken: |s| s.send(1, 1).send_full(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]),
+            kept: |s| s.send(1, 1).send_full(1, 2).receive(2, &[(1, 1, 1)]),
+            open: |s| {
+                s.send(1, 1).send_full(1, 2).send_in_doubt(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]);
+                s.send_full(1, 3)
+            },
+        },
+    ]
+}
+
+fn consumers_and_crashes() -> Vec<Case> {
+    vec![
+        Case {
+            of: Ic1,
+            contract: durable,
+            broken: |s| s.observe(&[(1, 2, true)]),
+            kept: |s| s.observe(&[(1, 1, true)]),
+            open: |s| s.observe(&[(1, 0, true)]),
+        },
+        Case {
+            of: Ic2,
+            contract: durable,
+            broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).observe(&[]),
+            kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).observe(&[(1, 1, true)]),
+            open: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Ack, Outcome::InDoubt).observe(&[])
+            },
+        },
+        Case {
+            of: Ic3,
+            contract: durable,
+            broken: |s| s.observe(&[(1, 1, false)]),
+            kept: |s| s.observe(&[(1, 1, true)]),
+            open: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[]),
+        },
+        Case {
+            of: Ic10,
+            contract: durable,
+            broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).drain().observe(&[]),
+            kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).drain().observe(&[(1, 1, true)]),
+            open: |s| rejected(s).drain().observe(&[]),
+        },
+        Case {
+            of: Du1,
+            contract: durable,
+            broken: |s| s.send(1, 1).crash(Crash::Power).receive(2, &[]),
+            kept: |s| s.send(1, 1).crash(Crash::Power).receive(2, &[(1, 1, 1)]).receive(2, &[]),
+            open: |s| s.send_in_doubt(1, 1).crash(Crash::Power).receive(2, &[]),
+        },
+        Case {
+            of: Du3,
+            contract: durable,
+            broken: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).crash(Crash::Power).receive(3, &[(1, 2, 2)])
+            },
+            kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).crash(Crash::Power).receive(3, &[]),
+            open: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Ack, Outcome::InDoubt);
+                s.crash(Crash::Power).receive(3, &[(1, 2, 2)])
+            },
+        },
+        Case {
+            of: Du6,
+            contract: durable,
+            broken: |s| s.crash(Crash::Power).send(1, 1).crash(Crash::Power).receive(2, &[]),
+            kept: |s| {
+                s.send(1, 1).crash(Crash::Power).send(3, 2).crash(Crash::Power);
+                s.receive(2, &[(1, 1, 1), (2, 2, 1)])
+            },
+            open: |s| s.crash(Crash::Power).send_in_doubt(1, 1).crash(Crash::Power).receive(2, &[]),
+        },
+        Case {
+            of: Du11,
+            contract: durable,
+            broken: |s| {
+                s.event(0, What::Crashed { crash: Crash::Power });
+                s.event(0, What::Booted { error: Some("torn".into()) })
+            },
+            kept: |s| s.crash(Crash::Power),
+            // Nothing had crashed.
+            open: |s| s.event(0, What::Booted { error: Some("no such directory".into()) }),
+        },
+        Case {
+            of: Li1,
+            contract: durable,
+            broken: |s| s.send(1, 1).drain(),
+            kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).drain(),
+            open: |s| s.send(1, 1).event(0, What::DrainBegan).event(0, What::DrainEnded { quiet: false }),
+        },
+        Case {
+            of: Li2,
+            contract: durable,
+            broken: |s| s.drain().depth(1, [0, 1, 0, 0]),
+            kept: |s| s.drain().depth(1, [0, 0, 0, 0]),
+            // The drain's own receive is in doubt, and so is what it holds.
+            open: |s| {
+                s.send(1, 1).event(0, What::DrainBegan).receive_in_doubt(3, 1).receive(3, &[]);
+                s.event(0, What::DrainEnded { quiet: true }).depth(1, [0, 1, 0, 0])
+            },
+        },
+    ]
+}
+
+#[test]
+fn every_promise_can_be_broken_is_kept_by_a_near_miss_and_is_not_blamed_when_in_doubt() {
+    for case in cases() {
+        let of = case.of;
+        let judged = |write: Write| {
+            let history = history((case.contract)(), write);
+            let verdict = check(of, &history);
+            let all = judge(&history);
+            let same = all.iter().find(|(invariant, _)| *invariant == of).map(|(_, verdict)| verdict);
+            assert_eq!(same, Some(&verdict), "one promise alone and among all");
+            (history, verdict)
+        };
+        let (events, broken) = judged(case.broken);
+        let Verdict::Broken(example) = broken else { panic!("{of} should be broken: {broken:?}") };
+        assert_eq!(example.invariant, of);
+        assert!(!example.culprits.is_empty() && example.culprits.len() <= 4, "{example:?}");
+        assert!(example.culprits.is_sorted() && example.culprits.iter().all(|&e| e < events.events.len()));
+        assert!(example.sentence.contains("event"), "{of}: {}", example.sentence);
+        let (_, kept) = judged(case.kept);
+        assert!(matches!(kept, Verdict::Holds { .. }), "{of} should hold: {kept:?}");
+        let (_, open) = judged(case.open);
+        assert!(!open.is_broken(), "{of} should not be blamed: {open:?}");
+    }
+}
+
+#[test]
+fn every_checker_has_its_scripts() {
+    for (of, _) in CHECKERS {
+        assert!(cases().iter().any(|case| case.of == *of), "{of} has none");
+    }
+}
+
+#[test]
+fn what_a_contract_does_not_promise_is_not_claimed() {
+    let nothing = Contract {
+        order: Order::Unordered,
+        requeue: Requeue::Unspecified,
+        dead_lettering: stanchion_queues::DeadLettering::Dropped,
+        ..Contract::in_memory()
+    };
+    let empty = History { contract: nothing, events: Vec::new() };
+    for of in [Dl1, Dl2, Dl3, Dl4, Dl7, Dl8, Or1, Or2, Or4, Cb1, Cb2, Du1, Du3, Du6, Me3, Me4] {
+        assert_eq!(check(of, &empty), Verdict::NotClaimed, "{of}");
+    }
+    assert_eq!(check(Al1, &empty), Verdict::Vacuous);
+}
+
+/// Asserts who is blamed for a history, at least, and who is not.
+fn assert_blamed(contract: Contract, write: Write, yes: &[Invariant], no: &[Invariant]) {
+    let history = history(contract, write);
+    for of in yes {
+        assert!(check(*of, &history).is_broken(), "{of} should be blamed");
+    }
+    for of in no {
+        assert!(!check(*of, &history).is_broken(), "{of}: {:?}", check(*of, &history));
+    }
+}
+
+#[test]
+fn the_missing_licence_is_named() {
+    let broken = history(durable(), |s| s.send(1, 3).receive(2, &[(3, 5, 1)]).receive(4, &[(3, 6, 2)]));
+    let Verdict::Broken(example) = check(Al7, &broken) else { panic!("not broken") };
+    assert_eq!(example.sentence, "m3 was delivered at event 2 and again at event 4");
+    assert_eq!(
+        example.missing_licence.as_deref(),
+        Some("no nack, no expiry, no lost session, no crash between the two deliveries")
+    );
+    assert_eq!(example.culprits, [2, 4]);
+}
+
+#[test]
+fn an_ack_that_races_with_expiry_is_in_one_world() {
+    // The ack overlaps the redelivery: "done" is wrong whichever came first.
+    let race: Write = |s| {
+        s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(10 * SECOND);
+        s.ack(2, 1).wide(0, 3).receive(3, &[(1, 2, 2)])
+    };
+    assert_blamed(durable(), race, &[Lv8], &[Al6, Lv2]);
+    let stale: Write = |s| {
+        s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(10 * SECOND);
+        s.settle(2, 1, Settle::Ack, Outcome::Stale).wide(0, 3).receive(3, &[(1, 2, 2)])
+    };
+    assert_blamed(durable(), stale, &[], &[Lv8, Al6, Al7, Lv1, Lv4]);
+}
+
+#[test]
+fn a_crash_takes_what_the_contract_lets_it_take() {
+    let lost: Write = |s| s.send(1, 1).crash(Crash::Process).drain();
+    assert_blamed(durable(), lost, &[Al1, Du1, Or6], &[Al2]);
+    assert_blamed(Contract::in_memory(), lost, &[], &[Al1, Du1, Or6, Li1]);
+    let again: Write =
+        |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).crash(Crash::Process).receive(3, &[(1, 1, 1)]);
+    assert_blamed(durable(), again, &[Al6, Du3, Lv6], &[]);
+    assert_blamed(Contract::in_memory(), again, &[], &[Al6, Al7, Du3, Lv6, Dl5]);
+}
+
+#[test]
+fn leases_that_a_contract_keeps_are_kept() {
+    let kept = || Contract {
+        leases: Leases { end_with_session: false, end_with_crash: false },
+        ..Contract::durable()
+    };
+    let crash: Write = |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[(1, 2, 2)]);
+    assert_blamed(kept(), crash, &[Lv10, Lv1, Al7], &[Lv11]);
+    assert_blamed(durable(), crash, &[], &[Lv10, Lv1, Al7]);
+    let loss: Write = |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).lose(2).receive(3, &[(1, 2, 2)]);
+    assert_blamed(kept(), loss, &[Lv11, Lv1, Al7], &[Lv10]);
+    let empty: Write = |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).lose(2).crash(Crash::Power).receive(3, &[]);
+    assert_blamed(kept(), empty, &[], &[Lv10, Lv11, Or6]);
+}
+
+#[test]
+fn answers_that_need_not_be_exact_are_judged_only_when_alone() {
+    let relaxed = || Contract { empty: Answer::Relaxed, full: Answer::Relaxed, ..roomy(2) };
+    let overlapped: Write = |s| s.send(1, 1).receive(3, &[]).wide(0, 2).depth(4, [1, 0, 0, 0]);
+    assert_blamed(relaxed(), overlapped, &[], &[Or6]);
+    assert_blamed(durable(), overlapped, &[Or6], &[]);
+    let alone: Write = |s| s.send(1, 1).receive(3, &[]).send_full(1, 2);
+    assert_blamed(relaxed(), alone, &[Or6, Cb2], &[]);
+}
+
+#[test]
+fn a_bounded_redrive_takes_the_oldest_and_respects_the_capacity() {
+    let two_dead: Write =
+        |s| s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]).reject(2, 1).reject(2, 2);
+    let newest: Write = |s| {
+        s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]).reject(2, 1).reject(2, 2);
+        s.redrive(1, 1, 1).receive(2, &[(2, 3, 1)])
+    };
+    let oldest: Write = |s| {
+        s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]).reject(2, 1).reject(2, 2);
+        s.redrive(1, 1, 1).receive(2, &[(1, 3, 1)])
+    };
+    assert_blamed(unlimited(), newest, &[Dl8], &[]);
+    assert_blamed(unlimited(), oldest, &[], &[Dl8]);
+    let mut script = Script::new(roomy(2));
+    two_dead(&mut script);
+    let mut fitting = script.clone();
+    script.send(1, 3).send(1, 4).redrive(1, 2, 2);
+    assert!(check(Cb1, &script.history()).is_broken());
+    fitting.send(1, 3).redrive(1, 2, 1);
+    assert!(matches!(check(Cb1, &fitting.history()), Verdict::Holds { .. }));
+    assert!(!check(Dl8, &fitting.history()).is_broken());
+}
+
+#[test]
+fn an_operation_that_never_returned_may_take_effect_until_the_crash() {
+    let pending: Write = |s| {
+        s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Ack, Outcome::InDoubt).pending();
+        s.advance(20 * SECOND).receive(3, &[])
+    };
+    assert_blamed(durable(), pending, &[], &[Or6, Lv3]);
+    let receive: Write =
+        |s| s.send(1, 1).receive_in_doubt(2, 1).pending().advance(99 * SECOND).receive(3, &[]);
+    assert_blamed(durable(), receive, &[], &[Or6, Lv3]);
+    let crashed: Write =
+        |s| s.send(1, 1).receive_in_doubt(2, 1).pending().crash(Crash::Power).receive(3, &[]);
+    assert_blamed(durable(), crashed, &[Or6, Du1], &[]);
+}
+
+#[test]
+fn a_reported_deadline_is_not_earlier_than_asked_for() {
+    let early = history(durable(), |s| {
+        s.send(1, 1);
+        deliver(s, |what| {
+            if let What::Deliver { deadline, .. } = what {
+                *deadline = Time(1);
+            }
+        })
+    });
+    assert!(check(Lv4, &early).is_broken());
+}
+
+#[test]
+fn the_ledger_counts() {
+    let written = history(roomy(9), |s| {
+        s.send(1, 1).send(1, 2).send(1, 3).send_in_doubt(1, 4).send_in_doubt(1, 5);
+        s.event(
+            1,
+            What::Send {
+                token: Token(6),
+                key: None,
+                body: body(6),
+                delay: Duration::ZERO,
+                outcome: SendOutcome::Refused(Refusal::TooLarge),
+            },
+        );
+        s.receive(2, &[(2, 1, 1)]).receive(2, &[(1, 2, 1)]).ack(2, 1).nack(2, 2).receive(2, &[(1, 3, 2)]);
+        s.reject(2, 3).receive(2, &[(4, 4, 1), (7, 5, 1)]).ack(2, 4).ack(2, 5);
+        s.browse(1, &[(1, Reason::Rejected, 2)]).drain()
+    });
+    let ledger = Ledger::of(&written);
+    assert_eq!(
+        ledger,
+        Ledger {
+            attempted: 6,
+            confirmed: 3,
+            refused: 1,
+            in_doubt: 2,
+            delivered: 5,
+            distinct: 3,
+            duplicates: 1,
+            acked: 3,
+            dead: 1,
+            lost: 1,
+            phantom: 1,
+            recovered: 1,
+            // m2 before m1, and m4 before m3, which never came.
+            out_of_order: 2,
+        }
+    );
+    let json = serde_json::to_string(&ledger).expect("plain data");
+    assert_eq!(serde_json::from_str::<Ledger>(&json).expect("the same"), ledger);
+}
