@@ -165,6 +165,7 @@ pub(crate) struct Index<'h> {
     pub(crate) boots: Vec<u32>,
     pub(crate) drain_began: Option<u32>,
     pub(crate) drain_ended: Option<u32>,
+    pub(crate) panicked: Option<u32>,
     deaths: OnceCell<Deaths>,
     false_empties: OnceCell<FalseEmpties>,
     overlaps: OnceCell<Vec<bool>>,
@@ -188,7 +189,7 @@ impl<'h> Index<'h> {
         let (mut unseen, mut empties, mut depths, mut browses) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let (mut redrives, mut observed, mut boots) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut drain_began, mut drain_ended) = (None, None);
+        let (mut drain_began, mut drain_ended, mut panicked) = (None, None, None);
         let falls = falls(contract, events);
 
         let mut copy_of = |token: u32, id: MessageId, event: u32, copies: &mut Vec<Copy>| -> u32 {
@@ -223,11 +224,8 @@ impl<'h> Index<'h> {
                 }
                 What::Receive { got: None, .. } => unseen.push(number),
                 What::Receive { got: Some(0), .. } => empties.push(number),
-                What::Receive { .. }
-                | What::Advanced { .. }
-                | What::Opened
-                | What::Crashed { .. }
-                | What::Panicked { .. } => {}
+                What::Receive { .. } | What::Advanced { .. } | What::Opened | What::Crashed { .. } => {}
+                What::Panicked { .. } => panicked = Some(number),
                 What::Deliver { token, id, handle, attempt, lease, .. } => {
                     let handle = handles.number(handle.0) as usize;
                     if holder.len() <= handle {
@@ -352,6 +350,7 @@ impl<'h> Index<'h> {
             boots,
             drain_began,
             drain_ended,
+            panicked,
             deaths: OnceCell::new(),
             false_empties: OnceCell::new(),
             overlaps: OnceCell::new(),

@@ -9,9 +9,16 @@ use crate::history::What;
 use crate::invariant::Invariant;
 use crate::verdict::Verdict;
 
-/// When faults end, everything is delivered in bounded time.
+/// When faults end, everything is delivered in bounded time. A queue that panicked delivers nothing more.
 pub(crate) fn drains_after_heal(index: &Index) -> Verdict {
     let mut tally = Tally::of(Invariant::Li1);
+    if let Some(panic) = index.panicked
+        && let What::Panicked { message } = &index.events[panic as usize].what
+    {
+        let during = panic.saturating_sub(1);
+        tally.blame(&[during, panic], || format!("the queue panicked at event {panic}: {message}"));
+        return tally.verdict();
+    }
     let Some(end) = index.drain_ended else { return tally.verdict() };
     tally.tested(1);
     for missed in &index.false_empties().lost {

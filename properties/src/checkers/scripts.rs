@@ -821,6 +821,13 @@ fn a_reported_deadline_is_not_earlier_than_asked_for() {
 }
 
 #[test]
+fn a_panic_is_a_broken_promise() {
+    let panicked: Write =
+        |s| s.receive_in_doubt(2, 1).event(0, What::Panicked { message: "index out of bounds".into() });
+    assert_blamed(durable(), panicked, &[Li1], &[Al1]);
+}
+
+#[test]
 fn the_ledger_counts() {
     let written = history(roomy(9), |s| {
         s.send(1, 1).send(1, 2).send(1, 3).send_in_doubt(1, 4).send_in_doubt(1, 5);
