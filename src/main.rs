@@ -1,2 +1,102 @@
-//! The `stanchion` command.
-fn main() {}
+//! The `stanchion` command: what people type who want more than `cargo test` and `cargo bench`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use stanchion::properties::outcome as exit;
+use stanchion::properties::suite::Arguments;
+use stanchion::registry;
+use stanchion::reports::fragment;
+
+/// Tells the truth about message queues: what they guarantee under crashes, and what that costs.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 fine, 1 internal error, 2 usage, 4 nothing selected, 10 a promise is broken.
+Environment: STANCHION_CASES, STANCHION_SEED, STANCHION_PROFILE (quick, standard, soak), STANCHION_REPORT_DIR,
+STANCHION_REGRESSIONS.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Shows the queues and consumers of this registry, and what each promises.
+    List,
+    /// Checks the promises of all queues, or of those whose `queue::promise` contains FILTER.
+    Check {
+        /// As in `ring`, `file::no_loss` or `no_loss`.
+        filter: Option<String>,
+    },
+    /// Runs a saved failing plan again, step by step, and shows whether the promise is still broken.
+    Replay {
+        /// A file from `regressions/`.
+        file: PathBuf,
+    },
+    /// Draws the report from what tests and benches left behind, and says where it is.
+    Report,
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::List => list(),
+        Command::Check { filter } => check(filter),
+        Command::Replay { file } => replay(&file),
+        Command::Report => report(),
+    }
+}
+
+fn list() -> ExitCode {
+    for queue in registry().describe() {
+        println!("{} ({})", queue.name, queue.kind);
+        for (label, value) in &queue.contract {
+            println!("    {label:<28}{value}");
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn check(filter: Option<String>) -> ExitCode {
+    let suite = registry();
+    if let Some(filter) =
+        filter.as_deref().filter(|filter| !suite.tests().iter().any(|test| test.contains(filter)))
+    {
+        eprintln!(
+            "no queue or promise matches {filter:?}: give a part of a name that `stanchion check` prints"
+        );
+        return ExitCode::from(exit::NOTHING_SELECTED);
+    }
+    suite.run(&Arguments { filter, ..Arguments::default() })
+}
+
+fn replay(file: &Path) -> ExitCode {
+    match registry().replay(file) {
+        Ok(replayed) => {
+            println!("{}", replayed.picture);
+            if replayed.broken { ExitCode::from(exit::BROKEN) } else { ExitCode::SUCCESS }
+        }
+        Err(error) => fail(&error),
+    }
+}
+
+fn report() -> ExitCode {
+    let directory = fragment::directory();
+    match fragment::render(&directory) {
+        Ok(rendered) => {
+            for skipped in &rendered.merged.skipped {
+                eprintln!("passed over {}: {}", skipped.file, skipped.reason);
+            }
+            println!("{}", rendered.html.display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+fn fail(error: &str) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::from(exit::USAGE)
+}

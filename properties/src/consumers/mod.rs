@@ -4,10 +4,12 @@
 //! A consumer does everything through a [`World`], because that is where the harness can kill it: before
 //! every access to the store and before every ack. The store survives the consumer, as a database would.
 
+mod check;
 pub mod engine;
 mod plan;
 mod world;
 
+pub use check::{INVARIANTS, check};
 pub use plan::{ConsumerPlan, ConsumerStep, strategy};
 pub use world::{Key, Store, Transaction, World};
 

@@ -15,6 +15,9 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use stanchion_queues::{Broker, Clock, Crash, Delivery, Error, Message, Settings, Settle};
 
+use crate::engines::budget::Budget;
+use crate::engines::runs::judge_runs;
+use crate::finding::Finding;
 use crate::history::{Actor, Event, HARNESS, History, Token, What};
 use crate::payload;
 use crate::recording::{Recorder, Sink, Ticks};
@@ -172,6 +175,26 @@ pub fn live<B: Broker>(life: &Life, open: &dyn Fn(&Path, &Settings) -> Result<B,
 
 fn lease(broker: &impl Broker) -> Duration {
     if broker.contract().leases.end_with_crash { LONG_LEASE } else { SHORT_LEASE }
+}
+
+/// The life that this process is to lead, if it is a child.
+pub fn life() -> Option<Life> {
+    serde_json::from_str(&std::env::var(CHILD).ok()?).ok()
+}
+
+/// How many children are killed in one run.
+const LIVES: u32 = 4;
+/// How many plans of another engine one run here is worth.
+const CASES_PER_RUN: u64 = 64;
+
+/// Runs as much as the budget allows and judges every history.
+pub fn check<B: Broker>(
+    queue: &str,
+    open: &dyn Fn(&Path, &Settings) -> Result<B, Error>,
+    budget: &Budget,
+) -> Vec<Finding> {
+    let cases = budget.cases.div_ceil(CASES_PER_RUN);
+    judge_runs(queue, budget.seed, cases, |seed| run(queue, open, LIVES, seed))
 }
 
 /// Why a run gave no history.

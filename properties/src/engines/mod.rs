@@ -4,6 +4,7 @@ pub mod budget;
 pub mod child;
 pub mod explore;
 pub mod recorder;
+mod runs;
 pub mod sequential;
 pub mod sequential_buffer;
 #[cfg(test)]

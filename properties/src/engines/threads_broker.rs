@@ -13,12 +13,15 @@ use std::time::Duration;
 
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use rand::RngExt;
-use stanchion_queues::{Broker, Clock, Delivery, Error, Host, Message, Receipt, Sent, Settle};
+use stanchion_queues::{Broker, Clock, Delivery, Error, Host, Message, Receipt, Sent, Settings, Settle};
 
+use crate::finding::Finding;
 use crate::history::{Actor, Event, HARNESS, History, Token, What};
 use crate::payload;
 use crate::recording::{Recorder, Sink, Ticks};
 
+use super::budget::Budget;
+use super::runs::judge_runs;
 use super::sequential::{quietly, text_of};
 
 /// Leases run out under a consumer that is slow, but not under every one.
@@ -40,6 +43,19 @@ pub struct Load {
     pub consumers: usize,
     /// How many messages are sent by all producers together.
     pub messages: usize,
+}
+
+/// How many plans of another engine one run here is worth.
+const CASES_PER_RUN: u64 = 32;
+
+/// Runs as much as the budget allows, each time on a host from `make`, and judges every history.
+pub fn check<H: Host>(queue: &str, make: &dyn Fn(&Settings) -> H, budget: &Budget) -> Vec<Finding> {
+    judge_runs(queue, budget.seed, budget.cases.div_ceil(CASES_PER_RUN), |seed| {
+        let settings = Settings { capacity: 16, deliveries_allowed: 3, clock: Clock::system(), seed };
+        let load = Load { producers: 2, consumers: 2, messages: 200 };
+        let history = run(&mut make(&settings), &settings.clock, &load, seed)?;
+        Ok::<_, Error>(history)
+    })
 }
 
 /// Boots a broker, lets clients loose on it, drains it and says what happened. `clock` is the one that the

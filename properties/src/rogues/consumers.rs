@@ -1,7 +1,9 @@
 //! Consumers that are wrong on purpose, each in a way that is common in the field.
 
-use crate::consumers::{Arrival, Consumer, Intent, Key, Stop, World};
+use crate::consumers::{Arrival, Consumer, Intent, Key, Stop, World, check};
+use crate::engines::budget::Budget;
 use crate::invariant::Invariant;
+use crate::rogues::RogueResult;
 
 /// A way to be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,5 +118,26 @@ impl Consumer for Rogue {
             }
         }
         world.ack()
+    }
+}
+
+/// Hands every rogue to the harness.
+pub fn table(budget: &Budget) -> Vec<RogueResult> {
+    Bug::ALL.map(|bug| catch(bug, budget)).into()
+}
+
+fn catch(bug: Bug, budget: &Budget) -> RogueResult {
+    let findings = check(bug.id(), &|| Box::new(Rogue(bug)), budget);
+    let broken = || findings.iter().filter(|finding| finding.verdict.is_broken());
+    let expected = broken().find(|finding| finding.invariant == bug.expected());
+    RogueResult {
+        bug: bug.id().into(),
+        what: bug.what().into(),
+        expected: bug.expected(),
+        found: expected.is_some(),
+        cases: expected.map_or(budget.cases, |finding| finding.cases),
+        shrunk: expected.and_then(|finding| finding.failure.as_ref()).map(|failure| failure.steps_after),
+        engine: "consumer".into(),
+        also: broken().map(|finding| finding.invariant).filter(|&other| other != bug.expected()).collect(),
     }
 }

@@ -28,3 +28,18 @@ pub struct RogueResult {
     /// What else it was seen to break.
     pub also: Vec<Invariant>,
 }
+
+/// The kill table for a terminal: at most 100 columns.
+pub fn draw(met: &[RogueResult]) -> String {
+    let mut out =
+        format!("{:<23}{:<7}{:<7}{:>6}{:>6}  what is wrong\n", "bug", "breaks", "caught", "cases", "steps");
+    for RogueResult { bug, what, expected, found, cases, shrunk, .. } in met {
+        let caught = if *found { "yes" } else { "NO" };
+        let steps = shrunk.map_or("-".into(), |steps| steps.to_string());
+        let line = format!("{bug:<23}{:<7}{caught:<7}{cases:>6}{steps:>6}  {what}", expected.id());
+        out.extend(line.chars().take(100));
+        out.push('\n');
+    }
+    let caught = met.iter().filter(|result| result.found).count();
+    out + &format!("{caught} of {} caught by the promise they break\n", met.len())
+}

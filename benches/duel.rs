@@ -1,0 +1,5 @@
+//! All queues of the registry against each other, in interleaved rounds.
+
+fn main() -> std::process::ExitCode {
+    stanchion::registry().duel()
+}

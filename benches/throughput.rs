@@ -1,0 +1,5 @@
+//! Criterion's curves for every queue of the registry.
+
+fn main() -> std::process::ExitCode {
+    stanchion::registry().bench()
+}

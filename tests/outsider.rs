@@ -1,0 +1,79 @@
+//! A stranger's crate, outside the workspace, gets all checks and benches with one line per queue.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The crate copied away from the workspace, so that nothing of ours is in reach but what it depends on.
+struct Outsider {
+    dir: tempfile::TempDir,
+    target: PathBuf,
+}
+
+impl Outsider {
+    fn settle() -> Outsider {
+        let home = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let dir = tempfile::tempdir().expect("a directory of our own");
+        let away = dir.path();
+        for file in [
+            "src/lib.rs",
+            "src/steady.rs",
+            "src/forgetful.rs",
+            "tests/conformance.rs",
+            "benches/comparison.rs",
+        ] {
+            let to = away.join(file);
+            std::fs::create_dir_all(to.parent().expect("a file in a folder")).expect("a folder");
+            std::fs::copy(home.join("examples/outsider").join(file), to).expect("a file of the example");
+        }
+        let manifest =
+            std::fs::read_to_string(home.join("examples/outsider/Cargo.toml")).expect("it is there");
+        let ours = format!("path = {:?}", home.display().to_string());
+        assert!(manifest.contains("path = \"../..\""), "the manifest names us by a relative path");
+        std::fs::write(away.join("Cargo.toml"), manifest.replace("path = \"../..\"", &ours)).expect("a file");
+        // The same versions as ours: what is built already is not built again, and nothing is fetched.
+        std::fs::copy(home.join("Cargo.lock"), away.join("Cargo.lock")).expect("the lock file");
+        let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let target = tmp.parent().expect("a folder of the target directory").to_owned();
+        Outsider { dir, target }
+    }
+
+    fn cargo(&self, arguments: &[&str]) -> (bool, String) {
+        let Output { status, stdout, stderr } = Command::new(env!("CARGO"))
+            .args(arguments)
+            .current_dir(self.dir.path())
+            .env("CARGO_TARGET_DIR", &self.target)
+            .env("STANCHION_REPORT_DIR", self.dir.path().join("report"))
+            .env("STANCHION_CASES", "64")
+            .env("NO_COLOR", "1")
+            .output()
+            .expect("cargo runs");
+        let text = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        (status.success(), text)
+    }
+
+    fn report(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("report/report.html")).expect("a report was drawn")
+    }
+}
+
+#[test]
+fn a_strangers_queues_get_all_checks_and_benches() {
+    let outsider = Outsider::settle();
+
+    let (passed, text) = outsider.cargo(&["test", "--test", "conformance", "--", "steady::"]);
+    assert!(passed, "the right queue was blamed:\n{text}");
+    for promise in ["no_loss", "fifo", "bound", "not_beyond_threshold", "drop_once"] {
+        assert!(text.contains(&format!("steady::{promise}")), "{promise} was not checked:\n{text}");
+    }
+
+    let (passed, text) = outsider.cargo(&["test", "--test", "conformance", "--", "forgetful::"]);
+    assert!(!passed, "the wrong queue was not blamed:\n{text}");
+    assert!(text.contains("AL-1"), "its loss has no name:\n{text}");
+    assert!(outsider.report().contains("forgetful"), "the report leaves it out");
+    assert!(outsider.dir.path().join("regressions").is_dir(), "no failing plan was saved");
+
+    // As a test, a bench target runs everything once and needs no optimised build.
+    let (passed, text) = outsider.cargo(&["test", "--bench", "comparison"]);
+    assert!(text.contains("mpmc/steady"), "the right queue was not measured:\n{text}");
+    assert!(!passed && text.contains("lost"), "the wrong queue got a number:\n{text}");
+}
