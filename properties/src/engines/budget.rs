@@ -19,9 +19,9 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// The default of `cargo test`: 256 plans. Nothing is saved.
+    /// The default of `cargo test`: 1 000 plans. Nothing is saved.
     pub fn quick() -> Budget {
-        Budget { cases: 256, seed: 1, shrink_runs: 2_000, regressions: None, replay: None }
+        Budget { cases: 1_000, seed: 1, shrink_runs: 2_000, regressions: None, replay: None }
     }
 
     /// A few minutes for all queues: 10 000 plans.
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn the_environment_refines_the_quick_budget_in_any_order() {
         let plain = budget(&[("PATH", "/bin")]).expect("nothing of ours is set");
-        assert_eq!((plain.cases, plain.regressions), (256, Some("regressions".into())));
+        assert_eq!((plain.cases, plain.regressions), (1_000, Some("regressions".into())));
         let vars = [
             ("STANCHION_CASES", "7"),
             ("STANCHION_SEED", "9"),

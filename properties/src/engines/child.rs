@@ -185,7 +185,7 @@ pub fn life() -> Option<Life> {
 /// How many children are killed in one run.
 const LIVES: u32 = 4;
 /// How many plans of another engine one run here is worth.
-const CASES_PER_RUN: u64 = 64;
+const CASES_PER_RUN: u64 = 256;
 
 /// Runs as much as the budget allows and judges every history.
 pub fn check<B: Broker>(

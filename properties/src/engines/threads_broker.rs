@@ -46,7 +46,7 @@ pub struct Load {
 }
 
 /// How many plans of another engine one run here is worth.
-const CASES_PER_RUN: u64 = 32;
+const CASES_PER_RUN: u64 = 128;
 
 /// Runs as much as the budget allows, each time on a host from `make`, and judges every history.
 pub fn check<H: Host>(queue: &str, make: &dyn Fn(&Settings) -> H, budget: &Budget) -> Vec<Finding> {
