@@ -153,8 +153,8 @@ pub(crate) struct Index<'h> {
     pub(crate) falls: Falls,
     /// The loss of each actor's session.
     lost: Vec<u32>,
-    /// Receives in doubt.
-    pub(crate) unseen: Vec<u32>,
+    /// Receives in doubt, each with its actor.
+    pub(crate) unseen: Vec<(u32, u32)>,
     pub(crate) unseen_ticks: Intervals,
     pub(crate) empties: Vec<u32>,
     pub(crate) depths: Vec<u32>,
@@ -222,7 +222,9 @@ impl<'h> Index<'h> {
                         }
                     }
                 }
-                What::Receive { got: None, .. } => unseen.push(number),
+                What::Receive { got: None, .. } => {
+                    unseen.push((number, actors.number(event.actor.0.into())));
+                }
                 What::Receive { got: Some(0), .. } => empties.push(number),
                 What::Receive { .. } | What::Advanced { .. } | What::Opened | What::Crashed { .. } => {}
                 What::Panicked { .. } => panicked = Some(number),
@@ -304,9 +306,6 @@ impl<'h> Index<'h> {
                 What::Observed { .. } => observed.push(number),
             }
         }
-        for &number in &unseen {
-            actors.number(events[number as usize].actor.0.into());
-        }
         lost.resize(actors.len(), NONE);
         let copies_of: Vec<_> =
             copies.iter().enumerate().map(|(copy, stored)| (stored.token, copy as u32)).collect();
@@ -314,7 +313,7 @@ impl<'h> Index<'h> {
             let window = window_of(&events[*number as usize], &falls);
             (window.call, window.ret)
         };
-        let unseen_ticks = Intervals::of(unseen.iter().map(ticks));
+        let unseen_ticks = Intervals::of(unseen.iter().map(|(number, _)| ticks(number)));
         let moving = redrives.iter().filter(|redrive| redrive.moved != Some(0));
         let redrive_ticks = Intervals::of(moving.map(|redrive| (redrive.window.call, redrive.window.ret)));
         let mut index = Index {
@@ -384,15 +383,6 @@ impl<'h> Index<'h> {
     pub(crate) fn loss(&self, actor: u32) -> Option<Window> {
         let event = *self.lost.get(actor as usize)?;
         (event != NONE).then(|| self.window(event))
-    }
-
-    /// When the session that called `event` was lost: the first `Lost` of its actor.
-    pub(crate) fn loss_of_caller(&self, event: u32) -> Option<Window> {
-        // Few receives are in doubt: a search among the lost sessions is cheap enough.
-        let actor = self.events[event as usize].actor;
-        let lost =
-            self.lost.iter().find(|&&lost| lost != NONE && self.events[lost as usize].actor == actor)?;
-        Some(self.window(*lost))
     }
 
     /// The letter that was shown.

@@ -97,6 +97,9 @@ pub(crate) fn nothing_stuck(index: &Index) -> Verdict {
         .copied()
         .filter(|&depth| depth > last && disturbed.is_none_or(|other| depth < other))
         .collect();
+    if events.is_empty() {
+        return tally.verdict();
+    }
     let observers = Observers::of(index, events);
     let census = Census::of(index, &observers);
     for (place, &event) in observers.events.iter().enumerate() {

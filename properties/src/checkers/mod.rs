@@ -3,7 +3,7 @@
 //! Every rule is a comparison of intervals. What *certainly* was so is told from what *possibly* was so, and
 //! only a contradiction between certainties is a broken promise: an answer in doubt, an overlap, a deadline
 //! that is just now never is. The rules are in one file per group of the catalogue; what they share (who was
-//! leased when, what was counted, what was ready) is worked out once, in [`index`].
+//! leased when, what was counted, what was ready) is worked out once.
 
 mod accounting;
 mod at_least_once;

@@ -114,12 +114,12 @@ impl Observers {
     /// How many messages receives in doubt may hide from each of them.
     pub(crate) fn hidden(&self, index: &Index) -> Vec<u64> {
         let mut sums = Sums::new(self.events.len());
-        for &event in &index.unseen {
+        for &(event, actor) in &index.unseen {
             let What::Receive { max, lease, .. } = index.events[event as usize].what else { continue };
             let call = index.window(event);
             let mut to = Moment { tick: NEVER, time: call.until + lease };
             if index.contract.leases.end_with_session
-                && let Some(loss) = index.loss_of_caller(event)
+                && let Some(loss) = index.loss(actor)
             {
                 to.tick = loss.ret;
             }
