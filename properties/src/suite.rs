@@ -56,10 +56,11 @@ pub(crate) struct Engine {
     pub(crate) name: &'static str,
     /// What it decides, and whether the contract promises it.
     decides: Vec<(Invariant, bool)>,
-    run: Box<dyn Fn(&Budget) -> Vec<Finding> + Send + Sync>,
+    run: Check,
     findings: OnceLock<Vec<Finding>>,
 }
 
+type Check = Box<dyn Fn(&Budget) -> Vec<Finding> + Send + Sync>;
 type Live = Box<dyn Fn(&child::Life) + Send + Sync>;
 
 /// What came of running a saved plan again.
@@ -267,11 +268,11 @@ impl Suite {
         let started = outcome::Started::now("conformance");
         let suite = Arc::new(self);
         let trials = suite.trials(&budget);
-        if let Some(filter) = arguments.filter.as_deref().filter(|_| !arguments.list) {
-            if !trials.iter().any(|trial| selected(trial.name(), filter, arguments.exact)) {
-                // Not an error: `cargo test NAME` offers the name to every target of the workspace.
-                eprintln!("no queue or promise matches {filter:?}; --list shows them all");
-            }
+        if let Some(filter) = arguments.filter.as_deref()
+            && !trials.iter().any(|trial| selected(trial.name(), filter, arguments.exact))
+        {
+            // Not an error: `cargo test NAME` offers the name to every target of the workspace.
+            eprintln!("no queue or promise matches {filter:?}; --list shows them all");
         }
         let conclusion = libtest_mimic::run(arguments, trials);
         if !arguments.list {

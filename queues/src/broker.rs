@@ -144,7 +144,8 @@ pub struct Delivery {
     pub key: Option<Arc<[u8]>>,
     /// As sent.
     pub body: Arc<[u8]>,
-    /// The ordinal of this delivery, from 1. Above 1 it is a redelivery.
+    /// One more than the attempts counted before it (which ends of an attempt count is in the contract). Above 1
+    /// it is a redelivery.
     pub attempt: u32,
     /// Proof of this delivery.
     pub receipt: Receipt,
