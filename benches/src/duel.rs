@@ -159,8 +159,10 @@ fn measure(contests: &[Contest<'_>], options: &Options, out: &mut impl Write) ->
         run.duration_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
     }
     let directory = fragment::directory();
-    let path = fragment::write(&directory, "duel", &found).map_err(std::io::Error::other)?;
-    writeln!(out, "stored as {}", path.display())?;
+    let rendered = fragment::write(&directory, "duel", &found)
+        .and_then(|_| fragment::render(&directory))
+        .map_err(std::io::Error::other)?;
+    writeln!(out, "report: {}", rendered.html.display())?;
     Ok(if broken { exit::BROKEN } else { 0 })
 }
 
