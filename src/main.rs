@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use stanchion::properties::outcome as exit;
 use stanchion::properties::suite::Arguments;
 use stanchion::registry;
-use stanchion::reports::fragment;
+use stanchion::reports::{exit, fragment};
 
 /// Tells the truth about message queues: what they guarantee under crashes, and what that costs.
 #[derive(Parser)]

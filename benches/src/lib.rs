@@ -10,7 +10,7 @@ pub mod criterion;
 pub mod deliver;
 pub mod driver;
 pub mod duel;
-pub mod exit;
+pub use stanchion_reports::exit;
 pub mod ledger;
 pub mod machine;
 #[cfg(test)]

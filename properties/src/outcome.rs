@@ -11,13 +11,6 @@ use crate::rogues::RogueResult;
 use crate::suite::Entry;
 use crate::verdict::Verdict;
 
-/// The exit code of a command line or an environment that makes no sense.
-pub const USAGE: u8 = 2;
-/// The exit code of a filter that selects nothing: silence is not success.
-pub const NOTHING_SELECTED: u8 = 4;
-/// The exit code of a broken promise, where no test framework has its own.
-pub const BROKEN: u8 = 10;
-
 /// When a run started, and where.
 pub(crate) struct Started {
     at: Instant,

@@ -17,6 +17,7 @@ use std::sync::{Arc, OnceLock};
 pub use libtest_mimic::Arguments;
 use libtest_mimic::{Failed, Trial};
 use stanchion_queues::{Broker, Buffer, BufferContract, Contract, Error, Host, Leased, Settings, Volatile};
+use stanchion_reports::exit;
 use stanchion_reports::results::Kind;
 
 use crate::buffer_history::BufferHistory;
@@ -262,7 +263,7 @@ impl Suite {
             Ok(budget) => budget,
             Err(error) => {
                 eprintln!("{error}");
-                return ExitCode::from(outcome::USAGE);
+                return ExitCode::from(exit::USAGE);
             }
         };
         let started = outcome::Started::now("conformance");
@@ -290,7 +291,7 @@ impl Suite {
             }
             None => {
                 eprintln!("{} names {:?}, which is not in this suite", child::CHILD, life.queue);
-                ExitCode::from(outcome::USAGE)
+                ExitCode::from(exit::USAGE)
             }
         }
     }

@@ -4,6 +4,7 @@
 //! [`fragment::write`], and [`fragment::render`] draws everything that was stored.
 
 pub mod environment;
+pub mod exit;
 mod findings;
 mod format;
 pub mod fragment;

@@ -15,6 +15,16 @@ pub(crate) struct Missed {
     pub(crate) event: u32,
 }
 
+impl Missed {
+    /// The event that last put the message where it was: its delivery before, else its confirmed send.
+    pub(crate) fn since(&self, index: &Index) -> u32 {
+        match self.span.after {
+            NONE => index.copies[self.span.copy as usize].confirmed,
+            delivery => index.deliveries[delivery as usize].event,
+        }
+    }
+}
+
 /// The empty receives that cannot have been true.
 pub(crate) struct FalseEmpties {
     /// How many empty receives were asked.

@@ -63,11 +63,7 @@ pub(crate) fn nothing_stuck(index: &Index) -> Verdict {
         if missed.span.after == NONE && missed.span.cause != Cause::Delay {
             continue;
         }
-        let since = if missed.span.after == NONE {
-            index.copies[missed.span.copy as usize].confirmed
-        } else {
-            index.deliveries[missed.span.after as usize].event
-        };
+        let since = missed.since(index);
         tally.blame(&[since, missed.event], || {
             format!(
                 "{} has been invisible since event {since}: {}, and the drain was empty at event {}",

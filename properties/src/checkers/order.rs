@@ -312,11 +312,7 @@ pub(crate) fn empty_is_true(index: &Index) -> Verdict {
     let found = index.false_empties();
     tally.tested(found.asked);
     if let Some(missed) = found.first {
-        let since = if missed.span.after == NONE {
-            index.copies[missed.span.copy as usize].confirmed
-        } else {
-            index.deliveries[missed.span.after as usize].event
-        };
+        let since = missed.since(index);
         tally.blame(&[since, missed.event], || {
             format!(
                 "event {} found nothing while {} was ready all the time (see event {since})",

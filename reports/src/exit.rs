@@ -1,4 +1,4 @@
-//! What the exit codes of the bench targets mean.
+//! What the exit codes of the `stanchion` command and of the bench targets mean. Test targets have those of libtest.
 
 /// The results could not be stored, or something else that is not the queues' fault.
 pub const INTERNAL: u8 = 1;
@@ -6,5 +6,5 @@ pub const INTERNAL: u8 = 1;
 pub const USAGE: u8 = 2;
 /// The filter selects nothing: silence is not success.
 pub const NOTHING_SELECTED: u8 = 4;
-/// A queue broke a promise: its ledger was not clean.
+/// A queue broke a promise.
 pub const BROKEN: u8 = 10;
