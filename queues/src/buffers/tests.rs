@@ -34,14 +34,15 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     proptest::collection::vec(op, 0..80)
 }
 
-/// The operations give what a deque gives.
+/// The operations, by each end of a side in turn, give what a deque gives.
 fn agrees_with_model<B: Buffer>(shape: Shape, ops: &[Op]) -> Result<(), String> {
     let mut ends = B::open::<u64>(shape).map_err(|error| error.to_string())?;
-    let (producer, consumer) = (&mut ends.producers[0], &mut ends.consumers[0]);
     let most = if B::CONTRACT.bounded { shape.capacity } else { usize::MAX };
     let mut model = VecDeque::new();
     let mut sent = 0..;
     for (at, op) in ops.iter().enumerate() {
+        let producer = &mut ends.producers[at % shape.producers];
+        let consumer = &mut ends.consumers[at % shape.consumers];
         let check =
             |holds: bool| if holds { Ok(()) } else { Err(format!("step {at}, {op:?}: not as the model")) };
         match *op {
@@ -64,8 +65,10 @@ fn agrees_with_model<B: Buffer>(shape: Shape, ops: &[Op]) -> Result<(), String> 
             }
             Op::PopMany(max) => {
                 let expected: Vec<u64> = model.drain(..max.min(model.len())).collect();
-                let mut popped = Vec::new();
-                check(consumer.pop_many(&mut popped, max) == expected.len() && popped == expected)?;
+                // What is in the vector stays there.
+                let mut popped = vec![u64::MAX];
+                check(consumer.pop_many(&mut popped, max) == expected.len())?;
+                check(popped[0] == u64::MAX && popped[1..] == expected)?;
             }
         }
     }
@@ -76,32 +79,64 @@ fn model_at<B: Buffer>(starts: &[usize]) {
     let mut runner = TestRunner::new(Config { failure_persistence: None, cases: 64, ..Config::default() });
     for capacity in CAPACITIES {
         for &start in starts {
-            runner
-                .run(&ops(), |ops| {
-                    let shape = Shape::new(1, 1, capacity).starting_at(start);
-                    agrees_with_model::<B>(shape, &ops).map_err(TestCaseError::fail)
-                })
-                .unwrap_or_else(|failure| panic!("capacity {capacity}, start {start}: {failure}"));
+            for (producers, consumers) in shapes(&B::CONTRACT) {
+                let shape = Shape::new(producers, consumers, capacity).starting_at(start);
+                runner
+                    .run(&ops(), |ops| agrees_with_model::<B>(shape, &ops).map_err(TestCaseError::fail))
+                    .unwrap_or_else(|failure| panic!("{shape:?}: {failure}"));
+            }
         }
     }
 }
 
-/// Two producers and two consumers (or as many as the contract allows): everything arrives once, and in the
-/// declared order.
+/// One or two ends on each side, where the contract admits them.
+fn shapes(contract: &BufferContract) -> impl Iterator<Item = (usize, usize)> {
+    let most = [contract.producers, contract.consumers].map(|sides| if sides == Sides::Many { 2 } else { 1 });
+    (1..=most[0]).flat_map(move |producers| (1..=most[1]).map(move |consumers| (producers, consumers)))
+}
+
+/// Everything that threads push, one by one and in batches, arrives once and in the declared order, in every
+/// shape with one or two ends on a side.
 fn conserves<B: Buffer>(capacity: usize, start: usize) -> Result<(), String> {
-    const EACH: usize = 4_000;
-    let ends_of = |sides| if sides == Sides::Many { 2 } else { 1 };
-    let shape = Shape::new(ends_of(B::CONTRACT.producers), ends_of(B::CONTRACT.consumers), capacity);
-    let ends = B::open::<(usize, usize)>(shape.starting_at(start)).map_err(|error| error.to_string())?;
+    for (producers, consumers) in shapes(&B::CONTRACT) {
+        for batch in [1, 3, 2 * capacity] {
+            let shape = Shape::new(producers, consumers, capacity).starting_at(start);
+            conserves_in::<B>(shape, batch)
+                .map_err(|broken| format!("{shape:?}, batches of {batch}: {broken}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn conserves_in<B: Buffer>(shape: Shape, batch: usize) -> Result<(), String> {
+    const EACH: usize = 2_000;
+    let ends = B::open::<(usize, usize)>(shape).map_err(|error| error.to_string())?;
     let total = EACH * shape.producers;
     let taken = AtomicUsize::new(0);
     let seen: Vec<Vec<(usize, usize)>> = thread::scope(|scope| {
         for (name, mut producer) in ends.producers.into_iter().enumerate() {
             scope.spawn(move || {
-                for number in 0..EACH {
-                    let mut item = (name, number);
-                    while let Err(Full(back)) = producer.push(item) {
-                        item = back;
+                let mut numbers = (0..EACH).map(|number| (name, number));
+                let mut items = VecDeque::new();
+                loop {
+                    items.extend(numbers.by_ref().take(batch - items.len()));
+                    let offered = items.len();
+                    let pushed = match (batch, items.pop_front()) {
+                        (_, None) => break,
+                        (1, Some(item)) => match producer.push(item) {
+                            Ok(()) => 1,
+                            Err(Full(back)) => {
+                                items.push_front(back);
+                                0
+                            }
+                        },
+                        (_, Some(item)) => {
+                            items.push_front(item);
+                            producer.push_many(&mut items)
+                        }
+                    };
+                    assert_eq!(items.len(), offered - pushed);
+                    if pushed == 0 {
                         thread::yield_now();
                     }
                 }
@@ -115,12 +150,14 @@ fn conserves<B: Buffer>(capacity: usize, start: usize) -> Result<(), String> {
                 scope.spawn(move || {
                     let mut seen = Vec::new();
                     while taken.load(Ordering::SeqCst) < total {
-                        match consumer.pop() {
-                            Some(item) => {
-                                taken.fetch_add(1, Ordering::SeqCst);
-                                seen.push(item);
-                            }
-                            None => thread::yield_now(),
+                        let popped = if batch == 1 {
+                            consumer.pop().map(|item| seen.push(item)).iter().count()
+                        } else {
+                            consumer.pop_many(&mut seen, batch)
+                        };
+                        taken.fetch_add(popped, Ordering::SeqCst);
+                        if popped == 0 {
+                            thread::yield_now();
                         }
                     }
                     seen
@@ -164,21 +201,47 @@ impl Drop for Counted {
     }
 }
 
-/// Pushes `pushed` items after `before` were pushed and popped, pops `popped`, drops the ends, and says how
-/// often each item was dropped.
-fn drops<B: Buffer>(shape: Shape, before: usize, pushed: usize, popped: usize, panics: bool) -> Vec<usize> {
+/// Pushes `pushed` items after `before` were pushed and popped, pops `popped`, one by one or as a batch whose half
+/// is looked at, drops the ends, and says how often each item was dropped.
+fn drops<B: Buffer>(
+    shape: Shape,
+    batch: bool,
+    before: usize,
+    pushed: usize,
+    popped: usize,
+    panics: bool,
+) -> Vec<usize> {
     let drops: Arc<Vec<_>> = Arc::new((0..before + pushed).map(|_| AtomicUsize::new(0)).collect());
     let mut ends = B::open::<Counted>(shape).expect("the shape is admitted");
+    let (producer, consumer) = (&mut ends.producers[0], &mut ends.consumers[0]);
     let item = |number: usize, panics| Counted { drops: Arc::clone(&drops), number, panics };
     for number in 0..before {
-        assert!(ends.producers[0].push(item(number, false)).is_ok());
-        drop(ends.consumers[0].pop());
+        assert!(producer.push(item(number, false)).is_ok());
+        drop(consumer.pop());
     }
-    for number in before..before + pushed {
-        assert!(ends.producers[0].push(item(number, panics && number % 2 == 0)).is_ok());
+    // One of a batch: what a vector does when a second destructor panics is to end the process.
+    let told = |number| panics && if batch { number == before + 1 } else { number % 2 == 0 };
+    let mut items: VecDeque<_> = (before..before + pushed).map(|number| item(number, told(number))).collect();
+    if batch {
+        producer.push_many(&mut items);
+    } else {
+        while let Some(item) = items.pop_front() {
+            assert!(producer.push(item).is_ok());
+        }
     }
-    for _ in 0..popped {
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(ends.consumers[0].pop())));
+    // What did not fit is still ours.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(items)));
+    if batch {
+        let mut taken = Vec::new();
+        consumer.pop_many(&mut taken, popped);
+        let mut taken = taken.into_iter();
+        let half = taken.len() / 2;
+        let _ = catch_unwind(AssertUnwindSafe(|| taken.by_ref().take(half).for_each(drop)));
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(taken)));
+    } else {
+        for _ in 0..popped {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(consumer.pop())));
+        }
     }
     let _ = catch_unwind(AssertUnwindSafe(|| drop(ends)));
     drops.iter().map(|count| count.load(Ordering::SeqCst)).collect()
@@ -186,11 +249,16 @@ fn drops<B: Buffer>(shape: Shape, before: usize, pushed: usize, popped: usize, p
 
 fn dropped_once<B: Buffer>(panics: bool, starts: &[usize]) {
     for capacity in CAPACITIES {
-        for &start in starts {
-            for before in [0, capacity / 2, capacity + 1] {
-                for popped in 0..=capacity {
-                    let shape = Shape::new(1, 1, capacity).starting_at(start);
-                    let counts = drops::<B>(shape, before, capacity, popped, panics);
+        for (&start, before) in
+            starts.iter().flat_map(|start| [0, capacity / 2, capacity + 1].map(|n| (start, n)))
+        {
+            for (producers, consumers) in shapes(&B::CONTRACT) {
+                for (popped, batch) in
+                    (0..=capacity).flat_map(|popped| [false, true].map(|batch| (popped, batch)))
+                {
+                    let shape = Shape::new(producers, consumers, capacity).starting_at(start);
+                    let pushed = if batch { capacity + 2 } else { capacity };
+                    let counts = drops::<B>(shape, batch, before, pushed, popped, panics);
                     assert!(counts.iter().all(|&count| count == 1), "{shape:?}, {popped} popped: {counts:?}");
                 }
             }
@@ -208,7 +276,7 @@ fn refuses_what_it_cannot_hold<B: Buffer>() {
         assert_eq!(open(1, 2, 1), Some(ShapeError::TooManyEnds { side: "consumer", ends: 2 }));
     }
     if B::CONTRACT.bounded {
-        for capacity in [usize::MAX, usize::MAX / 2 + 1] {
+        for capacity in [usize::MAX, usize::MAX / 2 + 1, usize::MAX / 4 + 2] {
             match open(1, 1, capacity) {
                 Some(ShapeError::TooLarge { capacity: asked, most }) => {
                     assert!(asked == capacity && 0 < most && most < capacity);
@@ -354,6 +422,6 @@ fn the_conservation_check_notices_loss_repetition_and_disorder() {
 
 #[test]
 fn the_drop_count_notices_a_lost_destructor() {
-    let counts = drops::<Wrong>(Shape::new(1, 1, 200), 0, 200, 0, false);
+    let counts = drops::<Wrong>(Shape::new(1, 1, 200), false, 0, 200, 0, false);
     assert_eq!(counts.iter().filter(|&&count| count == 0).count(), 2);
 }

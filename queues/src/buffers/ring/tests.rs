@@ -1,0 +1,70 @@
+//! What happens between a claim and its publication. The promises that every buffer keeps are tested in
+//! `buffers/tests.rs`, all interleavings in `tests/ring_loom`.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use super::end::{Consumer, Producer, Shared};
+use super::slots::Slots;
+
+const STARTS: [usize; 2] = [0, usize::MAX];
+
+/// A ring of one slot with two ends on each side.
+fn ring(start: usize) -> ([Producer<u64>; 2], [Consumer<u64>; 2]) {
+    let shared = Shared::new(Slots::new(1).expect("one slot fits"), 1, start, [false, false]);
+    ([(); 2].map(|()| Producer::new(&shared)), [(); 2].map(|()| Consumer::new(&shared)))
+}
+
+/// Runs `operation` in a thread of its own and `finish` here, once the operation has begun.
+fn meanwhile<R: Send>(operation: impl FnOnce() -> R + Send, finish: impl FnOnce()) -> R {
+    let begun = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let running = scope.spawn(|| {
+            begun.store(true, Ordering::SeqCst);
+            operation()
+        });
+        while !begun.load(Ordering::SeqCst) {
+            thread::yield_now();
+        }
+        // Room for the wrong answer to be given; the right one waits for us however long this takes.
+        for _ in 0..1_000 {
+            thread::yield_now();
+        }
+        finish();
+        running.join().expect("the operation does not panic")
+    })
+}
+
+#[test]
+fn an_unfinished_pop_is_not_taken_for_a_full_ring() {
+    for start in STARTS {
+        let ([mut producer, _], [mut consumer, mut other]) = ring(start);
+        assert_eq!(producer.push(7), Ok(()));
+        let unfinished = consumer.begin();
+        assert_eq!(other.pop(), None, "what is claimed is as good as popped");
+        let pushed = meanwhile(|| producer.push(8), || consumer.finish(unfinished));
+        assert_eq!((pushed, other.pop()), (Ok(()), Some(8)));
+    }
+}
+
+#[test]
+fn an_unfinished_push_is_not_in_yet_and_leaves_no_room_for_another() {
+    for start in STARTS {
+        let ([mut producer, mut other], [mut consumer, _]) = ring(start);
+        let unfinished = producer.begin();
+        assert_eq!(consumer.pop(), None);
+        // Not full, because nothing is in; and no room, because it is promised. So it waits and sees.
+        let pushed = meanwhile(|| other.push(8), || producer.finish(unfinished, 7));
+        assert_eq!((pushed, consumer.pop(), consumer.pop()), (Err(8), Some(7), None));
+    }
+}
+
+#[test]
+fn a_buffer_of_things_without_a_size_has_a_bound_too() {
+    let shared = Shared::new(Slots::new(3).expect("nothing fits always"), 3, usize::MAX, [true, true]);
+    let (mut producer, mut consumer) = (Producer::new(&shared), Consumer::new(&shared));
+    let mut items = [(); 5].into();
+    assert_eq!((producer.push_many(&mut items), items.len()), (3, 2));
+    let mut popped = Vec::new();
+    assert_eq!((consumer.pop_many(&mut popped, usize::MAX), popped.len()), (3, 3));
+}

@@ -1,0 +1,398 @@
+//! All interleavings of a few threads on a tiny ring, and all values that the memory model lets them read.
+//!
+//! The ring's own source is compiled here with loom's atomics in place of the standard library's, and with cells
+//! that notice two threads in one slot. Counters start at their maximum, so that they wrap in every model. Each
+//! model is exhaustive up to [`PREEMPTIONS`] switches away from a thread that could have gone on; within that bound
+//! every result must be one of a bounded FIFO queue whose operations happen one after the other.
+//!
+//! Then each memory ordering is weakened by itself, and some model must fail.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use loom::model::Builder;
+use loom::thread;
+
+#[path = "../src/buffers/ring/end.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod end;
+#[path = "../src/buffers/ring/orders.rs"]
+mod orders;
+
+use end::{Consumer, Producer, Shared};
+use slots::Slots;
+
+/// With two threads; three threads get one less.
+const PREEMPTIONS: usize = 3;
+
+/// What the ring shares memory with: loom's.
+mod sync {
+    use std::cell::Cell;
+    pub(crate) use std::sync::atomic::Ordering;
+
+    pub(crate) use loom::sync::Arc;
+
+    thread_local! {
+        /// The ordering that is weakened to nothing. Loom runs its threads on the thread of the test.
+        pub(crate) static WEAKENED: Cell<&'static str> = const { Cell::new("") };
+    }
+
+    #[derive(Clone, Copy)]
+    pub(crate) struct Order {
+        pub(crate) name: &'static str,
+        pub(crate) ordering: Ordering,
+    }
+
+    pub(crate) const fn order(name: &'static str, ordering: Ordering) -> Order {
+        Order { name, ordering }
+    }
+
+    impl Order {
+        fn now(self) -> Ordering {
+            if WEAKENED.get() == self.name { Ordering::Relaxed } else { self.ordering }
+        }
+    }
+
+    pub(crate) struct AtomicUsize(loom::sync::atomic::AtomicUsize);
+
+    impl AtomicUsize {
+        pub(crate) fn new(value: usize) -> AtomicUsize {
+            AtomicUsize(loom::sync::atomic::AtomicUsize::new(value))
+        }
+
+        pub(crate) fn load(&self, order: Order) -> usize {
+            self.0.load(order.now())
+        }
+
+        pub(crate) fn store(&self, value: usize, order: Order) {
+            self.0.store(value, order.now());
+        }
+
+        pub(crate) fn compare_exchange_weak(
+            &self,
+            current: usize,
+            new: usize,
+            success: Order,
+            failure: Order,
+        ) -> Result<usize, usize> {
+            self.0.compare_exchange_weak(current, new, success.now(), failure.now())
+        }
+    }
+
+    pub(crate) fn fence(order: Order) {
+        if order.now() != Ordering::Relaxed {
+            loom::sync::atomic::fence(order.now());
+        }
+    }
+
+    /// Somebody else must run before it makes sense to look again.
+    pub(crate) struct Backoff;
+
+    impl Backoff {
+        pub(crate) fn new() -> Backoff {
+            Backoff
+        }
+
+        pub(crate) fn spin(&self) {
+            loom::thread::yield_now();
+        }
+
+        pub(crate) fn snooze(&self) {
+            loom::thread::yield_now();
+        }
+    }
+}
+
+/// Where the items lie: one watched cell each.
+mod slots {
+    use loom::cell::UnsafeCell;
+
+    pub(crate) struct Slots<T>(Vec<UnsafeCell<Option<T>>>);
+
+    #[allow(unsafe_code)]
+    // SAFETY: loom's cells fail the test when two threads use one at the same time.
+    unsafe impl<T: Send> Sync for Slots<T> {}
+
+    #[allow(unsafe_code)]
+    impl<T> Slots<T> {
+        pub(crate) fn new(capacity: usize) -> Slots<T> {
+            Slots((0..capacity.next_power_of_two()).map(|_| UnsafeCell::new(None)).collect())
+        }
+
+        fn at(&self, position: usize) -> &UnsafeCell<Option<T>> {
+            &self.0[position & (self.0.len() - 1)]
+        }
+
+        pub(crate) unsafe fn write(&self, position: usize, item: T) {
+            self.at(position).with_mut(|slot| {
+                // SAFETY: loom has checked that nobody else is in this cell.
+                let before = unsafe { slot.replace(Some(item)) };
+                assert!(before.is_none(), "an item was overwritten");
+            });
+        }
+
+        pub(crate) unsafe fn read(&self, position: usize) -> T {
+            self.at(position).with_mut(|slot| {
+                // SAFETY: loom has checked that nobody else is in this cell.
+                let item = unsafe { slot.replace(None) };
+                item.expect("a vacant slot was read")
+            })
+        }
+
+        pub(crate) unsafe fn write_run(&self, position: usize, items: &[T]) {
+            for (at, item) in items.iter().enumerate() {
+                // SAFETY: the caller forgets the items, so they are moved and not copied.
+                unsafe { self.write(position.wrapping_add(at), std::ptr::read(item)) };
+            }
+        }
+
+        pub(crate) unsafe fn read_run(&self, position: usize, count: usize, into: &mut Vec<T>) {
+            // SAFETY: as the caller promises.
+            into.extend((0..count).map(|at| unsafe { self.read(position.wrapping_add(at)) }));
+        }
+    }
+}
+
+/// What one thread does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Op {
+    Push(u64),
+    Pop,
+    PushMany(u64, usize),
+    PopMany(usize),
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq)]
+enum Did {
+    Push(u64, bool),
+    Pop(Option<u64>),
+    /// The items offered, and how many went in.
+    PushMany(Vec<u64>, usize),
+    /// At most so many, and what came.
+    PopMany(usize, Vec<u64>),
+}
+
+/// One thread's ends.
+struct Client {
+    producer: Producer<u64>,
+    consumer: Consumer<u64>,
+}
+
+impl Client {
+    fn run(&mut self, op: Op) -> Did {
+        match op {
+            Op::Push(item) => Did::Push(item, self.producer.push(item).is_ok()),
+            Op::Pop => Did::Pop(self.consumer.pop()),
+            Op::PushMany(first, count) => {
+                let items: Vec<u64> = (first..first + count as u64).collect();
+                let mut rest: VecDeque<u64> = items.clone().into();
+                let pushed = self.producer.push_many(&mut rest);
+                assert_eq!(rest, items[pushed..], "what did not fit comes back, in order");
+                Did::PushMany(items, pushed)
+            }
+            Op::PopMany(max) => {
+                let mut popped = Vec::new();
+                self.consumer.pop_many(&mut popped, max);
+                Did::PopMany(max, popped)
+            }
+        }
+    }
+}
+
+/// The threads of one model: what each does on a ring of this capacity that holds `inside` to begin with.
+#[derive(Clone)]
+struct Model {
+    capacity: usize,
+    inside: usize,
+    /// Whether one end pushes and one pops: the first thread has the one, the second has the other.
+    alone: [bool; 2],
+    threads: Vec<Vec<Op>>,
+}
+
+impl Model {
+    /// Any thread may push and pop.
+    fn shared(capacity: usize, inside: usize, threads: &[&[Op]]) -> Model {
+        let threads = threads.iter().map(|ops| ops.to_vec()).collect();
+        Model { capacity, inside, alone: [false; 2], threads }
+    }
+
+    fn alone(self, producer: bool, consumer: bool) -> Model {
+        Model { alone: [producer, consumer], ..self }
+    }
+
+    /// Runs all interleavings.
+    fn check(&self) {
+        let model = self.clone();
+        let mut builder = Builder::new();
+        builder.preemption_bound = Some(PREEMPTIONS + 2 - self.threads.len());
+        builder.max_branches = 10_000;
+        builder.check(move || model.once());
+    }
+
+    fn once(&self) {
+        let shared = Shared::new(Slots::new(self.capacity), self.capacity, usize::MAX, self.alone);
+        let client = || Client { producer: Producer::new(&shared), consumer: Consumer::new(&shared) };
+        // Each end is made once: an end that is alone keeps its position to itself.
+        let mut clients: Vec<Client> = self.threads.iter().map(|_| client()).collect();
+        for item in 0..self.inside as u64 {
+            assert!(clients[0].producer.push(item).is_ok());
+        }
+        let mut threads = self.threads.iter().cloned().zip(clients);
+        let (first, mut here) = threads.next().expect("a model has threads");
+        let others: Vec<_> = threads
+            .map(|(ops, mut client)| {
+                thread::spawn(move || ops.into_iter().map(|op| client.run(op)).collect::<Vec<Did>>())
+            })
+            .collect();
+        let mut histories = vec![first.into_iter().map(|op| here.run(op)).collect::<Vec<Did>>()];
+        histories.extend(others.into_iter().map(|thread| thread.join().expect("no operation panics")));
+        let inside: VecDeque<u64> = (0..self.inside as u64).collect();
+        assert!(explained(&histories, inside, self.capacity), "no order of these explains them: {histories:?}");
+    }
+}
+
+/// Whether the operations, one after the other in some order that keeps each thread's, are those of a bounded
+/// FIFO queue. A batch is a run of single operations, since nobody claims that it is one.
+fn explained(histories: &[Vec<Did>], inside: VecDeque<u64>, capacity: usize) -> bool {
+    let steps: Vec<Vec<Did>> = histories.iter().map(|dids| dids.iter().flat_map(singles).collect()).collect();
+    fn search(steps: &[&[Did]], inside: &VecDeque<u64>, capacity: usize) -> bool {
+        steps.iter().all(|rest| rest.is_empty())
+            || (0..steps.len()).any(|thread| {
+                let Some((did, rest)) = steps[thread].split_first() else { return false };
+                let mut next = inside.clone();
+                let possible = match did {
+                    Did::Push(item, true) => {
+                        next.push_back(*item);
+                        next.len() <= capacity
+                    }
+                    Did::Push(_, false) => next.len() == capacity,
+                    Did::Pop(popped) => next.pop_front() == *popped,
+                    Did::PushMany(..) | Did::PopMany(..) => unreachable!("batches are taken apart"),
+                };
+                let mut after = steps.to_vec();
+                after[thread] = rest;
+                possible && search(&after, &next, capacity)
+            })
+    }
+    search(&steps.iter().map(Vec::as_slice).collect::<Vec<_>>(), &inside, capacity)
+}
+
+/// The single operations of a batch. One that went in short ends with "full"; one that brought nothing is "empty".
+fn singles(did: &Did) -> Vec<Did> {
+    match did {
+        Did::PushMany(items, pushed) => {
+            let full = items.get(*pushed).map(|item| Did::Push(*item, false));
+            items[..*pushed].iter().map(|item| Did::Push(*item, true)).chain(full).collect()
+        }
+        Did::PopMany(_, popped) if popped.is_empty() => vec![Did::Pop(None)],
+        Did::PopMany(_, popped) => popped.iter().map(|item| Did::Pop(Some(*item))).collect(),
+        single => vec![single.clone()],
+    }
+}
+
+use Op::{Pop, PopMany, Push, PushMany};
+
+/// By name: every shape, every operation, full, empty, wrap and batches that do not fit.
+fn models() -> Vec<(&'static str, Model)> {
+    let spsc = |capacity, inside, threads: &[&[Op]]| Model::shared(capacity, inside, threads).alone(true, true);
+    vec![
+        ("spsc, one slot", spsc(1, 0, &[&[Push(10), Push(11), Push(12)], &[Pop, Pop, Pop]])),
+        ("spsc, two slots", spsc(2, 1, &[&[Push(10), Push(11), Push(12)], &[Pop, Pop, Pop]])),
+        ("spsc, batches", spsc(3, 1, &[&[PushMany(10, 3), Push(20)], &[PopMany(2), PopMany(4)]])),
+        ("spmc, one slot", Model::shared(1, 1, &[&[Push(10), Push(11)], &[Pop], &[Pop]]).alone(true, false)),
+        ("spmc, batches", Model::shared(2, 1, &[&[PushMany(10, 2)], &[PopMany(2)], &[Pop]]).alone(true, false)),
+        ("mpsc, one slot", Model::shared(1, 0, &[&[Pop, Pop], &[Push(10)], &[Push(20)]]).alone(false, true)),
+        ("mpsc, batches", Model::shared(2, 1, &[&[PopMany(3)], &[PushMany(10, 2)], &[Push(20)]]).alone(false, true)),
+        ("mpmc, one slot", Model::shared(1, 0, &[&[Push(10), Pop], &[Push(20), Pop]])),
+        ("mpmc, one slot, full", Model::shared(1, 1, &[&[Pop, Push(10)], &[Push(20), Pop]])),
+        ("mpmc, two slots", Model::shared(2, 2, &[&[Pop, Push(10)], &[Pop, Push(20)]])),
+        ("mpmc, two slots, empty", Model::shared(2, 0, &[&[Push(10), Pop], &[Push(20), Pop]])),
+        ("mpmc, three threads", Model::shared(2, 1, &[&[Push(10)], &[Push(20)], &[Pop]])),
+        ("mpmc, batches", Model::shared(2, 1, &[&[PushMany(10, 2), PopMany(2)], &[PopMany(1), Push(20)]])),
+        ("mpmc, batches and three slots", Model::shared(3, 1, &[&[PushMany(10, 2)], &[PushMany(20, 2)]])),
+    ]
+}
+
+/// Two threads, two rings: each pushes into its own and asks whether the other's is empty. Both cannot be.
+fn store_buffering() {
+    loom::model(|| {
+        let ring = || Shared::<u64>::new(Slots::new(1), 1, usize::MAX, [true, true]);
+        let (mine, yours) = (ring(), ring());
+        let (mut my_end, mut your_end) = (Producer::new(&mine), Producer::new(&yours));
+        let (mut my_look, mut your_look) = (Consumer::new(&yours), Consumer::new(&mine));
+        let other = thread::spawn(move || {
+            assert!(your_end.push(2).is_ok());
+            your_look.pop()
+        });
+        assert!(my_end.push(1).is_ok());
+        let seen = (my_look.pop(), other.join().expect("no operation panics"));
+        assert_ne!(seen, (None, None), "both pushed, and both found the other's ring empty");
+    });
+}
+
+/// Items that are dropped with the ring, and items that are not: loom counts its own `Arc`s.
+fn nothing_leaks() {
+    loom::model(|| {
+        let shared = Shared::new(Slots::new(2), 2, usize::MAX, [false; 2]);
+        let (mut one, mut other) = (Producer::new(&shared), Producer::new(&shared));
+        let mut consumer = Consumer::new(&shared);
+        drop(shared);
+        let item = loom::sync::Arc::new(());
+        let theirs = item.clone();
+        let pusher = thread::spawn(move || {
+            let _ = other.push(theirs);
+        });
+        let _ = one.push(item);
+        drop((one, consumer.pop(), consumer));
+        pusher.join().expect("no operation panics");
+    });
+}
+
+#[test]
+fn every_interleaving_is_that_of_a_bounded_fifo_queue() {
+    for (name, model) in models() {
+        eprintln!("{name}");
+        model.check();
+    }
+}
+
+#[test]
+fn an_answer_is_true_across_two_rings() {
+    store_buffering();
+}
+
+#[test]
+fn every_item_is_dropped() {
+    nothing_leaks();
+}
+
+/// Each ordering that is stronger than nothing is needed: without it some model fails.
+#[test]
+fn every_ordering_is_needed() {
+    let orders = [
+        orders::PUBLISH,
+        orders::OBSERVE,
+        orders::TURN,
+        orders::ANSWER,
+        orders::FIRST,
+        orders::SECOND,
+        orders::CLAIM,
+        orders::GUESS,
+    ];
+    let needed: Vec<&str> = orders
+        .iter()
+        .filter(|order| order.ordering != sync::Ordering::Relaxed)
+        .map(|order| order.name)
+        .collect();
+    assert_eq!(needed, ["publish", "observe", "turn", "answer", "first", "claim"]);
+    for name in needed {
+        sync::WEAKENED.set(name);
+        let fails = |check: &dyn Fn()| catch_unwind(AssertUnwindSafe(check)).is_err();
+        let failing = models().iter().find(|(_, model)| fails(&|| model.check())).map(|(model, _)| *model);
+        let failing = failing.or_else(|| fails(&store_buffering).then_some("store buffering"));
+        sync::WEAKENED.set("");
+        println!("{name:<8} weakened: fails in {failing:?}");
+        assert!(failing.is_some(), "nothing fails without the ordering of {name}");
+    }
+}
