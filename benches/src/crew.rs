@@ -1,6 +1,6 @@
 //! The threads of a trial: pinned, started together, and patient in the same way whatever queue they use.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -78,16 +78,30 @@ impl Crew {
 struct Side {
     present: AtomicUsize,
     /// Where those of this side sleep who wait for the other one.
-    asleep: Event,
+    bed: Event,
+    /// How many sleep, or are about to: the event takes a lock even when there is nobody to wake.
+    asleep: AtomicUsize,
 }
 
 impl Side {
     fn new(workers: usize) -> Side {
-        Side { present: AtomicUsize::new(workers), asleep: Event::new() }
+        Side { present: AtomicUsize::new(workers), bed: Event::new(), asleep: AtomicUsize::new(0) }
     }
 
     fn nobody(&self) -> bool {
         self.present.load(Ordering::Acquire) == 0
+    }
+
+    /// Counts one more sleeper, until it is dropped.
+    fn go_to_sleep(&self) -> impl Drop {
+        struct Asleep<'a>(&'a AtomicUsize);
+        impl Drop for Asleep<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        self.asleep.fetch_add(1, Ordering::SeqCst);
+        Asleep(&self.asleep)
     }
 }
 
@@ -100,8 +114,8 @@ impl Drop for Stay {
     fn drop(&mut self) {
         (self.side)(&self.crew).present.fetch_sub(1, Ordering::Release);
         // Those who wait for this side look again whether anybody is left.
-        self.crew.pushing.asleep.notify(usize::MAX);
-        self.crew.popping.asleep.notify(usize::MAX);
+        self.crew.pushing.bed.notify(usize::MAX);
+        self.crew.popping.bed.notify(usize::MAX);
     }
 }
 
@@ -135,7 +149,11 @@ impl Waiting {
     pub(crate) fn moved(&self, items: usize) {
         if self.crew.wait == Wait::Park {
             let others = if self.pushes { &self.crew.popping } else { &self.crew.pushing };
-            others.asleep.notify(items.additional());
+            // Either this load sees the sleeper, or the sleeper, who counted itself before, sees what moved.
+            fence(Ordering::SeqCst);
+            if others.asleep.load(Ordering::Relaxed) > 0 {
+                others.bed.notify(items.additional());
+            }
         }
     }
 
@@ -162,8 +180,9 @@ impl Waiting {
                     Wait::Spin => (0..1 << SPINS).for_each(|_| std::hint::spin_loop()),
                     Wait::Yield => thread::yield_now(),
                     Wait::Park => {
-                        listener!(own.asleep => listener);
-                        // Whoever moves something from here on sees the listener.
+                        let _asleep = own.go_to_sleep();
+                        listener!(own.bed => listener);
+                        // Whoever moves something from here on wakes this worker.
                         if let Some(done) = attempt() {
                             return Ok(done);
                         }

@@ -1,6 +1,8 @@
 //! The threads of a trial.
 
+use std::any::Any;
 use std::convert::Infallible;
+use std::marker::PhantomData;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -10,11 +12,21 @@ use crate::trial::Fault;
 
 /// Some threads, each pinned to a core, that leave a result behind.
 pub(crate) struct Workers<R> {
-    handles: Vec<JoinHandle<R>>,
+    threads: Threads,
+    results: PhantomData<fn() -> R>,
+}
+
+/// The same whatever they do and leave behind: threads are made once for all queues, not once for each, which
+/// is a good part of the time it takes to build a suite.
+struct Threads {
+    handles: Vec<JoinHandle<Left>>,
     /// Nothing is ever sent: it ends with the last worker.
     alive: Sender<Infallible>,
     ended: Receiver<Infallible>,
 }
+
+/// What a thread leaves behind.
+type Left = Box<dyn Any + Send>;
 
 /// Workers give up after [`crate::crew::PATIENCE`]. Who has not ended after much longer is inside of a queue
 /// that does not return.
@@ -23,17 +35,12 @@ const LONGEST: Duration = Duration::from_secs(120);
 impl<R: Send + 'static> Workers<R> {
     pub(crate) fn new() -> Workers<R> {
         let (alive, ended) = channel();
-        Workers { handles: Vec::new(), alive, ended }
+        Workers { threads: Threads { handles: Vec::new(), alive, ended }, results: PhantomData }
     }
 
     /// Starts a worker on this core.
     pub(crate) fn start(&mut self, core: usize, work: impl FnOnce() -> R + Send + 'static) {
-        let alive = self.alive.clone();
-        self.handles.push(thread::spawn(move || {
-            let _alive = alive;
-            pin(core);
-            work()
-        }));
+        self.threads.start(core, Box::new(|| Box::new(work())));
     }
 
     /// Waits for all of them.
@@ -45,7 +52,23 @@ impl<R: Send + 'static> Workers<R> {
     }
 
     fn join_within(self, longest: Duration) -> Result<Vec<R>, Fault> {
-        let Workers { handles, alive, ended } = self;
+        let left = self.threads.join_within(longest)?;
+        Ok(left.into_iter().filter_map(|left| left.downcast().ok()).map(|left| *left).collect())
+    }
+}
+
+impl Threads {
+    fn start(&mut self, core: usize, work: Box<dyn FnOnce() -> Left + Send>) {
+        let alive = self.alive.clone();
+        self.handles.push(thread::spawn(move || {
+            let _alive = alive;
+            pin(core);
+            work()
+        }));
+    }
+
+    fn join_within(self, longest: Duration) -> Result<Vec<Left>, Fault> {
+        let Threads { handles, alive, ended } = self;
         drop(alive);
         if ended.recv_timeout(longest) == Err(RecvTimeoutError::Timeout) {
             return Err(Fault::Abandoned(handles.iter().filter(|handle| !handle.is_finished()).count()));
