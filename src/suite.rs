@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use stanchion_benches::Comparison;
+use stanchion_benches::blocking::Blocking;
 use stanchion_properties::consumers::Consumer;
 use stanchion_properties::suite as checks;
 use stanchion_queues::{Broker, Buffer, Error, Host, Leased, Settings, Volatile};
@@ -72,6 +73,14 @@ impl Suite {
         self
     }
 
+    /// Measures a channel that waits by itself, through its own waiting, under this name: it takes part where the
+    /// others park.
+    #[must_use]
+    pub fn blocking<B: Blocking>(mut self, name: &str) -> Suite {
+        self.benches = self.benches.blocking::<B>(name);
+        self
+    }
+
     /// Measures the tokio channel as its users use it, awaiting on both sides inside a runtime, under this
     /// name.
     #[must_use]
@@ -118,6 +127,12 @@ impl Suite {
     /// Measures everything with Criterion, as the whole of a bench target with `harness = false`.
     pub fn bench(self) -> ExitCode {
         self.benches.criterion_main()
+    }
+
+    /// Measures the buffer of this name against what a ring is to reach, as the whole of a bench target with
+    /// `harness = false`.
+    pub fn ring_targets(self, ring: &str) -> ExitCode {
+        self.benches.targets_main(ring)
     }
 
     /// Measures all queues in interleaved rounds, as the whole of a bench target with `harness = false`.

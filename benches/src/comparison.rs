@@ -5,12 +5,14 @@ use std::fmt;
 use std::path::Path;
 
 use stanchion_queues::{Broker, Buffer, Error, Host, Settings};
+use stanchion_reports::results::Better;
 
+use crate::blocking::Blocking;
 use crate::deliver::{self, Delivering};
 use crate::driver;
 use crate::tokio_driver;
 use crate::trial::{Fault, Trial};
-use crate::workload::{ItemSize, Topology, Workload};
+use crate::workload::{ItemSize, Topology, Wait, Workload};
 
 /// The queues that are compared, in the order in which they were added.
 ///
@@ -58,12 +60,24 @@ impl Comparison {
         self
     }
 
-    /// Adds the tokio channel as its users use it, awaiting inside a runtime on both sides.
+    /// Adds a channel that waits by itself, through its own waiting: it takes part where the others park.
+    #[must_use]
+    pub fn blocking<B: Blocking>(mut self, name: &str) -> Comparison {
+        self.buffers.push(BufferEntry {
+            name: name.into(),
+            admits: Box::new(|workload| workload.wait == Wait::Park && workload.admitted_by(&B::CONTRACT)),
+            run: Box::new(driver::run_blocking::<B>),
+        });
+        self
+    }
+
+    /// Adds the tokio channel as its users use it, awaiting inside a runtime on both sides: it takes part where
+    /// the others park.
     #[must_use]
     pub fn tokio_awaited(mut self, name: &str) -> Comparison {
         self.buffers.push(BufferEntry {
             name: name.into(),
-            admits: Box::new(|workload| tokio_driver::admits(workload.topology)),
+            admits: Box::new(tokio_driver::admits),
             run: Box::new(tokio_driver::run),
         });
         self
@@ -116,6 +130,11 @@ impl Comparison {
         let subject = |entry: &'_ BufferEntry| entry.name.clone();
         let names: Vec<String> = taking_part.clone().map(subject).collect();
         let (producers, consumers) = workload.ends();
+        let threads = match workload.topology {
+            Topology::Seq => "1".into(),
+            Topology::Pairs => format!("{producers}, each pushing and popping"),
+            _ => format!("{producers} to {consumers}"),
+        };
         let bytes = workload.item.bytes();
         Contest {
             reference: self.reference_among(&names),
@@ -126,12 +145,15 @@ impl Comparison {
                 })
                 .collect(),
             workload: workload.topology.name(),
-            label: format!("{producers}x{consumers}-{bytes}B"),
+            label: label(&workload),
             parameters: vec![
                 ("item".into(), format!("{bytes} B")),
-                ("threads".into(), format!("{producers} to {consumers}")),
+                ("batch".into(), workload.batch.to_string()),
+                ("threads".into(), threads),
+                ("wait".into(), workload.wait.name().into()),
                 ("capacity".into(), workload.capacity.to_string()),
             ],
+            asks: Some(workload),
             step: 1,
             // What an unbounded buffer may hold if its consumers never run: a quarter of a gigabyte.
             most: (256 << 20) / bytes as u64,
@@ -152,13 +174,14 @@ impl Comparison {
                     run: Box::new(move |messages| (entry.run)(&delivering, messages)),
                 })
                 .collect(),
-            workload: "deliver",
+            workload: DELIVER,
             label: format!("batch{}-{}B", delivering.batch, delivering.body_bytes),
             parameters: vec![
                 ("body".into(), format!("{} B", delivering.body_bytes)),
                 ("batch".into(), delivering.batch.to_string()),
                 ("sessions".into(), "1".into()),
             ],
+            asks: None,
             step: delivering.batch as u64,
             most: 1 << 20,
             threads: 1,
@@ -170,12 +193,16 @@ impl Comparison {
         named.unwrap_or(0)
     }
 
-    /// Everything there is to compare: all shapes and sizes, and deliveries.
+    /// The curves: all topologies and sizes, batches of words, and deliveries.
     pub(crate) fn contests(&self) -> Vec<Contest<'_>> {
         let mut contests = Vec::new();
         for topology in Topology::ALL {
             for item in ItemSize::ALL {
                 contests.push(self.buffers_in(Workload::new(topology, item)));
+            }
+            let batch = Workload { batch: 32, ..Workload::new(topology, ItemSize::Word) };
+            if batch.is_sensible() {
+                contests.push(self.buffers_in(batch));
             }
         }
         contests
@@ -191,6 +218,22 @@ impl fmt::Debug for Comparison {
         f.debug_list().entries(names.chain(self.brokers.iter().map(|entry| &entry.name))).finish()
     }
 }
+
+/// The last part of an id. Single items and yielding go without saying.
+fn label(workload: &Workload) -> String {
+    let (producers, consumers) = workload.ends();
+    let mut label = format!("{producers}x{consumers}-{}B", workload.item.bytes());
+    if workload.batch > 1 {
+        label += &format!("-batch{}", workload.batch);
+    }
+    if workload.wait != Wait::Yield {
+        label += &format!("-{}", workload.wait.name());
+    }
+    label
+}
+
+/// The workload of brokers.
+pub(crate) const DELIVER: &str = "deliver";
 
 fn settings() -> Settings {
     Settings::new()
@@ -211,6 +254,8 @@ pub(crate) struct Contest<'a> {
     pub(crate) label: String,
     /// The same for people.
     pub(crate) parameters: Vec<(String, String)>,
+    /// What the buffers are asked for; `None`: they are brokers.
+    pub(crate) asks: Option<Workload>,
     /// How many items make one step: a batch.
     pub(crate) step: u64,
     /// The most items of a trial.
@@ -238,7 +283,44 @@ impl Contest<'_> {
 
     /// So few items that a trial is over at once, and so many that every buffer has been full.
     pub(crate) fn smoke(&self) -> u64 {
-        if self.workload == "deliver" { 2 * self.step } else { 5000 }
+        if self.workload == DELIVER { 2 * self.step } else { 5000 }
+    }
+
+    /// Compares with the queue of this name, where it takes part.
+    pub(crate) fn refer_to(&mut self, name: &str) {
+        if let Some(place) = self.subjects.iter().position(|subject| subject.name == name) {
+            self.reference = place;
+        }
+    }
+
+    /// Keeps the chosen ones, one flag each, and the reference with them; or nobody, if none is chosen.
+    pub(crate) fn keep(&mut self, chosen: &[bool]) {
+        if !chosen.contains(&true) {
+            self.subjects.clear();
+            self.reference = 0;
+            return;
+        }
+        let reference = self.reference;
+        let kept = |place: &usize| *place == reference || chosen[*place];
+        self.reference = (0..reference).filter(kept).count();
+        let mut place = 0..;
+        self.subjects.retain(|_| place.next().as_ref().is_some_and(kept));
+    }
+
+    /// Whether a trial's number is the time of one item's way there and back; otherwise it is how many items
+    /// went through in a second.
+    fn is_latency(&self) -> bool {
+        self.asks.is_some_and(|workload| workload.topology == Topology::PingPong)
+    }
+
+    /// The unit of [`Contest::value`], and which direction is good.
+    pub(crate) fn unit(&self) -> (&'static str, Better) {
+        if self.is_latency() { ("ns", Better::Lower) } else { ("items/s", Better::Higher) }
+    }
+
+    /// The number of a trial.
+    pub(crate) fn value(&self, trial: &Trial) -> f64 {
+        if self.is_latency() { 1e9 / trial.rate() } else { trial.rate() }
     }
 }
 
@@ -255,6 +337,7 @@ mod tests {
             .buffer::<MutexDeque>("deque")
             .buffer::<StdSyncChannel>("std")
             .buffer::<Forgetful>("forgetful")
+            .blocking::<StdSyncChannel>("blocking")
             .tokio_awaited("awaited")
             .broker("memory", |_| Volatile::new(|| Ok(TestBroker::new(Wrong::Nothing))))
             .on_disk("disk", |directory, _| {
@@ -264,21 +347,50 @@ mod tests {
             .reference("std")
     }
 
+    fn parked() -> Workload {
+        Workload { batch: 8, wait: Wait::Park, ..Workload::new(Topology::Spsc, ItemSize::Word) }
+    }
+
+    #[test]
+    fn a_way_there_and_back_is_told_as_a_time() {
+        let comparison = all();
+        let of = |topology| comparison.buffers_in(Workload::new(topology, ItemSize::Word));
+        let trial = (of(Topology::PingPong).subjects[0].run)(1000).expect("clean");
+        let ns = of(Topology::PingPong).value(&trial);
+        assert!((ns - trial.elapsed.as_nanos() as f64 / 1000.0).abs() < 1e-6 * ns);
+        assert_eq!(of(Topology::PingPong).unit(), ("ns", Better::Lower));
+        assert_eq!(
+            (of(Topology::Spsc).value(&trial), of(Topology::Spsc).unit().0),
+            (trial.rate(), "items/s")
+        );
+    }
+
     #[test]
     fn everyone_takes_part_where_the_contract_admits_it() {
         let comparison = all();
-        let contests = comparison.contests();
+        let mut contests = comparison.contests();
+        assert_eq!(contests.len(), 7 * 3 + 6 + 2);
+        contests.push(comparison.buffers_in(parked()));
         let ids: Vec<String> = contests
             .iter()
             .flat_map(|contest| contest.subjects.iter().map(|subject| contest.id(subject)))
             .collect();
-        assert_eq!(contests.len(), 5 * 3 + 2);
-        for id in
-            ["spsc/std/1x1-64B", "spsc/awaited/1x1-8B", "seq/deque/1x1-256B", "deliver/disk/batch100-100B"]
-        {
+        for id in [
+            "spsc/std/1x1-64B",
+            "spsc/std/1x1-8B-batch32",
+            "spsc/deque/1x1-8B-batch8-park",
+            "spsc/blocking/1x1-8B-batch8-park",
+            "spsc/awaited/1x1-8B-batch8-park",
+            "pairs/deque/2x2-8B-batch32",
+            "ping_pong/std/1x1-8B",
+            "seq/deque/1x1-256B",
+            "deliver/disk/batch100-100B",
+        ] {
             assert!(ids.iter().any(|known| known == id), "{id} is not in {ids:#?}");
         }
-        assert!(!ids.iter().any(|id| id.starts_with("mpmc/std") || id.starts_with("seq/awaited")));
+        assert!(!ids.iter().any(|id| id.starts_with("mpmc/std")));
+        let its_own = |id: &&String| id.contains("/awaited/") || id.contains("/blocking/");
+        assert!(ids.iter().filter(its_own).all(|id| id.ends_with("-park")));
         let reference = |contest: &Contest<'_>| contest.subjects[contest.reference].name.to_owned();
         let of = |workload: &str| {
             contests.iter().find(|contest| contest.workload == workload).map(reference).expect("a contest")
@@ -292,8 +404,13 @@ mod tests {
     #[test]
     fn every_trial_of_everyone_can_be_run_and_only_the_wrong_one_gives_no_number() {
         let comparison = all();
-        for contest in comparison.contests() {
+        let lossy_waits = |contest: &Contest<'_>| contest.workload == Topology::PingPong.name();
+        for contest in comparison.contests().into_iter().chain([comparison.buffers_in(parked())]) {
             for subject in &contest.subjects {
+                // Whoever loses the one item that is on its way waits until its patience ends.
+                if lossy_waits(&contest) && subject.name == "forgetful" {
+                    continue;
+                }
                 match (subject.run)(contest.smoke()) {
                     Ok(trial) => {
                         assert_ne!(subject.name, "forgetful");

@@ -1,10 +1,14 @@
 //! The threads of a trial: pinned, started together, and patient in the same way whatever queue they use.
 
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
+use event_listener::{Event, IntoNotification, Listener, listener};
+
+use crate::workload::Wait;
 
 /// The cores of this process. Read once, before anything is pinned: a pinned thread sees only its own.
 fn cores() -> &'static [CoreId] {
@@ -25,91 +29,180 @@ pub(crate) fn pin(worker: usize) {
     }
 }
 
-/// Those on one side who are still at work. The other side asks when it has to wait.
+/// The two sides of a buffer under test: who is still at work on each, and where each sleeps.
 #[derive(Debug)]
-pub(crate) struct Present(AtomicUsize);
+pub(crate) struct Crew {
+    pushing: Side,
+    popping: Side,
+    wait: Wait,
+    /// Rounds of brief spinning. None with more threads than cores: spinning burns the time in which the other
+    /// side could run.
+    spins: u32,
+}
 
-impl Present {
-    pub(crate) fn new(workers: usize) -> Present {
-        Present(AtomicUsize::new(workers))
+impl Crew {
+    /// For so many producers and consumers, on so many threads in all.
+    pub(crate) fn new(producers: usize, consumers: usize, threads: usize, wait: Wait) -> Arc<Crew> {
+        let spins = if threads > core_count() { 0 } else { SPINS };
+        Arc::new(Crew { pushing: Side::new(producers), popping: Side::new(consumers), wait, spins })
     }
 
-    /// Until this is dropped, also by a panic, one worker is present.
-    pub(crate) fn stay(&self) -> impl Drop {
-        struct Leave<'a>(&'a Present);
-        impl Drop for Leave<'_> {
-            fn drop(&mut self) {
-                self.0.0.fetch_sub(1, Ordering::Release);
-            }
-        }
-        Leave(self)
+    /// Until this is dropped, also by a panic, one producer is present.
+    pub(crate) fn stay_pushing(self: &Arc<Crew>) -> impl Drop + use<> {
+        Stay { crew: Arc::clone(self), side: |crew| &crew.pushing }
     }
 
+    /// Until this is dropped, also by a panic, one consumer is present.
+    pub(crate) fn stay_popping(self: &Arc<Crew>) -> impl Drop + use<> {
+        Stay { crew: Arc::clone(self), side: |crew| &crew.popping }
+    }
+
+    /// How a producer waits.
+    pub(crate) fn producer(self: &Arc<Crew>) -> Waiting {
+        Waiting { crew: Arc::clone(self), pushes: true }
+    }
+
+    /// How a consumer waits.
+    pub(crate) fn consumer(self: &Arc<Crew>) -> Waiting {
+        Waiting { crew: Arc::clone(self), pushes: false }
+    }
+
+    #[cfg(test)]
     pub(crate) fn nobody(&self) -> bool {
-        self.0.load(Ordering::Acquire) == 0
+        self.pushing.nobody() && self.popping.nobody()
     }
 }
 
-/// What to do after a pause.
+/// One side of a buffer.
+#[derive(Debug)]
+struct Side {
+    present: AtomicUsize,
+    /// Where those of this side sleep who wait for the other one.
+    bed: Event,
+    /// How many sleep, or are about to: the event takes a lock even when there is nobody to wake.
+    asleep: AtomicUsize,
+}
+
+impl Side {
+    fn new(workers: usize) -> Side {
+        Side { present: AtomicUsize::new(workers), bed: Event::new(), asleep: AtomicUsize::new(0) }
+    }
+
+    fn nobody(&self) -> bool {
+        self.present.load(Ordering::Acquire) == 0
+    }
+
+    /// Counts one more sleeper, until it is dropped.
+    fn go_to_sleep(&self) -> impl Drop {
+        struct Asleep<'a>(&'a AtomicUsize);
+        impl Drop for Asleep<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        self.asleep.fetch_add(1, Ordering::SeqCst);
+        Asleep(&self.asleep)
+    }
+}
+
+struct Stay {
+    crew: Arc<Crew>,
+    side: fn(&Crew) -> &Side,
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        (self.side)(&self.crew).present.fetch_sub(1, Ordering::Release);
+        // Those who wait for this side look again whether anybody is left.
+        self.crew.pushing.bed.notify(usize::MAX);
+        self.crew.popping.bed.notify(usize::MAX);
+    }
+}
+
+/// Why a worker gave up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum After {
-    /// Try again.
-    Again,
+pub(crate) enum GaveUp {
     /// The other side has left: nothing will change any more.
     Deserted,
     /// Nothing happened for longer than anyone should wait.
     Stuck,
 }
 
-/// How a worker waits at a full or an empty queue: it spins briefly, then yields. With more threads than
-/// cores it only yields, because spinning burns the time in which the other side could run.
+/// How a worker waits at a full or an empty buffer.
 #[derive(Debug)]
-pub(crate) struct Waiting<'a> {
-    others: &'a Present,
-    spins: u32,
-    round: u32,
-    since: Option<Instant>,
+pub(crate) struct Waiting {
+    crew: Arc<Crew>,
+    pushes: bool,
 }
 
-/// Rounds of spinning, each twice as long as the one before: at most 127 pauses of the processor in all.
+/// Rounds of brief spinning, each twice as long as the one before: at most 127 pauses of the processor in all.
 const SPINS: u32 = 7;
-/// The clock is asked once in so many yields.
+/// The clock is asked once in so many rounds.
 const GLANCE: u32 = 1024;
 /// A queue on which nothing moves for so long is stuck.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-impl<'a> Waiting<'a> {
-    pub(crate) fn new(threads: usize, others: &'a Present) -> Waiting<'a> {
-        let spins = if threads > core_count() { 0 } else { SPINS };
-        Waiting { others, spins, round: 0, since: None }
-    }
-
-    /// Something moved: the next wait starts from the beginning.
+impl Waiting {
+    /// So many items went through: as many of the other side can go on. Nobody sleeps as a rule, and then this
+    /// is a fence and a look.
     #[inline]
-    pub(crate) fn over(&mut self) {
-        self.round = 0;
-    }
-
-    pub(crate) fn pause(&mut self) -> After {
-        if self.others.nobody() {
-            return After::Deserted;
-        }
-        if self.round < self.spins {
-            (0..1 << self.round).for_each(|_| std::hint::spin_loop());
-        } else {
-            std::thread::yield_now();
-        }
-        if self.round == 0 {
-            self.since = None;
-        }
-        self.round = self.round.saturating_add(1);
-        if self.round.is_multiple_of(GLANCE) {
-            let since = *self.since.get_or_insert_with(Instant::now);
-            if since.elapsed() > PATIENCE {
-                return After::Stuck;
+    pub(crate) fn moved(&self, items: usize) {
+        if self.crew.wait == Wait::Park {
+            let others = if self.pushes { &self.crew.popping } else { &self.crew.pushing };
+            // Either this load sees the sleeper, or the sleeper, who counted itself before, sees what moved.
+            fence(Ordering::SeqCst);
+            if others.asleep.load(Ordering::Relaxed) > 0 {
+                others.bed.notify(items.additional());
             }
         }
-        After::Again
+    }
+
+    /// Attempts, which has just failed, again and again until it succeeds.
+    ///
+    /// # Errors
+    /// It never will.
+    #[cold]
+    pub(crate) fn until<R>(&self, mut attempt: impl FnMut() -> Option<R>) -> Result<R, GaveUp> {
+        let (own, others) = if self.pushes {
+            (&self.crew.pushing, &self.crew.popping)
+        } else {
+            (&self.crew.popping, &self.crew.pushing)
+        };
+        let mut since = None;
+        for round in 0_u32.. {
+            if others.nobody() {
+                return Err(GaveUp::Deserted);
+            }
+            if round < self.crew.spins {
+                (0..1 << round).for_each(|_| std::hint::spin_loop());
+            } else {
+                match self.crew.wait {
+                    Wait::Spin => (0..1 << SPINS).for_each(|_| std::hint::spin_loop()),
+                    Wait::Yield => thread::yield_now(),
+                    Wait::Park => {
+                        let _asleep = own.go_to_sleep();
+                        listener!(own.bed => listener);
+                        // Whoever moves something from here on wakes this worker.
+                        if let Some(done) = attempt() {
+                            return Ok(done);
+                        }
+                        if others.nobody() {
+                            return Err(GaveUp::Deserted);
+                        }
+                        if listener.wait_timeout(PATIENCE).is_none() {
+                            return Err(GaveUp::Stuck);
+                        }
+                    }
+                }
+            }
+            if let Some(done) = attempt() {
+                return Ok(done);
+            }
+            if round % GLANCE == GLANCE - 1 && since.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+                break;
+            }
+        }
+        Err(GaveUp::Stuck)
     }
 }
 
@@ -118,26 +211,64 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_worker_stops_waiting_for_those_who_have_left() {
-        let others = Present::new(1);
-        let mut waiting = Waiting::new(2, &others);
-        let here = others.stay();
-        assert_eq!(waiting.pause(), After::Again);
-        drop(here);
-        assert_eq!(waiting.pause(), After::Deserted);
+    fn a_worker_tries_again_until_it_succeeds_or_the_others_have_left() {
+        for wait in [Wait::Spin, Wait::Yield] {
+            for threads in [2, 1000] {
+                let crew = Crew::new(1, 1, threads, wait);
+                let (here, waiting) = (crew.stay_pushing(), crew.consumer());
+                let mut attempts = 0;
+                let third = || {
+                    attempts += 1;
+                    (attempts == 3).then_some(())
+                };
+                assert_eq!(waiting.until(third), Ok(()));
+                drop(here);
+                assert_eq!(waiting.until(|| None::<()>), Err(GaveUp::Deserted));
+            }
+        }
+    }
+
+    #[test]
+    fn a_sleeper_is_woken_by_what_moves_and_by_the_last_who_leaves() {
+        let crew = Crew::new(1, 2, 1000, Wait::Park);
+        let there = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            let here = crew.stay_pushing();
+            let take = || {
+                let less = |items: usize| items.checked_sub(1);
+                there.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).ok()
+            };
+            let [first, second] = [crew.consumer(), crew.consumer()].map(|waiting| {
+                scope.spawn(move || {
+                    let taken = waiting.until(take);
+                    (taken.is_ok(), waiting.until(|| None::<()>))
+                })
+            });
+            // Both wait, or will: two items, told of once, wake both.
+            there.store(2, Ordering::SeqCst);
+            crew.producer().moved(2);
+            while there.load(Ordering::SeqCst) > 0 {
+                thread::yield_now();
+            }
+            drop(here);
+            for consumer in [first, second] {
+                assert_eq!(consumer.join().expect("no panic"), (true, Err(GaveUp::Deserted)));
+            }
+        });
     }
 
     #[test]
     fn who_panics_has_left_too() {
-        let others = Present::new(1);
-        let panicked = std::thread::scope(|scope| {
+        let crew = Crew::new(1, 0, 2, Wait::Yield);
+        let panicked = thread::scope(|scope| {
+            let crew = &crew;
             scope
-                .spawn(|| {
-                    let _here = others.stay();
+                .spawn(move || {
+                    let _here = crew.stay_pushing();
                     std::panic::resume_unwind(Box::new(()));
                 })
                 .join()
         });
-        assert!(panicked.is_err() && others.nobody());
+        assert!(panicked.is_err() && crew.nobody());
     }
 }

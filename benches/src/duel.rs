@@ -7,25 +7,28 @@
 //! fixed before the first, so that nobody stops when the result pleases.
 
 mod options;
+mod selection;
 mod table;
+mod targets;
 
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use stanchion_reports::fragment;
-use stanchion_reports::results::{self, Better, Estimate, Measurement, Results, Run, State};
+use stanchion_reports::results::{self, Better, Estimate, Limit, Measurement, Results, Run, State};
 
 pub use options::{Mode, Options, Usage};
+pub use selection::Selection;
 
 use crate::comparison::{Comparison, Contest, Subject};
 use crate::deliver::Delivering;
 use crate::exit;
+use crate::floor;
 use crate::ledger::BenchLedger;
 use crate::machine::Machine;
 use crate::statistics::{self, Random, ZONE};
 use crate::trial::{Fault, Trial};
-use crate::workload::{ItemSize, Topology, Workload};
 
 /// How long a trial should take: long enough that starting threads does not show, short enough for many
 /// rounds.
@@ -57,8 +60,8 @@ impl Comparison {
         let contests = self.selected(options);
         if contests.is_empty() {
             eprintln!(
-                "nothing to compare matches {:?}: `cargo bench --bench duel -- --list` shows what there is",
-                options.filter.as_deref().unwrap_or_default()
+                "nothing to compare matches {}: `cargo bench --bench duel -- --list` shows what there is",
+                options.asked()
             );
             return exit::NOTHING_SELECTED;
         }
@@ -73,39 +76,34 @@ impl Comparison {
         })
     }
 
-    /// What is run: where a filter matches, with the reference, without which nothing can be said.
+    /// What is run: where the selection matches, with the reference, without which nothing can be said.
     fn selected(&self, options: &Options) -> Vec<Contest<'_>> {
-        let mut contests = vec![
-            self.buffers_in(Workload::new(Topology::Spsc, ItemSize::Word)),
-            self.buffers_in(Workload::new(Topology::Mpmc, ItemSize::Word)),
-            self.brokers_in(Delivering::SINGLE),
-            self.brokers_in(Delivering::BATCH),
-        ];
+        let selection = &options.selection;
+        let mut contests: Vec<Contest<'_>> =
+            selection.workloads().into_iter().map(|workload| self.buffers_in(workload)).collect();
+        if selection.has_deliveries() {
+            contests.extend([Delivering::SINGLE, Delivering::BATCH].map(|how| self.brokers_in(how)));
+        }
         for contest in &mut contests {
+            if let Some(reference) = &selection.reference {
+                contest.refer_to(reference);
+            }
+            let chosen = |contest: &Contest<'_>, subject: &Subject<'_>| {
+                options.selects(&contest.id(subject)) && selection.has_queue(subject.name)
+            };
             let matches: Vec<bool> =
-                contest.subjects.iter().map(|subject| options.selects(&contest.id(subject))).collect();
-            if !matches.contains(&true) {
-                contest.subjects.clear();
-                continue;
-            }
-            let mut reference = 0;
-            let mut kept = Vec::new();
-            for (index, subject) in contest.subjects.drain(..).enumerate() {
-                if index == contest.reference {
-                    reference = kept.len();
-                    kept.push(subject);
-                } else if matches[index] {
-                    kept.push(subject);
-                }
-            }
-            (contest.subjects, contest.reference) = (kept, reference);
+                contest.subjects.iter().map(|subject| chosen(contest, subject)).collect();
+            contest.keep(&matches);
         }
         contests.retain(|contest| !contest.subjects.is_empty());
         contests
     }
 }
 
-fn list(contests: &[Contest<'_>], out: &mut impl Write) -> std::io::Result<()> {
+fn list<'a>(
+    contests: impl IntoIterator<Item = &'a Contest<'a>>,
+    out: &mut impl Write,
+) -> std::io::Result<()> {
     for contest in contests {
         for subject in &contest.subjects {
             writeln!(out, "{}: benchmark", contest.id(subject))?;
@@ -115,7 +113,10 @@ fn list(contests: &[Contest<'_>], out: &mut impl Write) -> std::io::Result<()> {
 }
 
 /// One small trial of everyone.
-fn smoke(contests: &[Contest<'_>], out: &mut impl Write) -> std::io::Result<u8> {
+fn smoke<'a>(
+    contests: impl IntoIterator<Item = &'a Contest<'a>>,
+    out: &mut impl Write,
+) -> std::io::Result<u8> {
     let mut code = 0;
     for contest in contests {
         for subject in &contest.subjects {
@@ -136,33 +137,57 @@ fn measure(contests: &[Contest<'_>], options: &Options, out: &mut impl Write) ->
     let begun = Instant::now();
     let mut random = Random::new(options.seed);
     let machine = Machine::measure();
-    let mut found = Results::of(Run {
-        seed: Some(options.seed.to_string()),
-        profile: if options.quick { "quick" } else { "standard" }.into(),
-        ..Run::capture("duel")
-    });
+    let mut found = results_of("duel", options, &machine);
     table::head(out, options, &machine)?;
-    let mut broken = false;
     for (index, contest) in contests.iter().enumerate() {
-        let remaining = options.time.saturating_sub(begun.elapsed());
-        let budget = remaining / u32::try_from(contests.len() - index).unwrap_or(u32::MAX);
+        let budget = options.share(begun, contests.len() - index);
         eprintln!("{} {} for about {} s", contest.workload, contest.label, budget.as_secs());
         let fight = Fight::run(contest, budget, &mut random);
         let (measurements, comparisons) = fight.report(&mut random);
-        table::body(out, contest, &measurements, &comparisons)?;
-        broken |= measurements.iter().any(|measurement| measurement.state == State::Invalid);
-        found.measurements.extend(measurements);
-        found.comparisons.extend(comparisons);
+        let floor = contest.asks.as_ref().and_then(floor::rate);
+        table::body(out, contest, &measurements, &comparisons, floor)?;
+        add(&mut found, contest, measurements, comparisons, floor);
     }
     table::foot(out, &machine, contests)?;
+    store("duel", &mut found, begun, out)
+}
+
+/// An empty fragment of this part.
+fn results_of(part: &str, options: &Options, machine: &Machine) -> Results {
+    Results::of(Run {
+        seed: Some(options.seed.to_string()),
+        profile: if options.quick { "quick" } else { "standard" }.into(),
+        limits: machine.limits(),
+        ..Run::capture(part)
+    })
+}
+
+/// Adds what one contest gave, and how fast the driver would be in it without a queue.
+fn add(
+    found: &mut Results,
+    contest: &Contest<'_>,
+    measurements: Vec<Measurement>,
+    comparisons: Vec<results::Comparison>,
+    floor: Option<f64>,
+) {
+    found.measurements.extend(measurements);
+    found.comparisons.extend(comparisons);
+    let name = format!("the driver without a queue, {} {}", contest.workload, contest.label);
+    let limit = floor.map(|value| Limit { name, value, unit: "items/s".into() });
+    found.runs.iter_mut().for_each(|run| run.limits.extend(limit.clone()));
+}
+
+/// Stores the fragment, draws the report, and answers with an exit code.
+fn store(part: &str, found: &mut Results, begun: Instant, out: &mut impl Write) -> std::io::Result<u8> {
     for run in &mut found.runs {
         run.duration_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
     }
     let directory = fragment::directory();
-    let rendered = fragment::write(&directory, "duel", &found)
+    let rendered = fragment::write(&directory, part, found)
         .and_then(|_| fragment::render(&directory))
         .map_err(std::io::Error::other)?;
     writeln!(out, "report: {}", rendered.html.display())?;
+    let broken = found.measurements.iter().any(|measurement| measurement.state == State::Invalid);
     Ok(if broken { exit::BROKEN } else { 0 })
 }
 
@@ -222,7 +247,7 @@ impl<'a> Fight<'a> {
             let mut order: Vec<usize> = (0..corners.len()).collect();
             random.shuffle(&mut order);
             for (place, index) in (0..).zip(order) {
-                corners[index].fight(round, place);
+                corners[index].fight(contest, round, place);
             }
         }
         Fight { contest, corners, rounds }
@@ -250,19 +275,28 @@ impl<'a> Fight<'a> {
     }
 
     fn measurement(&self, corner: &Corner<'_>, random: &mut Random) -> Measurement {
-        let rates: Vec<f64> = corner.trials.iter().map(|trial| trial.value).collect();
-        let estimate = if corner.fault.is_none() { statistics::estimate(&rates, random) } else { None };
+        let values: Vec<f64> = corner.trials.iter().map(|trial| trial.value).collect();
+        let estimate = if corner.fault.is_none() { statistics::estimate(&values, random) } else { None };
+        let (unit, better) = self.contest.unit();
         Measurement {
             workload: self.contest.workload.into(),
             parameters: self.contest.parameters.clone(),
             queue: corner.subject.name.into(),
-            unit: "items/s".into(),
-            better: Better::Higher,
+            unit: unit.into(),
+            better,
             trials: corner.trials.clone(),
             estimate,
             ledger: Some(corner.ledger.counts),
             state: if corner.fault.is_some() { State::Invalid } else { State::Ok },
             reason: corner.fault.as_ref().map(Fault::to_string),
+        }
+    }
+
+    /// In the order in which the ratio is above one if the first trial is the better.
+    fn better_first(&self, b: &results::Trial, a: &results::Trial) -> (f64, f64) {
+        match self.contest.unit().1 {
+            Better::Lower => (a.value, b.value),
+            _ => (b.value, a.value),
         }
     }
 
@@ -291,7 +325,7 @@ impl<'a> Fight<'a> {
         }
         // Without a fault, every round has a trial of each.
         let pairs: Vec<(f64, f64)> =
-            corner.trials.iter().zip(&reference.trials).map(|(b, a)| (b.value, a.value)).collect();
+            corner.trials.iter().zip(&reference.trials).map(|(b, a)| self.better_first(b, a)).collect();
         if let Some(compared) = statistics::compare(&pairs, control, random) {
             comparison.ratio = Some(compared.ratio.median);
             comparison.lo = Some(compared.ratio.lo);
@@ -309,14 +343,14 @@ impl<'a> Fight<'a> {
 
 impl Corner<'_> {
     /// One trial, unless an earlier one gave no number: a wrong queue need not be measured any further.
-    fn fight(&mut self, round: u32, order: u32) {
+    fn fight(&mut self, contest: &Contest<'_>, round: u32, order: u32) {
         if self.fault.is_some() {
             return;
         }
         match (self.subject.run)(self.items) {
             Ok(trial) => {
                 self.ledger.absorb(&trial.ledger);
-                self.trials.push(results::Trial { round, order, value: trial.rate() });
+                self.trials.push(results::Trial { round, order, value: contest.value(&trial) });
             }
             Err(fault) => self.fail(fault),
         }
@@ -382,22 +416,39 @@ mod tests {
     #[test]
     fn a_filter_keeps_the_reference_and_one_that_matches_nothing_is_an_error() {
         let (code, listed) = run("--bench --list spsc/deque");
-        assert_eq!(
-            (code, listed.as_str()),
-            (0, "spsc/deque/1x1-8B: benchmark\nspsc/ring/1x1-8B: benchmark\n")
-        );
+        assert_eq!(code, 0);
+        let lines: Vec<&str> = listed.lines().collect();
+        assert_eq!(lines[..2], ["spsc/deque/1x1-8B: benchmark", "spsc/ring/1x1-8B: benchmark"], "{listed}");
+        assert!(lines.iter().all(|line| line.starts_with("spsc/")), "{listed}");
         assert_eq!(run("--bench --list nonsense").0, exit::NOTHING_SELECTED);
     }
 
     #[test]
+    fn queues_and_the_reference_can_be_named() {
+        let ids = |arguments: &str| {
+            let (code, listed) = run(&format!("--bench --list --workload spsc --batch 8 {arguments}"));
+            assert_eq!(code, 0, "{arguments}");
+            listed.lines().filter_map(|line| line.split('/').nth(1)).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(ids("--queue ring"), ["ring"]);
+        assert_eq!(ids("--queue ring --reference deque"), ["deque", "ring"]);
+        assert_eq!(ids("--queue deque,forgetful"), ["deque", "ring", "forgetful"]);
+        assert_eq!(run("--bench --list --queue nobody").0, exit::NOTHING_SELECTED);
+    }
+
+    #[test]
     fn the_smoke_test_names_who_is_wrong() {
-        let (code, told) = run("");
-        assert_eq!(code, exit::BROKEN);
-        for line in told.lines() {
-            let wrong = line.contains("forgetful");
-            assert_eq!(line.contains("FAILED") && line.contains("lost"), wrong, "{line}");
+        // Without ping_pong, where whoever loses an item waits until its patience ends.
+        for (filter, wrong, fault) in [("spsc/", "forgetful", "lost"), ("deliver/", "repeats", "duplicated")]
+        {
+            let (code, told) = run(filter);
+            assert_eq!(code, exit::BROKEN);
+            for line in told.lines() {
+                let failed = line.contains("FAILED") && line.contains(fault);
+                assert_eq!(failed, line.contains(wrong), "{line}");
+                assert_eq!(line.contains("... ok"), !line.contains(wrong), "{line}");
+            }
         }
-        assert!(told.contains("Testing deliver/memory/batch100-100B ... ok"), "{told}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 
 use stanchion_reports::results::Ledger;
 
-use crate::workload::Identity;
+use crate::workload::{Identity, Item};
 
 /// What became of the items of one trial, or of several together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,11 +121,40 @@ impl Tally {
         {
             if sequence == track.next {
                 track.next += 1;
+            } else if sequence > track.next && sequence < track.seen.len {
+                track.leap(sequence, 1);
             } else {
                 self.out_of_order += u64::from(track.jump(sequence) && self.ordered);
             }
         } else {
             self.phantom += 1;
+        }
+    }
+
+    /// Enters items in the order in which they came. Neighbours that follow each other are entered together.
+    #[inline]
+    pub(crate) fn enter_all<const WORDS: usize>(&mut self, mut items: &[Item<WORDS>]) {
+        while let Some(first) = items.first() {
+            let Some(identity) = first.identity() else {
+                self.phantom += 1;
+                items = &items[1..];
+                continue;
+            };
+            let run = Item::run(items, identity);
+            self.enter_run(identity, run as u64);
+            items = &items[run..];
+        }
+    }
+
+    /// Enters `length` items, the first of which is this one; at least that one.
+    #[inline]
+    fn enter_run(&mut self, identity: Identity, length: u64) {
+        let Identity { producer, sequence } = identity;
+        match self.tracks.get_mut(producer) {
+            Some(track) if sequence == track.next => track.next += length,
+            Some(track) if sequence > track.next && sequence < track.seen.len => track.leap(sequence, length),
+            _ => (sequence..sequence + length)
+                .for_each(|sequence| self.enter(Some(Identity { producer, sequence }))),
         }
     }
 
@@ -160,24 +189,30 @@ impl Tally {
 }
 
 impl Track {
-    /// Enters an item that was not expected. Whether it is against the order: an earlier one, seen for the
-    /// first time.
+    /// Enters items from a later one on: what lies between went to other consumers, or is lost. That is the
+    /// rule and no exception where many consumers share a producer, so it is quick.
+    #[inline]
+    fn leap(&mut self, sequence: u64, length: u64) {
+        self.settle();
+        (self.from, self.next) = (sequence, sequence + length);
+    }
+
+    /// Enters an item that is not after the others, or that nobody was asked for. Whether it is against the
+    /// order: an earlier one, seen for the first time.
     #[cold]
     fn jump(&mut self, sequence: u64) -> bool {
         self.settle();
-        let against = sequence < self.next && !self.seen.contains(sequence);
-        let (items, highest) = (self.seen.len, self.next);
-        if sequence >= items {
+        if sequence >= self.seen.len {
             self.phantom += 1;
-        } else if sequence < highest {
-            self.duplicate += self.seen.insert(sequence, sequence + 1);
-        } else {
-            (self.from, self.next) = (sequence, sequence + 1);
+            return false;
         }
+        let against = !self.seen.contains(sequence);
+        self.duplicate += self.seen.insert(sequence, sequence + 1);
         against
     }
 
     /// Moves the run since the last jump into the set.
+    #[inline]
     fn settle(&mut self) {
         let within = self.next.min(self.seen.len);
         if self.from < within {
@@ -245,13 +280,25 @@ impl Bits {
 mod tests {
     use super::*;
 
+    /// Entered one by one, or in one go: the answer must be the same.
     fn ledger(asked: u64, consumers: &[&[u64]]) -> BenchLedger {
-        let tally = |seen: &&[u64]| {
+        let identity = |sequence: &u64| Identity { producer: 0, sequence: *sequence };
+        let tally = |seen: &&[u64], together: bool| {
             let mut tally = Tally::new([asked].into_iter(), true);
-            seen.iter().for_each(|sequence| tally.enter(Some(Identity { producer: 0, sequence: *sequence })));
+            if together {
+                let items: Vec<Item<1>> = seen.iter().map(|nth| Item::new(identity(nth))).collect();
+                tally.enter_all(&items);
+            } else {
+                seen.iter().for_each(|sequence| tally.enter(Some(identity(sequence))));
+            }
             tally
         };
-        Tally::ledger(asked, consumers.iter().map(tally).collect(), &[asked])
+        let [single, together] = [false, true].map(|together| {
+            let tallies = consumers.iter().map(|seen| tally(seen, together)).collect();
+            Tally::ledger(asked, tallies, &[asked])
+        });
+        assert_eq!(single, together);
+        single
     }
 
     #[test]

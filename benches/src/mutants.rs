@@ -22,9 +22,14 @@ pub(crate) type Duplicating = Wrong<Repeat>;
 pub(crate) type Reordering = Wrong<Overtake>;
 pub(crate) type Torn = Wrong<Tear>;
 pub(crate) type Endless = Wrong<Stick>;
+pub(crate) type BatchForgetful = Wrong<Miscount>;
+pub(crate) type BatchReordering = Wrong<Flip>;
 
 /// Keeps and hands out items; `nth` counts the items kept.
 pub(crate) trait Mistake: Send + 'static {
+    /// What becomes of a batch on its way in.
+    fn batch<T: 'static>(_items: &mut VecDeque<T>) {}
+
     fn keep<T: 'static>(items: &mut VecDeque<T>, item: T, _nth: u64) {
         items.push_back(item);
     }
@@ -92,6 +97,24 @@ impl Mistake for Stick {
     }
 }
 
+/// Forgets the last item of a batch.
+pub(crate) struct Miscount;
+
+impl Mistake for Miscount {
+    fn batch<T: 'static>(items: &mut VecDeque<T>) {
+        items.pop_back();
+    }
+}
+
+/// Turns a batch around.
+pub(crate) struct Flip;
+
+impl Mistake for Flip {
+    fn batch<T: 'static>(items: &mut VecDeque<T>) {
+        items.make_contiguous().reverse();
+    }
+}
+
 /// The trait promises no more than that items can be moved, but what the driver moves are plain words.
 fn copy_of<T: 'static>(item: &T) -> Option<T> {
     fn of<T: 'static, const WORDS: usize>(item: &T) -> Option<T> {
@@ -135,6 +158,21 @@ impl<T: Send + 'static, M: Mistake> Push<T> for End<T, M> {
         *nth += 1;
         M::keep(items, item, *nth);
         Ok(())
+    }
+
+    /// All that fit, under one lock.
+    fn push_many(&mut self, batch: &mut VecDeque<T>) -> usize {
+        let (items, nth) = &mut *self.state.lock().expect("no mistake panics");
+        let fitting = batch.len().min(self.capacity.saturating_sub(items.len()));
+        let mut taken: VecDeque<T> = batch.drain(..fitting).collect();
+        if fitting > 1 {
+            M::batch(&mut taken);
+        }
+        for item in taken {
+            *nth += 1;
+            M::keep(items, item, *nth);
+        }
+        fitting
     }
 }
 

@@ -10,12 +10,12 @@ use tokio::task::JoinSet;
 use crate::crew::{core_count, pin};
 use crate::ledger::Tally;
 use crate::trial::{Fault, Span, Trial};
-use crate::workload::{Identity, Item, ItemSize, Topology, Workload, quota};
+use crate::workload::{Identity, Item, ItemSize, Topology, Wait, Workload, quota};
 
-/// Whether the channel can be awaited in this shape: many may send, one receives, and each in a task of its
-/// own.
-pub fn admits(topology: Topology) -> bool {
-    matches!(topology, Topology::Spsc | Topology::Mpsc)
+/// Whether the channel can be awaited in this workload: many may send, one receives, each in a task of its own,
+/// and all of them sleep while they wait.
+pub fn admits(workload: &Workload) -> bool {
+    matches!(workload.topology, Topology::Spsc | Topology::Mpsc) && workload.wait == Wait::Park
 }
 
 /// Moves `items` items through a fresh channel, in a fresh runtime with a pinned worker for each task or each
@@ -38,11 +38,12 @@ fn run_with<const WORDS: usize>(workload: &Workload, items: u64) -> Result<Trial
         .on_thread_start(move || pin(workers.fetch_add(1, Ordering::Relaxed)))
         .build()
         .map_err(Fault::Setup)?;
-    let (producers, capacity) = (workload.ends().0, workload.capacity);
-    runtime.block_on(together::<WORDS>(producers, capacity, items))
+    runtime.block_on(together::<WORDS>(*workload, items))
 }
 
-async fn together<const WORDS: usize>(producers: usize, capacity: usize, items: u64) -> Result<Trial, Fault> {
+async fn together<const WORDS: usize>(workload: Workload, items: u64) -> Result<Trial, Fault> {
+    let Workload { capacity, batch, .. } = workload;
+    let producers = workload.ends().0;
     let (sender, mut receiver) = mpsc::channel::<Item<WORDS>>(capacity);
     let barrier = Arc::new(Barrier::new(producers + 1));
     let mut senders = JoinSet::new();
@@ -53,9 +54,21 @@ async fn together<const WORDS: usize>(producers: usize, capacity: usize, items: 
             barrier.wait().await;
             let start = std::time::Instant::now();
             let mut sent = 0;
-            while sent < quota && sender.send(Item::new(Identity { producer, sequence: sent })).await.is_ok()
+            let item = |sequence| Item::new(Identity { producer, sequence });
+            if batch == 1 {
+                while sent < quota && sender.send(item(sent)).await.is_ok() {
+                    sent += 1;
+                }
+            }
+            // A batch that the channel could never hold would wait for ever.
+            let most = batch.min(capacity) as u64;
+            while sent < quota
+                && let Ok(permits) = sender.reserve_many((quota - sent).min(most) as usize).await
             {
-                sent += 1;
+                for permit in permits {
+                    permit.send(item(sent));
+                    sent += 1;
+                }
             }
             (Span { start, end: std::time::Instant::now() }, producer, sent)
         });
@@ -66,8 +79,16 @@ async fn together<const WORDS: usize>(producers: usize, capacity: usize, items: 
     let receiver = tokio::spawn(async move {
         barrier.wait().await;
         let start = std::time::Instant::now();
-        while let Some(item) = receiver.recv().await {
-            tally.enter(item.identity());
+        if batch == 1 {
+            while let Some(item) = receiver.recv().await {
+                tally.enter(item.identity());
+            }
+        } else {
+            let mut come = Vec::with_capacity(batch);
+            while receiver.recv_many(&mut come, batch).await > 0 {
+                tally.enter_all(&come);
+                come.clear();
+            }
         }
         (Span { start, end: std::time::Instant::now() }, tally)
     });
@@ -93,10 +114,12 @@ mod tests {
 
     #[test]
     fn every_item_arrives() {
-        for topology in Topology::ALL.into_iter().filter(|topology| admits(*topology)) {
-            for item in ItemSize::ALL {
-                let workload = Workload { capacity: 16, ..Workload::new(topology, item) };
-                let trial = run(&workload, 5000).expect("a correct channel");
+        for topology in [Topology::Spsc, Topology::Mpsc] {
+            for (item, batch) in ItemSize::ALL.into_iter().flat_map(|item| [1, 8, 40].map(|n| (item, n))) {
+                let small =
+                    Workload { capacity: 16, batch, wait: Wait::Park, ..Workload::new(topology, item) };
+                assert!(admits(&small));
+                let trial = run(&small, 5000).expect("a correct channel");
                 assert_eq!(trial.ledger.counts.delivered, 5000);
             }
         }

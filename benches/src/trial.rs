@@ -49,6 +49,8 @@ pub enum Fault {
     Broker(Error),
     /// The surroundings of the trial could not be made: a directory, a runtime.
     Setup(std::io::Error),
+    /// So many threads did not come back from the queue.
+    Abandoned(usize),
 }
 
 impl fmt::Display for Fault {
@@ -59,6 +61,7 @@ impl fmt::Display for Fault {
             Fault::Shape(error) => error.fmt(f),
             Fault::Broker(error) => error.fmt(f),
             Fault::Setup(error) => write!(f, "the trial could not be set up: {error}"),
+            Fault::Abandoned(threads) => write!(f, "{threads} threads did not come back from it"),
         }
     }
 }
@@ -66,11 +69,17 @@ impl fmt::Display for Fault {
 impl std::error::Error for Fault {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Fault::Unclean(_) | Fault::Panicked(_) => None,
+            Fault::Unclean(_) | Fault::Panicked(_) | Fault::Abandoned(_) => None,
             Fault::Shape(error) => Some(error),
             Fault::Broker(error) => Some(error),
             Fault::Setup(error) => Some(error),
         }
+    }
+}
+
+impl From<ShapeError> for Fault {
+    fn from(error: ShapeError) -> Fault {
+        Fault::Shape(error)
     }
 }
 

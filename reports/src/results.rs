@@ -117,6 +117,20 @@ pub struct Run {
     pub git: Option<Git>,
     /// The machine and the build.
     pub environment: Environment,
+    /// What no measurement of this run can be better than, measured in the same run.
+    pub limits: Vec<Limit>,
+}
+
+/// What the machine or the harness itself costs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limit {
+    /// What was measured: "compare-and-swap, uncontended".
+    pub name: String,
+    /// How much it is. Finite.
+    pub value: f64,
+    /// In this unit: "ns", "items/s".
+    pub unit: String,
 }
 
 /// The state of the sources.

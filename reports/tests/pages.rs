@@ -107,6 +107,16 @@ fn a_status_is_never_shown_by_a_sign_alone() {
 }
 
 #[test]
+fn the_limits_of_a_run_stand_beside_its_numbers() {
+    let page = html::page(&rich());
+    assert!(page.contains("The limits of the run duel: cache line there and back (near) 61"), "{page}");
+    assert!(page.contains("copying memory"));
+    let mut none = rich();
+    none.results.runs.iter_mut().for_each(|run| run.limits.clear());
+    assert!(!html::page(&none).contains("The limits of the run"));
+}
+
+#[test]
 fn an_invalid_number_is_struck_out_with_its_reason() {
     let page = html::page(&rich());
     assert!(page.contains("<s>6.40"));

@@ -2,7 +2,9 @@
 //! every target.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use super::Selection;
 
 /// What to run, and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +15,8 @@ pub struct Options {
     pub filter: Option<String>,
     /// The filter must be the whole id.
     pub exact: bool,
+    /// Which workloads and queues.
+    pub selection: Selection,
     /// Much less time.
     pub quick: bool,
     /// The budget for everything together. It fixes the number of rounds before the first.
@@ -77,15 +81,26 @@ usage: cargo bench --bench duel -- [FLAGS] [FILTER]
 
   FILTER          only ids that contain it; the reference always takes part
   --exact         the filter is a whole id
+  --workload A,B  seq, spsc, mpsc, spmc, mpmc, pairs, ping_pong, deliver
+  --batch N,M     items in one call; 1 are single calls
+  --wait A,B      at full and empty: spin, yield, park
+  --item N,M      bytes of an item: 8, 64, 256
+  --queue A,B     only these queues, by their whole names
+  --reference A   the queue that the others are compared with, where it takes part
   --list          say what there is, and end
   --test          run each once, to see that it works
-  --quick         20 seconds in place of 180
+  --quick         20 seconds in place of 240
   --time SECONDS  the budget for everything together
   --seed NUMBER   decides the order of trials; the default is another one in every run
 
+Without any of workload, batch, wait and item, a choice is run: spsc and pairs with 8 and 64 bytes, mpsc, mpmc
+(parking) and ping_pong with 8, all single and in batches of 32, and deliver. With any of them, all
+combinations that make sense; what is not given is then every workload, single items, yield, 8 bytes.
+For one pair of queues over a range: --queue ring --reference rtrb --workload spsc --batch 1,32,256 --item 8,64,256
+
 exit codes: 0 measured, 1 not stored, 2 a bad flag, 4 nothing matches, 10 a ledger was not clean";
 
-const STANDARD: Duration = Duration::from_secs(180);
+const STANDARD: Duration = Duration::from_secs(240);
 const QUICK: Duration = Duration::from_secs(20);
 
 impl Options {
@@ -97,6 +112,7 @@ impl Options {
     pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, Usage> {
         let (mut bench, mut test, mut list, mut exact, mut quick) = (false, false, false, false, false);
         let (mut filter, mut time, mut seed) = (None::<String>, None, None);
+        let mut selection = Selection::default();
         let mut arguments = arguments;
         while let Some(argument) = arguments.next() {
             let (flag, attached) = match argument.split_once('=') {
@@ -107,6 +123,12 @@ impl Options {
             match flag {
                 "--time" => time = Some(seconds(value("--time")?)?),
                 "--seed" => seed = Some(number(value("--seed")?)?),
+                "--workload" => selection.name_workloads(&value("--workload")?)?,
+                "--batch" => selection.name_batches(&value("--batch")?)?,
+                "--wait" => selection.name_waits(&value("--wait")?)?,
+                "--item" => selection.name_items(&value("--item")?)?,
+                "--queue" => selection.queues = value("--queue")?.split(',').map(str::to_owned).collect(),
+                "--reference" => selection.reference = Some(value("--reference")?),
                 _ if attached.is_some() => return Err(Usage::Unknown(argument)),
                 "--bench" => bench = true,
                 "--test" => test = true,
@@ -132,7 +154,19 @@ impl Options {
             Mode::Measure
         };
         let time = time.unwrap_or(if quick { QUICK } else { STANDARD });
-        Ok(Options { mode, filter, exact, quick, time, seed: seed.unwrap_or_else(fresh_seed) })
+        Ok(Options { mode, filter, exact, selection, quick, time, seed: seed.unwrap_or_else(fresh_seed) })
+    }
+
+    /// What was asked for, to be told when nothing matches it.
+    pub(crate) fn asked(&self) -> String {
+        let filter = self.filter.as_deref().map(|filter| format!("{filter:?}"));
+        let parts: Vec<String> = filter.into_iter().chain(self.selection.asked()).collect();
+        if parts.is_empty() { "an empty list of queues".into() } else { parts.join(" and ") }
+    }
+
+    /// An equal share of what is left of the budget, for one of so many that are still to come.
+    pub(crate) fn share(&self, begun: Instant, to_come: usize) -> Duration {
+        self.time.saturating_sub(begun.elapsed()) / u32::try_from(to_come.max(1)).unwrap_or(u32::MAX)
     }
 
     /// Whether the filter lets this id through.
@@ -203,6 +237,13 @@ mod tests {
             ("--time nan", "nan"),
             ("--time 1e300", "1e300"),
             ("--seed 0x7", "0x7"),
+            ("--workload spsc,nonsense", "nonsense"),
+            ("--batch 0", "--batch"),
+            ("--batch 8,many", "many"),
+            ("--batch 99999999", "99999999"),
+            ("--wait forever", "forever"),
+            ("--item 7", "7"),
+            ("--queue", "--queue"),
             ("one two", "two"),
         ] {
             let usage = parse(arguments).expect_err(arguments);

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use stanchion_reports::results::{Answer, Comparison, Measurement, State};
+use stanchion_reports::results::{Answer, Better, Comparison, Measurement, State};
 
 use super::Options;
 use crate::comparison::Contest;
@@ -10,15 +10,26 @@ use crate::machine::Machine;
 
 /// Before the first contest: what the machine costs, and how to do it again.
 pub(super) fn head(out: &mut impl Write, options: &Options, machine: &Machine) -> io::Result<()> {
+    writeln!(out, "\nduel of about {} s, seed {}", options.time.as_secs(), options.seed)?;
+    limits(out, machine)
+}
+
+/// What no table can be better than.
+pub(super) fn limits(out: &mut impl Write, machine: &Machine) -> io::Result<()> {
     let distance = match machine.round_trip_ns {
-        Some(ns) => format!("a cache line goes from core to core and back in {ns:.0} ns"),
+        Some(ns) => {
+            format!("a cache line goes there and back in {ns:.0} ns: the two are {}", machine.distance())
+        }
         None => "one core: threads only take turns".into(),
     };
-    writeln!(out, "\nduel of about {} s, seed {}", options.time.as_secs(), options.seed)?;
     writeln!(
         out,
-        "machine: {} cores; {distance}; an uncontended compare-and-swap takes {:.1} ns",
-        machine.cores, machine.cas_ns
+        "machine: {} cores; {distance}\n         \
+         uncontended: compare-and-swap {:.1} ns, fetch-and-add {:.1} ns; memory is copied at {:.1} GB/s",
+        machine.cores,
+        machine.cas_ns,
+        machine.fetch_add_ns,
+        machine.copy_bytes_per_s / 1e9
     )
 }
 
@@ -28,6 +39,7 @@ pub(super) fn body(
     contest: &Contest<'_>,
     measurements: &[Measurement],
     comparisons: &[Comparison],
+    floor: Option<f64>,
 ) -> io::Result<()> {
     let parameters: Vec<String> =
         contest.parameters.iter().map(|(label, value)| format!("{label} {value}")).collect();
@@ -38,14 +50,17 @@ pub(super) fn body(
     writeln!(
         out,
         "  {:width$}  {:>9}  {:>7}  {:>18}  verdict",
-        "queue", "M items/s", "ratio", "99 % interval"
+        "queue",
+        if contest.unit().1 == Better::Lower { "ns" } else { "M items/s" },
+        "ratio",
+        "99 % interval"
     )?;
     for measurement in measurements {
         let of = |control| {
             comparisons.iter().find(|known| known.b == measurement.queue && known.control == control)
         };
         let rate = match (measurement.state, &measurement.estimate) {
-            (State::Ok, Some(estimate)) => millions(estimate.median),
+            (State::Ok, Some(estimate)) => amount(contest, estimate.median),
             _ => "-".into(),
         };
         let (ratio, interval) = of(false).map_or(("1".into(), String::new()), figures);
@@ -62,6 +77,14 @@ pub(super) fn body(
             out,
             "  {:width$}  {:>9}  {ratio:>7}  {interval:>18}  the reference against itself: the noise",
             "A/A", ""
+        )?;
+    }
+    if let Some(floor) = floor {
+        writeln!(
+            out,
+            "  {:width$}  {:>9}  the driver without a queue: no row can be above",
+            "",
+            millions(floor)
         )?;
     }
     Ok(())
@@ -82,7 +105,7 @@ pub(super) fn foot(out: &mut impl Write, machine: &Machine, contests: &[Contest<
         out,
         "- They hold for this run: the distance of virtual cores changes from hour to hour. Compare ratios.\n\
          - They are closed loops, as fast as it goes: they say nothing of latency at a given rate.\n\
-         - Every item is entered into a ledger in the measured time: about {:.1} ns each, on all queues.\n\
+         - Every item is made, checked and entered into a ledger (about {:.1} ns) in the measured time, on all queues.\n\
          - Each interval stands for itself, not corrected for their number (Holm): 1 in 100 may miss.\n\
          - A difference counts when its whole interval is beyond 5 % and beyond what A/A shows.",
         machine.ledger_ns
@@ -108,7 +131,7 @@ fn verdict(comparison: &Comparison) -> String {
 }
 
 /// Two decimals for what is about equal, two or three digits for all else.
-fn times(ratio: f64) -> String {
+pub(super) fn times(ratio: f64) -> String {
     let decimals = match ratio {
         r if r >= 100.0 => 0,
         r if r >= 10.0 => 1,
@@ -118,6 +141,11 @@ fn times(ratio: f64) -> String {
         _ => 5,
     };
     format!("{ratio:.decimals$}")
+}
+
+/// A number of the contest: nanoseconds, or millions a second.
+pub(super) fn amount(contest: &Contest<'_>, value: f64) -> String {
+    if contest.unit().1 == Better::Lower { format!("{value:.0}") } else { millions(value) }
 }
 
 fn millions(rate: f64) -> String {
@@ -165,6 +193,7 @@ mod tests {
             parameters: vec![("item".into(), "8 B".into())],
             step: 1,
             most: 1,
+            asks: None,
             threads: 2,
             subjects: Vec::new(),
             reference: 0,
@@ -190,7 +219,7 @@ mod tests {
             Comparison { ratio: None, ..leaky },
         ];
         let mut out = Vec::new();
-        body(&mut out, &contest, &measurements, &comparisons).expect("written");
+        body(&mut out, &contest, &measurements, &comparisons, Some(9.5e8)).expect("written");
         let expected = "
 spsc: item 8 B; 40 rounds
   queue        M items/s    ratio       99 % interval  verdict
@@ -199,6 +228,7 @@ spsc: item 8 B; 40 rounds
   deque             50.0     0.95        0.85 to 1.04  too noisy to say (could see 17 %)
   leaky                -        -                      NO NUMBER: 3 lost, of 100 items
   A/A                        1.00        0.90 to 1.10  the reference against itself: the noise
+                     950  the driver without a queue: no row can be above
 ";
         assert_eq!(String::from_utf8(out).expect("text"), expected);
     }

@@ -2,7 +2,7 @@
 
 pub mod crossbeam;
 pub mod mutex_deque;
-mod opening;
+pub mod opening;
 pub mod ring;
 pub mod std_mpsc;
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! What opening a buffer has in common.
+//! What opening a buffer has in common: for those who write an adapter.
 
 use crate::buffer::{Ends, Shape, ShapeError};
 
 /// Makes as many ends as the shape asks for.
-pub(super) fn ends<P, C>(shape: Shape, producer: impl Fn() -> P, consumer: impl Fn() -> C) -> Ends<P, C> {
+pub fn ends<P, C>(shape: Shape, producer: impl Fn() -> P, consumer: impl Fn() -> C) -> Ends<P, C> {
     Ends {
         producers: (0..shape.producers).map(|_| producer()).collect(),
         consumers: (0..shape.consumers).map(|_| consumer()).collect(),
@@ -15,7 +15,7 @@ pub(super) fn ends<P, C>(shape: Shape, producer: impl Fn() -> P, consumer: impl 
 ///
 /// # Errors
 /// [`ShapeError::TooLarge`] with a capacity that would have been granted (found by halving).
-pub(super) fn room_for<S>(capacity: usize) -> Result<(), ShapeError> {
+pub fn room_for<S>(capacity: usize) -> Result<(), ShapeError> {
     let fits = |slots| Vec::<S>::new().try_reserve_exact(slots).is_ok();
     if fits(capacity) {
         return Ok(());

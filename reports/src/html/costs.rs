@@ -25,9 +25,37 @@ pub(super) fn panels(results: &Results, findings: &Findings<'_>) -> Option<Marku
                 "A queue that lost, duplicated, invented or reordered a message has no number: it is struck out. "
                 "Nothing is ranked across contracts."
             }
+            (limits(results))
             @for (i, panel) in panels.iter().enumerate() { (draw(&format!("c{}", i + 1), panel, findings)) }
         }
     })
+}
+
+/// What no number below can be better than, run by run.
+fn limits(results: &Results) -> Markup {
+    let runs: Vec<_> = results.runs.iter().filter(|run| !run.limits.is_empty()).collect();
+    html! {
+        @for run in runs {
+            details.limits {
+                summary {
+                    "The limits of the run " (run.part) ": "
+                    (run.limits.first().map(|limit| format!("{} {}", limit.name, quantity(limit.value, &limit.unit))).unwrap_or_default())
+                    ", and more"
+                }
+                p { "Measured in the same run. No queue can be better than the machine, or than the driver without a queue." }
+                div.scroll {
+                    table {
+                        thead { tr { th scope="col" { "What" } th.n scope="col" { "How much" } } }
+                        tbody {
+                            @for limit in &run.limits {
+                                tr { th scope="row" { (limit.name) } td.n { (quantity(limit.value, &limit.unit)) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn group(results: &Results) -> Vec<Panel<'_>> {

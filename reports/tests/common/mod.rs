@@ -1,8 +1,8 @@
 //! Rich synthetic results: everything that a page can show occurs in them.
 
 use stanchion_reports::results::{
-    Answer, Better, Comparison, Estimate, Failure, Kind, Ledger, Measurement, Property, Queue, Results,
-    Rogue, Run, State, Status, Trial,
+    Answer, Better, Comparison, Estimate, Failure, Kind, Ledger, Limit, Measurement, Property, Queue,
+    Results, Rogue, Run, State, Status, Trial,
 };
 
 const PROMISES: [(&str, &str, &str); 22] = [
@@ -69,6 +69,10 @@ pub fn results() -> Results {
         seed: Some("a11ce".into()),
         duration_ns: 402_000_000_000,
         command: "duel --rounds 24".into(),
+        limits: vec![
+            Limit { name: "cache line there and back (near)".into(), value: 61.0, unit: "ns".into() },
+            Limit { name: "copying memory".into(), value: 9.6e9, unit: "B/s".into() },
+        ],
         ..Run::capture("duel")
     });
     queues(&mut results);
