@@ -44,6 +44,14 @@ pub enum Offered {
     Abandoned(Window),
 }
 
+impl Offered {
+    /// When it ended.
+    pub fn window(&self) -> Window {
+        let (Offered::Accepted(window) | Offered::Abandoned(window)) = self;
+        *window
+    }
+}
+
 /// What one producer did.
 #[derive(Clone, Debug, Default)]
 pub struct ProducerLog {

@@ -83,6 +83,7 @@ invariants! {
     Du11 "DU-11" "recovery_total" "After any crash the queue opens again, or names the damage.";
     Li1 "LI-1" "drains_after_heal" "When faults end, everything is delivered in bounded time.";
     Li2 "LI-2" "nothing_stuck" "When all is quiet, no message is leased, delayed or invisible.";
+    Me1 "ME-1" "linearizable" "All answers together are those of one queue that does one thing at a time.";
     Me3 "ME-3" "drop_once" "Every item is dropped exactly once.";
     Me4 "ME-4" "wrap_safe" "All of this also holds when internal counters wrap, at any capacity.";
 }

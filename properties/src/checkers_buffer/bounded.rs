@@ -1,257 +1,177 @@
-//! The bound and the answers "full": necessary conditions on when each value may and must be inside.
+//! The bound and the answers "full": three stages for a FIFO, counting for everything else.
 
 use stanchion_queues::{Answer, Order};
 
-use crate::buffer_history::{BufferHistory, Tick, Window};
+use crate::buffer_history::{BufferHistory, Window};
 use crate::invariant::Invariant;
 use crate::verdict::Verdict;
 
-use super::picture::{BufferCounterexample, Did, Operation, Who, name};
-use super::{Judgement, NEVER, Value, relaxed};
+use super::construct::{first_order, other_orders};
+use super::counting::{Filled, false_full_witness, over_capacity, windows};
+use super::matching::Matched;
+use super::picture::{BufferCounterexample, Did, Operation, Who};
+use super::search::{Searched, search};
+use super::{Answers, Decided, Effort, Judgement, relaxed, shrink};
 
-/// `flawed`: some value is missing or out of order, so that FIFO order implies nothing about the others.
-pub(super) fn run(
-    history: &BufferHistory,
-    values: &[Value],
-    lost: &[Value],
-    flawed: bool,
-    out: &mut Judgement,
-) {
-    let fulls: u64 = history.producers.iter().map(|log| log.fulls.len() as u64).sum();
-    if !history.contract.bounded {
+pub(super) fn run(matched: &Matched<'_>, effort: Effort, out: &mut Judgement) {
+    let history = matched.history();
+    let contract = &history.contract;
+    if !contract.bounded {
         out.say(Invariant::Cb1, Verdict::NotClaimed);
-        let first = first_full(history);
-        let found = first.map(|(producer, window)| BufferCounterexample {
-            invariant: Invariant::Cb2,
-            sentence: "A buffer that claims to be unbounded answered \"full\".".to_owned(),
-            operations: vec![Operation { who: Who::Producer(producer), did: Did::Full, window }],
-        });
-        match found {
+        match first_full(history) {
             Some(found) => out.blame(found),
             None => out.say(Invariant::Cb2, Verdict::NotClaimed),
         }
+        linearizable(history, None, matched.count as u64, out);
         return;
     }
-    if history.has_pending() {
-        let why = "an operation never returned: it may be what filled the buffer";
-        out.say(Invariant::Cb1, Verdict::Unknown(why.to_owned()));
-        out.say(Invariant::Cb2, Verdict::Unknown(why.to_owned()));
-        return;
-    }
-
-    let tight = if history.contract.order == Order::Fifo && !flawed {
-        tighten(values)
-    } else {
-        values.iter().map(consistent).collect()
+    let fulls: u64 = history.producers.iter().map(|log| log.fulls.len() as u64).sum();
+    // Where a value is missing or out of order, FIFO order implies nothing about the others.
+    let fifo = contract.order == Order::Fifo && !matched.flawed && !out.breaks(Invariant::Or1);
+    let answers = Answers {
+        empty: contract.empty == Answer::Exact && !out.breaks(Invariant::Or6),
+        full: contract.full == Answer::Exact,
     };
-    // What was lost may occupy a slot for ever, and may not.
-    let possible: Vec<Value> = tight.iter().copied().chain(lost.iter().map(consistent)).collect();
-    let filled = Filled::new(&possible, history.capacity);
-    out.decide(Invariant::Cb1, over_capacity(&tight, history.capacity), filled.intervals.len() as u64);
+    if fifo
+        && effort.construct
+        && answers.full
+        && let Some(fills) = first_order(matched, answers)
+    {
+        out.decided = Some(Decided::Constructed);
+        out.say(Invariant::Cb1, Verdict::exercised(fills));
+        out.say(Invariant::Cb2, Verdict::exercised(fulls));
+        linearizable(history, None, matched.count as u64, out);
+        return;
+    }
 
+    let loose = matched.loosened();
+    let loose = loose.as_ref().unwrap_or(matched);
+    let tight = windows(loose, fifo);
+    let over = over_capacity(loose, &tight);
+    let filled = Filled::new(loose, &tight);
     let mut unexcused = None;
-    let excuses = (history.contract.full == Answer::Relaxed).then(|| {
-        // An operation is in flight for the whole of its window, whatever follows for its effect.
-        let raw: Vec<Value> = values.iter().chain(lost).copied().collect();
-        relaxed::Fulls::new(history, &raw)
-    });
     for (producer, log) in history.producers.iter().enumerate() {
         for answer in log.fulls.iter().filter(|answer| !filled.within(**answer)) {
-            match &excuses {
-                Some(excuses) if excuses.excuse(*answer) => out.lies.excused_fulls += 1,
-                _ => {
-                    unexcused.get_or_insert((producer, *answer));
-                }
+            if !answers.full && relaxed::excused(history, Who::Producer(producer), *answer) {
+                out.lies.excused_fulls += 1;
+            } else {
+                unexcused.get_or_insert((producer, *answer));
             }
         }
     }
-    let found =
-        unexcused.map(|(producer, answer)| false_full_witness(&possible, history.capacity, producer, answer));
-    out.decide(Invariant::Cb2, found, fulls);
+    let false_full = unexcused.map(|(producer, answer)| false_full_witness(loose, &tight, producer, answer));
+    drop(tight);
+    let fits = if !fifo {
+        Fits::Unasked
+    } else if over.is_some() || (answers.full && false_full.is_some()) {
+        out.decided = Some(Decided::Counted);
+        Fits::Unasked
+    } else {
+        decide(matched, loose, answers, effort, out)
+    };
+    let (mut bound, mut whole) = (over, None);
+    let mut undecided = None;
+    let mut blamed = false_full;
+    match fits {
+        Fits::Unasked | Fits::Yes => {}
+        Fits::No(found) => match found.invariant {
+            Invariant::Cb1 => bound = Some(found),
+            Invariant::Cb2 => blamed = Some(found),
+            Invariant::Or6 => out.blame(found),
+            _ => whole = Some(found),
+        },
+        Fits::Unknown(why) => undecided = Some(why),
+    }
+    let exact = claims_all(history);
+    match undecided.as_ref().filter(|_| !exact) {
+        Some(why) => out.say(Invariant::Cb1, Verdict::Unknown(why.clone())),
+        None => out.decide(Invariant::Cb1, bound, filled.times()),
+    }
+    out.decide(Invariant::Cb2, blamed, fulls);
+    match undecided.filter(|_| exact) {
+        Some(why) => out.say(Invariant::Me1, Verdict::Unknown(why)),
+        None => linearizable(history, whole, matched.count as u64, out),
+    }
 }
 
-fn first_full(history: &BufferHistory) -> Option<(usize, Window)> {
+/// Whether the values and the answers that must be true fit together.
+enum Fits {
+    Unasked,
+    Yes,
+    No(BufferCounterexample),
+    Unknown(String),
+}
+
+fn decide(
+    matched: &Matched<'_>,
+    loose: &Matched<'_>,
+    answers: Answers,
+    effort: Effort,
+    out: &mut Judgement,
+) -> Fits {
+    let orders = || {
+        // With exact answers the first was tried before.
+        let first = if answers.full { None } else { first_order(matched, answers) };
+        first.or_else(|| other_orders(matched, answers))
+    };
+    if effort.construct && orders().is_some() {
+        out.decided = Some(Decided::Constructed);
+        return Fits::Yes;
+    }
+    out.decided = Some(Decided::Searched);
+    match search(loose, answers, effort.configurations) {
+        Searched::Possible => Fits::Yes,
+        Searched::Impossible(at) => Fits::No(shrink::counterexample(loose, at, answers, effort)),
+        Searched::Undecided { configurations } => {
+            out.decided = Some(Decided::Undecided);
+            Fits::Unknown(format!(
+                "whether {} operations fit into one queue of capacity {} was given up at {configurations} ways \
+                 to follow at once, of {} allowed",
+                matched.history().len(),
+                matched.history().capacity,
+                effort.configurations,
+            ))
+        }
+    }
+}
+
+/// Whether the contract says that the history as a whole is that of one FIFO queue.
+fn claims_all(history: &BufferHistory) -> bool {
+    let contract = &history.contract;
+    contract.order == Order::Fifo
+        && contract.empty == Answer::Exact
+        && (contract.full == Answer::Exact || !contract.bounded)
+}
+
+/// The promise about the whole is broken by what no other promise is about; where another is broken, nothing is
+/// said of it.
+fn linearizable(
+    history: &BufferHistory,
+    found: Option<BufferCounterexample>,
+    instances: u64,
+    out: &mut Judgement,
+) {
+    let other = out.broken().next();
+    if !claims_all(history) {
+        out.say(Invariant::Me1, Verdict::NotClaimed);
+    } else if let Some(found) = found {
+        out.blame(found);
+    } else if let Some(other) = other {
+        let why = format!("{} is broken, and says more", other.id());
+        out.say(Invariant::Me1, Verdict::Unknown(why));
+    } else {
+        out.say(Invariant::Me1, Verdict::exercised(instances));
+    }
+}
+
+fn first_full(history: &BufferHistory) -> Option<BufferCounterexample> {
     let fulls = history.producers.iter().enumerate();
-    fulls
+    let (producer, window): (usize, Window) = fulls
         .filter_map(|(producer, log)| Some((producer, *log.fulls.first()?)))
-        .min_by_key(|(_, full)| full.call)
-}
-
-/// A value goes in before it comes out, whatever the windows say.
-fn consistent(value: &Value) -> Value {
-    let dr = value.dr.max(value.ei);
-    Value { di: value.di.max(value.ei), er: value.er.min(dr), dr, ..*value }
-}
-
-/// The windows that FIFO order leaves. Call only if the history without "full" is linearizable.
-fn tighten(values: &[Value]) -> Vec<Value> {
-    let pops_before = Prefix::max(values.iter().map(|v| (v.er, v.di)));
-    let pops_after = Suffix::min(values.iter().map(|v| (v.ei, v.dr)));
-    let pushes_before = Prefix::max(values.iter().map(|v| (v.dr, v.ei)));
-    let pushes_after = Suffix::min(values.iter().map(|v| (v.di, v.er)));
-    values
-        .iter()
-        .map(|v| {
-            let di = v.di.max(v.ei).max(pops_before.below(v.ei));
-            let dr = v.dr.min(pops_after.above(v.er));
-            let ei = v.ei.max(pushes_before.below(v.di));
-            let er = v.er.min(dr).min(pushes_after.above(v.dr));
-            Value { ei, er, di, dr, ..*v }
-        })
-        .collect()
-}
-
-/// max { value : key < t }
-struct Prefix {
-    sorted: Vec<(Tick, Tick)>,
-}
-
-impl Prefix {
-    fn max(pairs: impl Iterator<Item = (Tick, Tick)>) -> Prefix {
-        let mut sorted: Vec<_> = pairs.collect();
-        sorted.sort_by_key(|(key, _)| *key);
-        let mut best = 0;
-        for (_, value) in &mut sorted {
-            best = best.max(*value);
-            *value = best;
-        }
-        Prefix { sorted }
-    }
-
-    /// 0 if there is none.
-    fn below(&self, t: Tick) -> Tick {
-        let count = self.sorted.partition_point(|(key, _)| *key < t);
-        count.checked_sub(1).map_or(0, |last| self.sorted[last].1)
-    }
-}
-
-/// min { value : key > t }
-struct Suffix {
-    sorted: Vec<(Tick, Tick)>,
-}
-
-impl Suffix {
-    fn min(pairs: impl Iterator<Item = (Tick, Tick)>) -> Suffix {
-        let mut sorted: Vec<_> = pairs.collect();
-        sorted.sort_by_key(|(key, _)| *key);
-        let mut best = NEVER;
-        for (_, value) in sorted.iter_mut().rev() {
-            best = best.min(*value);
-            *value = best;
-        }
-        Suffix { sorted }
-    }
-
-    /// [`NEVER`] if there is none.
-    fn above(&self, t: Tick) -> Tick {
-        let first = self.sorted.partition_point(|(key, _)| *key <= t);
-        self.sorted.get(first).map_or(NEVER, |(_, value)| *value)
-    }
-}
-
-/// More than `capacity` values certainly inside at one instant.
-fn over_capacity(values: &[Value], capacity: usize) -> Option<BufferCounterexample> {
-    let cores = || values.iter().filter(|value| value.er < value.di);
-    let mut starts: Vec<Tick> = cores().map(|value| value.er).collect();
-    let mut ends: Vec<Tick> = cores().map(|value| value.di).collect();
-    starts.sort();
-    ends.sort();
-    let mut ended = 0;
-    for (started, &instant) in starts.iter().enumerate() {
-        // Stays are open intervals: one that ends where another begins does not meet it.
-        while ends[ended] <= instant {
-            ended += 1;
-        }
-        let inside = started + 1 - ended;
-        if inside > capacity {
-            let mut witnesses: Vec<&Value> =
-                cores().filter(|value| value.er <= instant && instant < value.di).collect();
-            witnesses.sort_by_key(|value| value.er);
-            let shown = [witnesses.first(), witnesses.last()].into_iter().flatten();
-            return Some(BufferCounterexample {
-                invariant: Invariant::Cb1,
-                sentence: format!(
-                    "{inside} items were inside just after tick {instant}, and the capacity is {capacity}: from \
-                     {} to {}.",
-                    witnesses.first().map_or(String::new(), |value| name(value.token)),
-                    witnesses.last().map_or(String::new(), |value| name(value.token)),
-                ),
-                operations: shown
-                    .flat_map(|value| [Some(Operation::push(value)), Operation::pop(value)])
-                    .flatten()
-                    .collect(),
-            });
-        }
-    }
-    None
-}
-
-/// The instants at which the buffer may have been full.
-struct Filled {
-    /// Closed, apart, in order.
-    intervals: Vec<(Tick, Tick)>,
-}
-
-impl Filled {
-    fn new(values: &[Value], capacity: usize) -> Filled {
-        let mut starts: Vec<Tick> = values.iter().map(|value| value.ei).collect();
-        let mut ends: Vec<Tick> = values.iter().map(|value| value.dr).collect();
-        starts.sort();
-        ends.sort();
-        let mut intervals = Vec::new();
-        let (mut started, mut began) = (0, None);
-        // A window that begins where another ends meets it.
-        for (ended, &end) in ends.iter().enumerate() {
-            while starts.get(started).is_some_and(|start| *start <= end) {
-                started += 1;
-                if started - ended == capacity {
-                    began = Some(starts[started - 1]);
-                }
-            }
-            if started - ended == capacity
-                && let Some(began) = began.take()
-            {
-                intervals.push((began, end));
-            }
-        }
-        Filled { intervals }
-    }
-
-    fn within(&self, answer: Window) -> bool {
-        let at = self.intervals.partition_point(|(_, end)| *end < answer.call);
-        self.intervals.get(at).is_some_and(|(start, _)| *start <= answer.ret)
-    }
-}
-
-fn false_full_witness(
-    values: &[Value],
-    capacity: usize,
-    producer: usize,
-    answer: Window,
-) -> BufferCounterexample {
-    // The count rises only where a window begins.
-    let meets = || values.iter().filter(|value| value.ei <= answer.ret && value.dr >= answer.call);
-    let mut starts: Vec<Tick> = meets().map(|value| value.ei.max(answer.call)).collect();
-    let mut ends: Vec<Tick> = meets().map(|value| value.dr).collect();
-    starts.sort();
-    ends.sort();
-    let mut ended = 0;
-    let mut most = 0;
-    for (started, start) in starts.iter().enumerate() {
-        while ends[ended] < *start {
-            ended += 1;
-        }
-        most = most.max(started + 1 - ended);
-    }
-    let full = Operation { who: Who::Producer(producer), did: Did::Full, window: answer };
-    let mut operations: Vec<Operation> = meets().take(3).map(Operation::push).collect();
-    operations.push(full);
-    BufferCounterexample {
+        .min_by_key(|(_, full)| full.call)?;
+    Some(BufferCounterexample {
         invariant: Invariant::Cb2,
-        sentence: format!(
-            "At no instant of this answer \"full\" can more than {most} items have been inside, and the \
-             capacity is {capacity}."
-        ),
-        operations,
-    }
+        sentence: "A buffer that claims to be unbounded answered \"full\".".to_owned(),
+        operations: vec![Operation { who: Who::Producer(producer), did: Did::Full, window }],
+    })
 }

@@ -1,19 +1,39 @@
 //! Judges what happened to a buffer: pure functions from a [`BufferHistory`] to verdicts.
 //!
-//! Order, loss and "empty" are decided exactly: a history of an unbounded FIFO queue passes if and only if it
-//! is linearizable (Gibbons, Bruno, Phillips 2002; Henzinger, Sezgin, Vafeiadis 2013). "Full" and the bound
-//! are checked by necessary conditions on windows that are tightened by what FIFO order implies: what they
-//! report is always wrong, what they miss needs an interplay of full and empty answers. O(n log n).
+//! A FIFO history with exact answers passes if and only if it is linearizable. Without a bound that is decided by
+//! one step function (Gibbons, Bruno, Phillips 2002; Henzinger, Sezgin, Vafeiadis 2013). With a bound, first a
+//! linearization is constructed and replayed; where that fails, necessary conditions on windows that are tightened
+//! by what FIFO order implies say what is wrong; and where they are silent, a search decides. A search that has too
+//! much to follow gives up, and the verdict is [`Verdict::Unknown`].
+//!
+//! Where less is promised, each promise is decided for itself: whether too much was certainly inside at once,
+//! whether enough can have been inside for an answer "full", whether nothing need have been inside for an answer
+//! "empty". Only under [`Order::Fifo`] do they bear on each other beyond that.
+//!
+//! A relaxed answer that was never true is excused by any call of another thread that overlaps it; that is what
+//! [`Answer::Relaxed`] says.
+//!
+//! Time is linear in the operations, but for the logarithm of the number of threads, until the search begins. At
+//! most 62 bytes for each operation are in use at once, the history included, where half of them are pushes.
 
 mod bounded;
+mod construct;
+mod counting;
+#[cfg(test)]
+mod differential;
 mod fifo;
 mod matching;
+mod merge;
 #[cfg(test)]
 mod oracle;
 mod picture;
 mod relaxed;
+mod replay;
+mod search;
+mod shrink;
 #[cfg(test)]
 mod tests;
+mod tighten;
 
 use stanchion_queues::{Answer, Order};
 
@@ -22,7 +42,6 @@ use crate::history::{PENDING, Token};
 use crate::invariant::Invariant;
 use crate::verdict::{Counterexample, Verdict};
 
-use fifo::Steps;
 use matching::Matched;
 pub use picture::{BufferCounterexample, Did, Operation, Who};
 
@@ -45,8 +64,43 @@ struct Value {
     consumer: usize,
 }
 
+/// Which kinds of answers must fit.
+#[derive(Clone, Copy, Debug)]
+struct Answers {
+    empty: bool,
+    full: bool,
+}
+
+/// How hard a bounded FIFO history is tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Whether a linearization is constructed before there is a search.
+    pub construct: bool,
+    /// How many configurations the search may follow at once.
+    pub configurations: usize,
+}
+
+impl Default for Effort {
+    fn default() -> Effort {
+        Effort { construct: true, configurations: 20_000 }
+    }
+}
+
+/// How it was decided whether a bounded FIFO history fits together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decided {
+    /// A linearization was constructed and replayed.
+    Constructed,
+    /// A necessary condition is broken.
+    Counted,
+    /// The search went through all ways.
+    Searched,
+    /// The search gave up.
+    Undecided,
+}
+
 /// What the checkers say of one history.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Judgement {
     /// One verdict per promise.
     pub verdicts: Vec<(Invariant, Verdict)>,
@@ -54,6 +108,8 @@ pub struct Judgement {
     pub counterexamples: Vec<BufferCounterexample>,
     /// Answers that were never true.
     pub lies: Lies,
+    /// How the bounded FIFO was decided; `None`: the contract is another, or something else is wrong already.
+    pub decided: Option<Decided>,
 }
 
 /// Answers that were never true at any instant of their call: a measure of quality where the contract allows
@@ -103,16 +159,20 @@ impl Judgement {
 
 /// Judges every promise that a buffer can keep.
 pub fn judge(history: &BufferHistory) -> Judgement {
+    judge_with(history, Effort::default())
+}
+
+/// [`judge`], but with this much effort.
+pub fn judge_with(history: &BufferHistory, effort: Effort) -> Judgement {
     let contract = &history.contract;
-    let mut out = Judgement { verdicts: Vec::new(), counterexamples: Vec::new(), lies: Lies::default() };
+    let mut out = Judgement::default();
     let matched = matching::run(history, &mut out);
-    let Matched { values, lost, .. } = &matched;
     loss(history, &matched, &mut out);
 
-    let steps = Steps::new(values);
+    let steps = fifo::steps(&matched);
     if contract.order == Order::Fifo {
-        let instances = if values.len() < 2 { 0 } else { values.len() as u64 };
-        out.decide(Invariant::Or1, fifo::order(values, &steps), instances);
+        let instances = if matched.count < 2 { 0 } else { matched.count as u64 };
+        out.decide(Invariant::Or1, fifo::order(&matched, &steps), instances);
     } else {
         out.say(Invariant::Or1, Verdict::NotClaimed);
     }
@@ -122,30 +182,27 @@ pub fn judge(history: &BufferHistory) -> Judgement {
         fifo::producer_order(history, &mut out);
     }
 
-    let false_empties = fifo::false_empties(history, values);
-    let empties: u64 = history.consumers.iter().map(|log| log.empties.len() as u64).sum();
-    let unexcused = match contract.empty {
-        Answer::Exact => false_empties.first().copied(),
-        Answer::Relaxed => {
-            let excuses = relaxed::Empties::new(history, &steps);
-            let mut unexcused = false_empties.iter().filter(|(_, answer)| !excuses.excuse(*answer));
-            let first = unexcused.next().copied();
-            out.lies.excused_empties =
-                (false_empties.len() - usize::from(first.is_some()) - unexcused.count()) as u64;
-            first
+    let mut unexcused = None;
+    for (consumer, answer) in fifo::false_empties(history, &steps) {
+        if contract.empty == Answer::Relaxed && relaxed::excused(history, Who::Consumer(consumer), answer) {
+            out.lies.excused_empties += 1;
+        } else {
+            unexcused.get_or_insert((consumer, answer));
         }
-    };
-    let found = unexcused.map(|(consumer, answer)| fifo::empty_witness(&steps, values, consumer, answer));
+    }
+    drop(steps);
+    let empties: u64 = history.consumers.iter().map(|log| log.empties.len() as u64).sum();
+    let found = unexcused.map(|(consumer, answer)| fifo::empty_witness(&matched, consumer, answer));
     out.decide(Invariant::Or6, found, empties);
 
-    bounded::run(history, values, lost, matched.flawed || out.breaks(Invariant::Or1), &mut out);
+    bounded::run(&matched, effort, &mut out);
     out
 }
 
 fn loss(history: &BufferHistory, matched: &Matched, out: &mut Judgement) {
     let invariant = Invariant::Al1;
-    let unpopped = matched.values.iter().filter(|value| value.di == NEVER).count();
-    let Some(first) = matched.lost.iter().min_by_key(|value| value.er) else {
+    let unpopped = matched.unpopped;
+    let Some(first) = matched.lost.iter().map(|v| matched.value(*v)).min_by_key(|value| value.er) else {
         if unpopped > 0 {
             out.say(
                 invariant,
@@ -154,7 +211,7 @@ fn loss(history: &BufferHistory, matched: &Matched, out: &mut Judgement) {
                 )),
             );
         } else {
-            out.say(invariant, Verdict::exercised(matched.values.len() as u64));
+            out.say(invariant, Verdict::exercised(matched.count as u64));
         }
         return;
     };
@@ -164,7 +221,7 @@ fn loss(history: &BufferHistory, matched: &Matched, out: &mut Judgement) {
         out.say(invariant, Verdict::Unknown(why));
         return;
     }
-    let mut operations = vec![Operation::push(first)];
+    let mut operations = vec![Operation::push(&first)];
     let last = history
         .consumers
         .iter()

@@ -15,14 +15,34 @@ enum What {
     Full,
 }
 
+/// The sequential object.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Queue {
+    /// Answers "full" count only if there is a bound.
+    pub(super) capacity: Option<usize>,
+    /// Any item may come out, not just the first.
+    pub(super) bag: bool,
+}
+
+impl Queue {
+    /// What the contract promises.
+    pub(super) fn of(history: &BufferHistory) -> Queue {
+        let contract = &history.contract;
+        Queue {
+            capacity: contract.bounded.then_some(history.capacity),
+            bag: contract.order != stanchion_queues::Order::Fifo,
+        }
+    }
+}
+
 struct Search {
     operations: Vec<(Window, What)>,
-    capacity: Option<usize>,
+    queue: Queue,
     seen: HashSet<(u32, Vec<Token>)>,
 }
 
-/// Whether the history is linearizable as a FIFO queue. Answers "full" count only if it is `bounded`.
-pub(super) fn linearizable(history: &BufferHistory, bounded: bool) -> bool {
+/// Whether the history is linearizable as such a queue.
+pub(super) fn linearizable(history: &BufferHistory, queue: Queue) -> bool {
     let mut operations = Vec::new();
     for (producer, log) in history.producers.iter().enumerate() {
         for (sequence, offer) in log.offers.iter().enumerate() {
@@ -30,7 +50,7 @@ pub(super) fn linearizable(history: &BufferHistory, bounded: bool) -> bool {
                 operations.push((window, What::Push(crate::buffer_history::token(producer, sequence))));
             }
         }
-        if bounded {
+        if queue.capacity.is_some() {
             operations.extend(log.fulls.iter().map(|window| (*window, What::Full)));
         }
     }
@@ -40,8 +60,7 @@ pub(super) fn linearizable(history: &BufferHistory, bounded: bool) -> bool {
         operations.extend(log.pending.map(|call| (Window { call, ret: PENDING }, What::PopAny)));
     }
     assert!(operations.len() <= 32, "the search is for small histories");
-    let capacity = bounded.then_some(history.capacity);
-    Search { operations, capacity, seen: HashSet::new() }.run(0, &mut VecDeque::new())
+    Search { operations, queue, seen: HashSet::new() }.run(0, &mut VecDeque::new())
 }
 
 impl Search {
@@ -63,12 +82,27 @@ impl Search {
             let legal = match what {
                 What::Push(token) => {
                     next.push_back(token);
-                    self.capacity.is_none_or(|capacity| queue.len() < capacity)
+                    self.queue.capacity.is_none_or(|capacity| queue.len() < capacity)
                 }
-                What::Pop(token) => next.pop_front() == Some(token),
-                What::PopAny => next.pop_front().is_some(),
+                What::Pop(token) => {
+                    let at = next.iter().position(|inside| *inside == token);
+                    at.is_some_and(|at| (self.queue.bag || at == 0) && next.remove(at).is_some())
+                }
+                What::PopAny => {
+                    let choices = if self.queue.bag { queue.len() } else { queue.len().min(1) };
+                    let mut right = false;
+                    for choice in 0..choices {
+                        let mut next = queue.clone();
+                        next.remove(choice);
+                        right = right || self.run(done | 1 << at, &mut next);
+                    }
+                    if right {
+                        return true;
+                    }
+                    continue;
+                }
                 What::Empty => queue.is_empty(),
-                What::Full => self.capacity == Some(queue.len()),
+                What::Full => self.queue.capacity == Some(queue.len()),
             };
             if legal && self.run(done | 1 << at, &mut next) {
                 return true;

@@ -52,6 +52,8 @@ pub enum Did {
     Torn,
     /// Nothing was inside.
     Empty,
+    /// A pop never returned.
+    Unreturned,
 }
 
 /// How an item is called in sentences: its producer and its number.
@@ -77,6 +79,7 @@ impl fmt::Display for Did {
             Did::Full => f.write_str("push -> full"),
             Did::Pop(token) => write!(f, "pop -> {}", name(*token)),
             Did::Torn => f.write_str("pop -> torn"),
+            Did::Unreturned => f.write_str("pop"),
             Did::Empty => f.write_str("pop -> empty"),
         }
     }
