@@ -9,15 +9,19 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use stanchion::buffers::{ArrayQueue, MutexDeque, Ring, SegQueue};
+use stanchion::buffers::{
+    ArrayQueue, CrossbeamChannel, MutexDeque, Ring, SegQueue, StdSyncChannel, TokioChannel,
+};
 use stanchion::contract::{BufferContract, Sides};
 use stanchion::properties::buffer_history::token;
 use stanchion::properties::checkers_buffer;
+use stanchion::properties::engines::budget::Budget;
 use stanchion::properties::engines::recorder::{Item, Pace, RecordedConsumer, RecordedProducer};
 use stanchion::properties::engines::round::{self, Round};
 use stanchion::properties::engines::stamps::{Clock, Counter, Stamps};
 #[cfg(target_arch = "x86_64")]
 use stanchion::properties::engines::stamps::{Fenced, Unfenced};
+use stanchion::properties::engines::threads::{self, Report};
 use stanchion::{Buffer, Ends, Full, Opened, Pop, Push, Shape};
 
 const OPERATIONS: usize = 10_000_000;
@@ -36,7 +40,7 @@ fn main() -> ExitCode {
     };
     println!("clock: {}", Clock::detect());
     costs();
-    let sound = alarm_is_live(operations) & record_and_judge(operations);
+    let sound = default_budget() & alarm_is_live(operations) & record_and_judge(operations);
     if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -252,6 +256,35 @@ fn alarm_is_live(operations: usize) -> bool {
 fn alarm_is_live(_: usize) -> bool {
     println!("no time stamps here, so none to compare");
     true
+}
+
+/// What `cargo test` judges of each buffer.
+fn default_budget() -> bool {
+    println!("the threads engine in its default budget:");
+    judged_by_default::<Ring>("ring")
+        & judged_by_default::<MutexDeque>("mutex_deque")
+        & judged_by_default::<TokioChannel>("tokio_channel")
+        & judged_by_default::<ArrayQueue>("crossbeam_array_queue")
+        & judged_by_default::<SegQueue>("crossbeam_seg_queue")
+        & judged_by_default::<CrossbeamChannel>("crossbeam_channel")
+        & judged_by_default::<StdSyncChannel>("std_sync_channel")
+}
+
+fn judged_by_default<B: Buffer>(name: &str) -> bool {
+    let start = Instant::now();
+    let report = threads::observe::<B>(&Budget::quick());
+    let Report { rounds, operations, cut_short, lies, .. } = &report;
+    println!(
+        "  {name:<24}{rounds} rounds, {operations:>9} operations in {:.2} s; {cut_short} rounds cut short by full \
+         logs; excused: {} \"empty\", {} \"full\"",
+        start.elapsed().as_secs_f64(),
+        lies.excused_empties,
+        lies.excused_fulls
+    );
+    for failure in report.findings.iter().filter_map(|finding| finding.failure.as_ref()) {
+        println!("{name} was blamed:\n{}", failure.picture);
+    }
+    report.findings.iter().all(|finding| !finding.verdict.is_broken())
 }
 
 fn record_and_judge(operations: usize) -> bool {
