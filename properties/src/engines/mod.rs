@@ -4,10 +4,17 @@ pub mod budget;
 pub mod child;
 pub mod explore;
 pub mod recorder;
+pub mod round;
 mod runs;
 pub mod sequential;
 pub mod sequential_buffer;
+pub mod skew;
+pub mod stamps;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod threads;
 pub mod threads_broker;
+#[cfg(target_arch = "x86_64")]
+mod tsc;
+#[cfg(test)]
+mod wrong_buffers;

@@ -7,8 +7,69 @@ use crate::finding::{Failure, Finding};
 use crate::history::History;
 use crate::invariant::Invariant;
 use crate::plan::case_seed;
-use crate::verdict::Verdict;
+use crate::verdict::{Counterexample, Verdict};
 use crate::{checkers, timeline};
+
+/// What all runs together say: of each promise the first run that breaks it.
+#[derive(Default)]
+pub(super) struct Findings(BTreeMap<Invariant, Finding>);
+
+/// One run.
+pub(super) struct Run {
+    pub(super) case: u64,
+    pub(super) seed: u64,
+    /// How much the checker read.
+    pub(super) events: usize,
+    /// How much was planned.
+    pub(super) steps: usize,
+}
+
+impl Findings {
+    /// Whether a run broke this promise already: no other can change that.
+    pub(super) fn is_broken(&self, invariant: Invariant) -> bool {
+        self.0.get(&invariant).is_some_and(|finding| finding.failure.is_some())
+    }
+
+    /// Whether a run broke any.
+    pub(super) fn any_broken(&self) -> bool {
+        self.0.values().any(|finding| finding.failure.is_some())
+    }
+
+    /// Adds what one run says of one promise; `picture` draws what broke it.
+    pub(super) fn add(
+        &mut self,
+        run: &Run,
+        invariant: Invariant,
+        verdict: Verdict,
+        picture: impl FnOnce(&Counterexample) -> String,
+    ) {
+        if self.is_broken(invariant) {
+            return;
+        }
+        let finding =
+            self.0.entry(invariant).or_insert_with(|| Finding::new(invariant, Verdict::NotClaimed, 0, 0));
+        finding.cases += 1;
+        finding.events += run.events as u64;
+        if let Verdict::Broken(counterexample) = &verdict {
+            finding.failure = Some(Failure {
+                case: run.case,
+                seed: run.seed,
+                plan: None,
+                steps_before: run.steps,
+                steps_after: run.steps,
+                picture: picture(counterexample),
+                replay: None,
+            });
+        }
+        let before = std::mem::replace(&mut finding.verdict, Verdict::NotClaimed);
+        finding.verdict = before.merge(verdict);
+    }
+
+    /// One per promise.
+    pub(super) fn into_vec(self) -> Vec<Finding> {
+        self.0.into_values().collect()
+    }
+}
 
 /// Judges as many histories as there are cases, and keeps for each promise the first that breaks it. A run
 /// without a history leaves everything undecided.
@@ -18,7 +79,7 @@ pub(crate) fn judge_runs<E: Display>(
     cases: u64,
     mut run: impl FnMut(u64) -> Result<History, E>,
 ) -> Vec<Finding> {
-    let mut findings: BTreeMap<Invariant, Finding> = BTreeMap::new();
+    let mut findings = Findings::default();
     for case in 0..cases {
         let seed = case_seed(run_seed, queue, case);
         let history = match run(seed) {
@@ -29,29 +90,12 @@ pub(crate) fn judge_runs<E: Display>(
                 return Invariant::ALL.iter().map(finding).collect();
             }
         };
+        let run = Run { case, seed, events: history.events.len(), steps: history.events.len() };
         for (invariant, verdict) in checkers::judge(&history) {
-            let finding = findings
-                .entry(invariant)
-                .or_insert_with(|| Finding::new(invariant, Verdict::NotClaimed, 0, 0));
-            if finding.failure.is_some() {
-                continue;
-            }
-            finding.cases += 1;
-            finding.events += history.events.len() as u64;
-            if let Verdict::Broken(counterexample) = &verdict {
-                finding.failure = Some(Failure {
-                    case,
-                    seed,
-                    plan: None,
-                    steps_before: history.events.len(),
-                    steps_after: history.events.len(),
-                    picture: timeline::draw(&history, counterexample, &[]),
-                    replay: None,
-                });
-            }
-            let before = std::mem::replace(&mut finding.verdict, Verdict::NotClaimed);
-            finding.verdict = before.merge(verdict);
+            findings.add(&run, invariant, verdict, |counterexample| {
+                timeline::draw(&history, counterexample, &[])
+            });
         }
     }
-    findings.into_values().collect()
+    findings.into_vec()
 }

@@ -1,35 +1,34 @@
 //! Real threads drive a buffer, and every round is judged in full.
 //!
-//! Rounds are short and many, over every shape that the contract admits and over small capacities, where
-//! threads meet. Nobody waits for "everything received", which a lossy buffer would never grant: threads stop
-//! when their attempts are used up. Then one thread drains the buffer, fills it to the brim and drains it
-//! again; with nobody else there, no false answer has an excuse.
-//!
-//! A buffer that panics is reported. One whose call never returns hangs the process: run suspicious buffers
-//! in a child.
+//! Rounds are many, over every shape that the contract admits and over small capacities, where threads meet;
+//! some are long, for what goes wrong after thousands of items. Ticks are those of the time stamp counter where
+//! it is sound, and what was found by them is looked for again with one shared counter.
 
-use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Barrier;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use stanchion_queues::{Buffer, BufferContract, Shape};
 
-use stanchion_queues::{Buffer, BufferContract, Ends, Pop, Push, Shape};
-
-use crate::buffer_history::BufferHistory;
 use crate::checkers_buffer::{self, Lies};
-use crate::finding::{Failure, Finding};
+use crate::finding::Finding;
 use crate::invariant::Invariant;
 use crate::verdict::{Counterexample, Verdict};
 
 use super::budget::Budget;
-use super::recorder::{Counter, Item, RecordedConsumer, RecordedProducer, Stamps};
-use super::sequential::{quietly, text_of};
+use super::recorder::Pace;
+use super::round::{self, Fault, Outcome, Round};
+use super::runs::{Findings, Run};
+use super::stamps::Clock;
 
-/// How many items are offered in a round, by all producers together.
+/// How many items are offered in an ordinary round; more where the capacity is large, so that it fills.
 const ITEMS: usize = 1000;
+/// How many in a long one.
+const MANY_ITEMS: usize = 50_000;
+/// One round of so many is long.
+const LONG_ONE_OF: u64 = 64;
+/// Long rounds are not spent on waiting for each other.
+const LONG_CAPACITY: usize = 7;
 /// How many plans of another engine one round here is worth.
 const CASES_PER_ROUND: u64 = 4;
+/// How often a round is run again with the counter.
+const CONFIRMATIONS: u64 = 3;
 
 /// What all rounds together say.
 #[derive(Clone, Debug)]
@@ -38,6 +37,14 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Answers that were never true and that the contract excuses.
     pub lies: Lies,
+    /// How many rounds were judged, each as a whole.
+    pub rounds: u64,
+    /// How many operations there were in them.
+    pub operations: u64,
+    /// In how many rounds some thread had to stop early because its log was full.
+    pub cut_short: u64,
+    /// Where the ticks came from, and why.
+    pub clock: String,
 }
 
 /// Runs as many rounds as the budget allows, and says what was found of each promise, once per promise.
@@ -45,288 +52,162 @@ pub fn check<B: Buffer>(budget: &Budget) -> Vec<Finding> {
     observe::<B>(budget).findings
 }
 
-/// [`check`], and how often the buffer gave answers that were never true.
+/// [`check`], and what there was to see.
 pub fn observe<B: Buffer>(budget: &Budget) -> Report {
-    let settings = settings(&B::CONTRACT);
-    let mut findings: BTreeMap<Invariant, Finding> = BTreeMap::new();
-    let mut lies = Lies::default();
-    let mut events = 0;
-    for (case, setting) in (0..budget.cases.div_ceil(CASES_PER_ROUND)).zip(settings.iter().cycle()) {
-        let dice = Dice::new(budget.seed ^ (case << 8));
-        let outcome = match case % 3 {
-            0 => round::<B, 1>(setting, ITEMS, dice),
-            1 => round::<B, 8>(setting, ITEMS, dice),
-            _ => round::<B, 32>(setting, ITEMS, dice),
-        };
-        let mut judged = match outcome.history {
-            None => Vec::new(),
-            Some(history) => {
-                events += history.len() as u64;
-                let judgement = checkers_buffer::judge(&history);
-                lies.excused_empties += judgement.lies.excused_empties;
-                lies.excused_fulls += judgement.lies.excused_fulls;
-                let drawing = |invariant| {
-                    let mut found = judgement.counterexamples.iter();
-                    found
-                        .find(|found| found.invariant == invariant)
-                        .map(|found| format!("{setting}\n{found}"))
-                };
-                judgement
-                    .verdicts
-                    .iter()
-                    .map(|(invariant, verdict)| (*invariant, verdict.clone(), drawing(*invariant)))
-                    .collect()
+    let mut clock = Clock::detect();
+    let judged = rounds::<B>(budget, &clock).and_then(|report| {
+        clock.confirm()?;
+        Ok(report)
+    });
+    // Nothing that was stamped by a clock like this stands.
+    let report = judged.or_else(|why| {
+        clock = Clock::counter(why);
+        rounds::<B>(budget, &clock)
+    });
+    let report = report.expect("a counter that only counts up does not go back");
+    Report { clock: clock.to_string(), ..report }
+}
+
+/// # Errors
+/// The clock went back.
+fn rounds<B: Buffer>(budget: &Budget, clock: &Clock) -> Result<Report, String> {
+    let settings = Settings::new(&B::CONTRACT);
+    let mut findings = Findings::default();
+    let mut report = Report {
+        findings: Vec::new(),
+        lies: Lies::default(),
+        rounds: 0,
+        operations: 0,
+        cut_short: 0,
+        clock: String::new(),
+    };
+    for case in 0..budget.cases.div_ceil(CASES_PER_ROUND) {
+        // What short rounds have found wrong is not worth long ones.
+        let round = settings.round(case, budget.seed, !findings.any_broken());
+        let outcome = run::<B>(case, &round, clock);
+        if outcome.clock_went_back {
+            return Err(format!("a tick was below the one before it in the same thread ({round})"));
+        }
+        report.rounds += 1;
+        report.cut_short += u64::from(outcome.cut_short);
+        let events = outcome.history.as_ref().map_or(0, |history| history.len());
+        report.operations += events as u64;
+        let this = Run { case, seed: budget.seed, events, steps: round.items };
+        if let Some(history) = &outcome.history {
+            let judgement = checkers_buffer::judge(history);
+            report.lies.excused_empties += judgement.lies.excused_empties;
+            report.lies.excused_fulls += judgement.lies.excused_fulls;
+            for (invariant, mut verdict) in judgement.verdicts {
+                if let Verdict::Broken(found) = &mut verdict
+                    && !findings.is_broken(invariant)
+                    && !clock.is_counter()
+                {
+                    let again = look_again::<B>(case, &round, invariant);
+                    found.sentence = format!("{} {again}", found.sentence);
+                }
+                findings.add(&this, invariant, verdict, |counterexample| {
+                    let drawing =
+                        judgement.counterexamples.iter().find(|drawing| drawing.invariant == invariant);
+                    let drawing = drawing.map_or(String::new(), ToString::to_string);
+                    format!("{round}\n{}\n{drawing}", counterexample.sentence)
+                });
             }
-        };
-        let ended = match outcome.fault {
-            None => (Invariant::Li1, Verdict::Holds { instances: 1 }, None),
+        }
+        let (invariant, verdict) = match outcome.fault {
+            None => (Invariant::Li1, Verdict::Holds { instances: 1 }),
             Some(Fault { invariant, sentence }) => {
-                let picture = Some(format!("{setting}\n{}: {sentence}\n", invariant.id()));
                 let culprits = Vec::new();
-                let counterexample = Counterexample { invariant, sentence, missing_licence: None, culprits };
-                (invariant, Verdict::Broken(counterexample), picture)
+                let found = Counterexample { invariant, sentence, missing_licence: None, culprits };
+                (invariant, Verdict::Broken(found))
             }
         };
-        judged.push(ended);
-        for (invariant, verdict, picture) in judged {
-            let finding = findings
-                .entry(invariant)
-                .or_insert_with(|| Finding::new(invariant, Verdict::NotClaimed, 0, 0));
-            if finding.verdict.is_broken() {
+        findings.add(&this, invariant, verdict, |found| {
+            format!("{round}\n{}: {}\n", invariant.id(), found.sentence)
+        });
+    }
+    report.findings = findings.into_vec();
+    Ok(report)
+}
+
+/// Rounds of all widths of items.
+fn run<B: Buffer>(case: u64, round: &Round, clock: &Clock) -> Outcome {
+    match case % 3 {
+        0 => round::run::<B, _, 1>(round, clock),
+        1 => round::run::<B, _, 8>(round, clock),
+        _ => round::run::<B, _, 32>(round, clock),
+    }
+}
+
+/// Whether the same round shows the same with a clock that nobody can doubt: one sentence.
+fn look_again<B: Buffer>(case: u64, round: &Round, invariant: Invariant) -> String {
+    let shows = |_: &u64| {
+        let outcome = run::<B>(case, round, &Clock::counter(""));
+        outcome.history.is_some_and(|history| checkers_buffer::judge(&history).breaks(invariant))
+    };
+    match (1..=CONFIRMATIONS).find(shows) {
+        Some(at) => {
+            format!("(Seen by time stamps, and with one shared counter in run {at} of the same round.)")
+        }
+        None => format!(
+            "(Seen by time stamps; not in {CONFIRMATIONS} runs of the same round with one shared counter, which \
+             also keeps threads apart.)"
+        ),
+    }
+}
+
+/// Every shape that a contract admits, with each capacity.
+struct Settings {
+    all: Vec<Round>,
+    long: Vec<Round>,
+}
+
+impl Settings {
+    fn new(contract: &BufferContract) -> Settings {
+        let shapes = [(1, 1), (2, 1), (1, 2), (2, 2), (4, 4)];
+        let capacities = [1, 2, 3, LONG_CAPACITY, 64, 100, 1024];
+        let mut all = Vec::new();
+        for wrap in [false, true] {
+            if wrap && !contract.counters {
                 continue;
             }
-            let before = std::mem::replace(&mut finding.verdict, Verdict::NotClaimed);
-            finding.verdict = before.merge(verdict);
-            (finding.cases, finding.events) = (case + 1, events);
-            finding.failure = picture.map(|picture| Failure {
-                case,
-                seed: budget.seed,
-                plan: None,
-                steps_before: ITEMS,
-                steps_after: ITEMS,
-                picture,
-                replay: None,
-            });
-        }
-    }
-    Report { findings: findings.into_values().collect(), lies }
-}
-
-/// How one round is set up.
-#[derive(Clone, Copy, Debug)]
-struct Setting {
-    producers: usize,
-    consumers: usize,
-    capacity: usize,
-    /// Counters wrap in the middle of the round.
-    wrap: bool,
-}
-
-impl std::fmt::Display for Setting {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} x {}, capacity {}", self.producers, self.consumers, self.capacity)?;
-        if self.wrap { f.write_str(", counters near their maximum") } else { Ok(()) }
-    }
-}
-
-/// Every shape that the contract admits, with each capacity.
-fn settings(contract: &BufferContract) -> Vec<Setting> {
-    let shapes = [(1, 1), (2, 1), (1, 2), (2, 2), (4, 4)];
-    let mut settings = Vec::new();
-    for wrap in [false, true] {
-        if wrap && !contract.counters {
-            continue;
-        }
-        for capacity in [1, 2, 3, 64] {
-            for (producers, consumers) in shapes {
-                let shape = Shape::new(producers, consumers, capacity);
-                if shape.admitted_by(contract).is_ok() {
-                    settings.push(Setting { producers, consumers, capacity, wrap });
+            for capacity in capacities {
+                for (producers, consumers) in shapes {
+                    if Shape::new(producers, consumers, capacity).admitted_by(contract).is_ok() {
+                        let items = ITEMS.max(3 * capacity);
+                        let pace = Pace::Apart;
+                        all.push(Round { producers, consumers, capacity, wrap, items, pace, seed: 0 });
+                    }
                 }
             }
         }
+        let long = all.iter().filter(|round| round.capacity >= LONG_CAPACITY);
+        let long = long.map(|round| Round { items: MANY_ITEMS, ..*round }).collect();
+        Settings { all, long }
     }
-    settings
-}
 
-/// Something that is wrong and not a matter of histories.
-#[derive(Debug)]
-struct Fault {
-    invariant: Invariant,
-    sentence: String,
-}
-
-impl Fault {
-    fn of<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
-        quietly(|| catch_unwind(AssertUnwindSafe(work))).unwrap_or_else(|panic| {
-            let sentence = format!("A thread was stopped by a panic: {:?}.", text_of(&*panic));
-            Err(Fault { invariant: Invariant::Li1, sentence })
-        })
-    }
-}
-
-struct Outcome {
-    /// `None`: the buffer did not open.
-    history: Option<BufferHistory>,
-    fault: Option<Fault>,
-}
-
-/// How many tries a thread has per item of the round before it gives up.
-const PATIENCE: usize = 20;
-
-fn round<B: Buffer, const WORDS: usize>(setting: &Setting, items: usize, mut dice: Dice) -> Outcome {
-    let start = if setting.wrap { usize::MAX - items / 2 } else { 0 };
-    let shape = Shape::new(setting.producers, setting.consumers, setting.capacity).starting_at(start);
-    let Ends { producers, consumers } = match B::open::<Item<WORDS>>(shape) {
-        Ok(ends) => ends,
-        Err(error) => {
-            let sentence = format!("It did not open in a shape that its contract admits: {error}");
-            return Outcome { history: None, fault: Some(Fault { invariant: Invariant::Li1, sentence }) };
-        }
-    };
-    let stamps = Counter::default();
-    let quota = items / setting.producers;
-    let barrier = Barrier::new(setting.producers + setting.consumers);
-    let working = AtomicUsize::new(setting.producers);
-    let (producers, consumers) = thread::scope(|scope| {
-        let producers: Vec<_> = producers
-            .into_iter()
-            .enumerate()
-            .map(|(number, end)| {
-                let mut recorded = RecordedProducer::<_, _, WORDS>::new(end, number, &stamps, 2 * quota);
-                let mut dice = dice.split();
-                let (barrier, working) = (&barrier, &working);
-                scope.spawn(move || {
-                    barrier.wait();
-                    let result = Fault::of(|| produce(&mut recorded, quota, &mut dice));
-                    working.fetch_sub(1, Ordering::SeqCst);
-                    (recorded, result)
-                })
-            })
-            .collect();
-        let consumers: Vec<_> = consumers
-            .into_iter()
-            .map(|end| {
-                let mut recorded = RecordedConsumer::<_, _, WORDS>::new(end, &stamps, 2 * items);
-                let mut dice = dice.split();
-                let (barrier, working) = (&barrier, &working);
-                scope.spawn(move || {
-                    barrier.wait();
-                    let result = Fault::of(|| consume(&mut recorded, PATIENCE * items, working, &mut dice));
-                    (recorded, result)
-                })
-            })
-            .collect();
-        let join = "a worker catches the panics of the buffer and has none of its own";
-        let producers: Vec<_> = producers.into_iter().map(|thread| thread.join().expect(join)).collect();
-        let consumers: Vec<_> = consumers.into_iter().map(|thread| thread.join().expect(join)).collect();
-        (producers, consumers)
-    });
-    let (mut producers, produced): (Vec<_>, Vec<_>) = producers.into_iter().unzip();
-    let (mut consumers, consumed): (Vec<_>, Vec<_>) = consumers.into_iter().unzip();
-    let mut fault = produced.into_iter().chain(consumed).find_map(Result::err);
-    let mut drained = false;
-    // After a panic inside it a buffer may wait for itself for ever.
-    if fault.is_none() {
-        let limit = 4 * items + 1000;
-        let room = if B::CONTRACT.bounded { setting.capacity + 1 } else { 8 };
-        let after = Fault::of(|| {
-            if drain(&mut consumers, limit) {
-                for _ in 0..room {
-                    producers[0].push();
-                }
-                drained = drain(&mut consumers, limit);
-            }
-            Ok(())
-        });
-        fault = after.err();
-    }
-    let history = BufferHistory {
-        contract: B::CONTRACT,
-        capacity: setting.capacity,
-        producers: producers.into_iter().map(RecordedProducer::finish).collect(),
-        consumers: consumers.into_iter().map(RecordedConsumer::finish).collect(),
-        drained,
-    };
-    Outcome { history: Some(history), fault }
-}
-
-/// Offers `quota` items, one by one and in bursts; gives up some that are refused.
-fn produce<P: Push<Item<WORDS>>, S: Stamps, const WORDS: usize>(
-    end: &mut RecordedProducer<'_, P, S, WORDS>,
-    quota: usize,
-    dice: &mut Dice,
-) -> Result<(), Fault> {
-    let mut attempts = PATIENCE * quota;
-    while end.settled() < quota && attempts > 0 {
-        attempts -= 1;
-        let accepted = if dice.below(4) == 0 {
-            end.push_many(1 + dice.below(7))
-                .map_err(|miscounted| Fault { invariant: Invariant::Cb3, sentence: miscounted.0 })?
+    fn round(&self, case: u64, seed: u64, long: bool) -> Round {
+        // One is among the first few.
+        let (settings, at) = if long && case % LONG_ONE_OF == 7 {
+            (&self.long, case / LONG_ONE_OF)
         } else {
-            end.push()
+            (&self.all, case)
         };
-        if !accepted {
-            if dice.below(32) == 0 {
-                end.abandon();
-            }
-            thread::yield_now();
-        }
+        // A prime that divides no number of settings: neighbours differ in everything, and none is left out.
+        let setting = settings[(at * 37) as usize % settings.len()];
+        let pace = match case / 3 % 4 {
+            0 | 1 => Pace::Apart,
+            2 => Pace::Chained(1),
+            _ => Pace::Chained(8),
+        };
+        Round { pace, seed: seed ^ (case << 8), ..setting }
     }
-    Ok(())
-}
-
-/// Pops, one by one and in bursts, until the producers have stopped and nothing is left.
-fn consume<C: Pop<Item<WORDS>>, S: Stamps, const WORDS: usize>(
-    end: &mut RecordedConsumer<'_, C, S, WORDS>,
-    mut attempts: usize,
-    working: &AtomicUsize,
-    dice: &mut Dice,
-) -> Result<(), Fault> {
-    while attempts > 0 {
-        attempts -= 1;
-        let last = working.load(Ordering::SeqCst) == 0;
-        let popped = if dice.below(4) == 0 { end.pop_many(1 + dice.below(7)) > 0 } else { end.pop() };
-        if !popped {
-            if last {
-                break;
-            }
-            thread::yield_now();
-        }
-    }
-    Ok(())
-}
-
-/// How often each consumer must answer "empty" before it is believed that nothing is left: a false answer is
-/// not a loss.
-const QUIET_PASSES: u32 = 3;
-
-/// Pops until every consumer answers "empty" in turn; `false`: more comes out than can be inside.
-fn drain<C: Pop<Item<WORDS>>, S: Stamps, const WORDS: usize>(
-    consumers: &mut [RecordedConsumer<'_, C, S, WORDS>],
-    mut limit: usize,
-) -> bool {
-    let mut quiet_passes = 0;
-    while quiet_passes < QUIET_PASSES {
-        quiet_passes += 1;
-        for end in consumers.iter_mut() {
-            while end.pop() {
-                quiet_passes = 0;
-                limit -= 1;
-                if limit == 0 {
-                    return false;
-                }
-            }
-        }
-    }
-    true
 }
 
 /// Cheap numbers between operations: xorshift64 (Marsaglia 2003).
-struct Dice(u64);
+pub(super) struct Dice(u64);
 
 impl Dice {
-    fn new(seed: u64) -> Dice {
+    pub(super) fn new(seed: u64) -> Dice {
         // Any odd constant; the state must not be zero.
         Dice(seed.wrapping_mul(2).wrapping_add(0x9e37_79b9_7f4a_7c15))
     }
@@ -338,11 +219,11 @@ impl Dice {
         self.0
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         (self.next() >> 32) as usize % bound
     }
 
-    fn split(&mut self) -> Dice {
+    pub(super) fn split(&mut self) -> Dice {
         Dice::new(self.next())
     }
 }
