@@ -29,8 +29,8 @@ pub(crate) fn queue(entry: &Entry) -> results::Queue {
     results::Queue {
         name: entry.name.clone(),
         kind: entry.kind,
-        contract: entry.contract.clone(),
-        class: entry.class.into(),
+        contract: entry.contract(),
+        class: entry.class().into(),
         note: String::new(),
     }
 }

@@ -29,10 +29,7 @@ const MARGIN: usize = 19;
 /// stays whole.
 pub fn draw(history: &History, counterexample: &Counterexample, notes: &[String]) -> String {
     let page = Page::new(history, counterexample);
-    let mut text = String::new();
-    let invariant = counterexample.invariant;
-    wrap(&mut text, &format!("{} is broken: ", invariant.id()), invariant.sentence());
-    wrap(&mut text, "", &counterexample.sentence);
+    let mut text = heading(counterexample);
     text.push('\n');
     page.rows(&mut text);
     text.push('\n');
@@ -54,6 +51,15 @@ pub fn draw(history: &History, counterexample: &Counterexample, notes: &[String]
         text.push_str(note);
         text.push('\n');
     }
+    text
+}
+
+/// The broken promise, and how it was broken.
+pub(crate) fn heading(counterexample: &Counterexample) -> String {
+    let mut text = String::new();
+    let invariant = counterexample.invariant;
+    wrap(&mut text, &format!("{} is broken: ", invariant.id()), invariant.sentence());
+    wrap(&mut text, "", &counterexample.sentence);
     text
 }
 
@@ -521,8 +527,10 @@ fn wrap(text: &mut String, lead: &str, words: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkers::judge;
     use crate::engines::sequential::run;
-    use crate::engines::testing::{Bug, hosting, judge};
+    use crate::engines::testing::{Bug, hosting};
+    use crate::invariant::Invariant;
     use crate::plan::{Fate, How, Plan, PlanSettings, Plans, Step, Which};
     use crate::verdict::Verdict;
 
@@ -549,11 +557,19 @@ mod tests {
             redrive_at_end: false,
         };
         let history = run(hosting(Bug::AckDoesNothing), &plan).expect("it starts");
-        let broken = judge(&history).into_iter().find_map(|(_, verdict)| match verdict {
-            Verdict::Broken(counterexample) => Some(counterexample),
-            _ => None,
-        });
-        let page = draw(&history, &broken.expect("acks do nothing"), &["Replay: type this".into()]);
+        let at = |wanted: &dyn Fn(&What) -> bool| {
+            let positions = history.events.iter().enumerate().filter(|(_, event)| wanted(&event.what));
+            positions.map(|(index, _)| index).collect::<Vec<usize>>()
+        };
+        let deliveries = at(&|what| matches!(what, What::Deliver { token: Some(Token(1)), .. }));
+        let acks = at(&|what| matches!(what, What::Settle { how: Settle::Ack, handle: Handle(2), .. }));
+        let broken = Counterexample {
+            invariant: Invariant::Al6,
+            sentence: "m1 was acked and delivered again.".into(),
+            missing_licence: Some("nothing permits a delivery after an ack".into()),
+            culprits: vec![deliveries[1], acks[0], deliveries[2]],
+        };
+        let page = draw(&history, &broken, &["Replay: type this".into()]);
         assert_eq!(page, include_str!("timeline.golden.txt"), "\n{page}");
     }
 
@@ -563,9 +579,7 @@ mod tests {
         for seed in 0..300 {
             for bug in [Bug::AckDoesNothing, Bug::PanicsOnThirdAttempt, Bug::StaleNackLoses] {
                 let history = run(hosting(bug), &Plans::default().draw(seed)).expect("it starts");
-                let verdicts =
-                    judge(&history).into_iter().chain(crate::engines::sequential::panic_in(&history));
-                for (_, verdict) in verdicts {
+                for (_, verdict) in judge(&history) {
                     let Verdict::Broken(counterexample) = verdict else { continue };
                     let page = draw(&history, &counterexample, &[]);
                     assert!(page.lines().all(|line| line.chars().count() <= WIDTH), "{page}");

@@ -6,6 +6,7 @@ use std::time::Duration;
 use stanchion_queues::{Broker, Clock, Delivery, Error, Host, Sent, Session, Settings, Settle};
 
 use super::{Arrival, Consumer, ConsumerPlan, ConsumerStep, Intent, Stop, Store, World};
+use crate::engines::watchdog::{self, Call, calling};
 use crate::history::{Actor, Event, HARNESS, History, Token, What};
 use crate::recording::{Recorder, Ticks};
 
@@ -56,9 +57,11 @@ pub fn run<H: Host>(
         .collect();
     stage.log.note(PRODUCER, What::Opened);
     stage.log.note(CONSUMER, What::Opened);
-    for step in &plan.steps {
+    for (index, step) in plan.steps.iter().enumerate() {
+        watchdog::step(index);
         stage.play(*step, &intents)?;
     }
+    watchdog::step(plan.steps.len());
     stage.drain()?;
 
     let mut expected: BTreeMap<u8, u64> = BTreeMap::new();
@@ -132,7 +135,7 @@ impl<S: Session> Stage<'_, S> {
             log.settle(session, &[(delivery.receipt, Settle::Ack)]);
         };
         let mut world = World::new(&mut self.store, intent.token, kill, &mut ack);
-        let ended = self.consumer.handle(&arrival, &mut world);
+        let ended = calling(Call::Handle, || self.consumer.handle(&arrival, &mut world));
         let acked = world.acked;
         self.crashed = ended == Err(Stop::Killed);
         if self.crashed {

@@ -1,6 +1,7 @@
 //! Ways of running a queue and writing down what happened.
 
 pub mod budget;
+pub(crate) mod cases;
 pub mod child;
 pub mod explore;
 pub mod recorder;
@@ -11,3 +12,4 @@ pub mod sequential_buffer;
 pub(crate) mod testing;
 pub mod threads;
 pub mod threads_broker;
+pub mod watchdog;

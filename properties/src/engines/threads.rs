@@ -5,8 +5,7 @@
 //! when their attempts are used up. Then one thread drains the buffer, fills it to the brim and drains it
 //! again; with nobody else there, no false answer has an excuse.
 //!
-//! A buffer that panics is reported. One whose call never returns hangs the process: run suspicious buffers
-//! in a child.
+//! A buffer that panics is reported, and so is one whose call never returns.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,11 +19,13 @@ use crate::buffer_history::BufferHistory;
 use crate::checkers_buffer::{self, Lies};
 use crate::finding::{Failure, Finding};
 use crate::invariant::Invariant;
+use crate::timeline;
 use crate::verdict::{Counterexample, Verdict};
 
 use super::budget::Budget;
 use super::recorder::{Counter, Item, RecordedConsumer, RecordedProducer, Stamps};
 use super::sequential::{quietly, text_of};
+use super::watchdog::{self, Call, Crew, calling};
 
 /// How many items are offered in a round, by all producers together.
 const ITEMS: usize = 1000;
@@ -52,6 +53,11 @@ pub fn observe<B: Buffer>(budget: &Budget) -> Report {
     let mut lies = Lies::default();
     let mut events = 0;
     for (case, setting) in (0..budget.cases.div_ceil(CASES_PER_ROUND)).zip(settings.iter().cycle()) {
+        let (seed, setting_of_stuck) = (budget.seed, *setting);
+        watchdog::case(move |stuck| {
+            let picture = format!("{}{setting_of_stuck}\n", timeline::heading(&stuck.counterexample()));
+            Failure { case, seed, plan: None, steps_before: ITEMS, steps_after: ITEMS, picture, replay: None }
+        });
         let dice = Dice::new(budget.seed ^ (case << 8));
         let outcome = match case % 3 {
             0 => round::<B, 1>(setting, ITEMS, dice),
@@ -177,13 +183,14 @@ const PATIENCE: usize = 20;
 fn round<B: Buffer, const WORDS: usize>(setting: &Setting, items: usize, mut dice: Dice) -> Outcome {
     let start = if setting.wrap { usize::MAX - items / 2 } else { 0 };
     let shape = Shape::new(setting.producers, setting.consumers, setting.capacity).starting_at(start);
-    let Ends { producers, consumers } = match B::open::<Item<WORDS>>(shape) {
+    let Ends { producers, consumers } = match calling(Call::Open, || B::open::<Item<WORDS>>(shape)) {
         Ok(ends) => ends,
         Err(error) => {
             let sentence = format!("It did not open in a shape that its contract admits: {error}");
             return Outcome { history: None, fault: Some(Fault { invariant: Invariant::Li1, sentence }) };
         }
     };
+    let crew = Crew::of_this_thread();
     let stamps = Counter::default();
     let quota = items / setting.producers;
     let barrier = Barrier::new(setting.producers + setting.consumers);
@@ -195,8 +202,9 @@ fn round<B: Buffer, const WORDS: usize>(setting: &Setting, items: usize, mut dic
             .map(|(number, end)| {
                 let mut recorded = RecordedProducer::<_, _, WORDS>::new(end, number, &stamps, 2 * quota);
                 let mut dice = dice.split();
-                let (barrier, working) = (&barrier, &working);
+                let (crew, barrier, working) = (&crew, &barrier, &working);
                 scope.spawn(move || {
+                    crew.enter();
                     barrier.wait();
                     let result = Fault::of(|| produce(&mut recorded, quota, &mut dice));
                     working.fetch_sub(1, Ordering::SeqCst);
@@ -209,8 +217,9 @@ fn round<B: Buffer, const WORDS: usize>(setting: &Setting, items: usize, mut dic
             .map(|end| {
                 let mut recorded = RecordedConsumer::<_, _, WORDS>::new(end, &stamps, 2 * items);
                 let mut dice = dice.split();
-                let (barrier, working) = (&barrier, &working);
+                let (crew, barrier, working) = (&crew, &barrier, &working);
                 scope.spawn(move || {
+                    crew.enter();
                     barrier.wait();
                     let result = Fault::of(|| consume(&mut recorded, PATIENCE * items, working, &mut dice));
                     (recorded, result)
@@ -233,7 +242,7 @@ fn round<B: Buffer, const WORDS: usize>(setting: &Setting, items: usize, mut dic
         let after = Fault::of(|| {
             if drain(&mut consumers, limit) {
                 for _ in 0..room {
-                    producers[0].push();
+                    calling(Call::Push, || producers[0].push());
                 }
                 drained = drain(&mut consumers, limit);
             }
@@ -261,10 +270,10 @@ fn produce<P: Push<Item<WORDS>>, S: Stamps, const WORDS: usize>(
     while end.settled() < quota && attempts > 0 {
         attempts -= 1;
         let accepted = if dice.below(4) == 0 {
-            end.push_many(1 + dice.below(7))
+            calling(Call::PushMany, || end.push_many(1 + dice.below(7)))
                 .map_err(|miscounted| Fault { invariant: Invariant::Cb3, sentence: miscounted.0 })?
         } else {
-            end.push()
+            calling(Call::Push, || end.push())
         };
         if !accepted {
             if dice.below(32) == 0 {
@@ -286,7 +295,9 @@ fn consume<C: Pop<Item<WORDS>>, S: Stamps, const WORDS: usize>(
     while attempts > 0 {
         attempts -= 1;
         let last = working.load(Ordering::SeqCst) == 0;
-        let popped = if dice.below(4) == 0 { end.pop_many(1 + dice.below(7)) > 0 } else { end.pop() };
+        let popped = calling(Call::Pop, || {
+            if dice.below(4) == 0 { end.pop_many(1 + dice.below(7)) > 0 } else { end.pop() }
+        });
         if !popped {
             if last {
                 break;
@@ -310,7 +321,7 @@ fn drain<C: Pop<Item<WORDS>>, S: Stamps, const WORDS: usize>(
     while quiet_passes < QUIET_PASSES {
         quiet_passes += 1;
         for end in consumers.iter_mut() {
-            while end.pop() {
+            while calling(Call::Pop, || end.pop()) {
                 quiet_passes = 0;
                 limit -= 1;
                 if limit == 0 {
@@ -355,7 +366,7 @@ mod tests {
     use crate::engines::sequential_buffer;
 
     fn is_right<B: Buffer>() {
-        let sequential = sequential_buffer::check::<B>(&Budget::quick());
+        let sequential = sequential_buffer::check::<B>("right", &Budget::quick());
         let threads = check::<B>(&Budget { cases: 240, ..Budget::quick() });
         for finding in sequential.iter().chain(&threads) {
             assert!(
