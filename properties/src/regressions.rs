@@ -252,8 +252,12 @@ pub fn of_unknown_queues(directory: &Path, known: &[&str]) -> Vec<RegressionErro
 
 /// The line that runs a saved plan again and nothing else, in any crate whose tests run the queue.
 pub fn replay_line(path: &Path, queue: &str, invariant: Invariant) -> String {
-    let (path, test) = (path.display().to_string(), format!("{queue}::{}", invariant.name()));
-    format!("STANCHION_REPLAY={} cargo test {}", quoted(&path), quoted(&test))
+    format!("STANCHION_REPLAY={} {}", quoted(&path.display().to_string()), test_line(queue, invariant))
+}
+
+/// The line that runs one test.
+pub(crate) fn test_line(queue: &str, invariant: Invariant) -> String {
+    format!("cargo test {}", quoted(&format!("{queue}::{}", invariant.name())))
 }
 
 /// As a shell reads it: as it is, or between quotes.

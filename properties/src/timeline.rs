@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 use std::time::Duration;
 
-use stanchion_queues::{Crash, Reason, Refusal, Settle};
+use stanchion_queues::{Crash, Reason, Refusal, Settle, Time};
 
 use crate::history::{Actor, Event, HARNESS, Handle, History, Outcome, SendOutcome, Token, What};
 use crate::verdict::Counterexample;
@@ -35,7 +35,8 @@ pub fn draw(history: &History, counterexample: &Counterexample, notes: &[String]
     text.push('\n');
     for (number, &culprit) in counterexample.culprits.iter().enumerate() {
         if let Some(event) = history.events.get(culprit) {
-            wrap(&mut text, &format!("{:>2}. ", number + 1), &capitalised(&page.in_words(event)));
+            let words = capitalised(&page.in_words(event));
+            wrap(&mut text, &format!("{:>2}. ", number + 1), &format!("{words} (event {culprit})"));
         }
     }
     if let Some(licence) = &counterexample.missing_licence {
@@ -150,6 +151,12 @@ impl<'a> Page<'a> {
             What::DrainEnded { quiet: false } => ('-', "it does not come to rest".into()),
             _ => return None,
         })
+    }
+
+    /// A time as one reads it: a real clock counts from long ago, and a run from its first event.
+    fn shown(&self, time: Time) -> String {
+        let began = self.history.events.first().map_or(Time(0), |event| event.at);
+        Time(time.0.saturating_sub(began.0)).to_string()
     }
 
     fn name(&self, actor: Actor) -> String {
@@ -276,10 +283,9 @@ impl<'a> Page<'a> {
         let number = self.culprits.iter().position(|&culprit| culprit == index);
         let mark = if self.culprits.last() == Some(&index) { ">>" } else { "" };
         let number = number.map_or(String::new(), |number| (number + 1).to_string());
-        let time = self.history.events[index].until;
-        let time =
-            if time == stanchion_queues::Time::FAR_FUTURE { self.history.events[index].at } else { time };
-        format!("{mark:<2} {number:<2}{:>12}  ", time.to_string())
+        let event = &self.history.events[index];
+        let time = if event.until == Time::FAR_FUTURE { event.at } else { event.until };
+        format!("{mark:<2} {number:<2}{:>12}  ", self.shown(time))
     }
 
     /// An event in a few characters.
@@ -372,10 +378,11 @@ impl<'a> Page<'a> {
                 Some(got) => format!("{who} asked for {max} and received {got}."),
             },
             What::Deliver { token, id, handle, attempt, deadline, .. } => format!(
-                "{who} received {} (id {}) as r{}: attempt {attempt}, leased until {deadline}.",
+                "{who} received {} (id {}) as r{}: attempt {attempt}, leased until {}.",
                 message(*token),
                 id.0,
-                handle.0
+                handle.0,
+                self.shown(*deadline)
             ),
             What::Settle { handle, how, outcome } => {
                 let how = match how {

@@ -72,6 +72,12 @@ fn play(make: &dyn Fn() -> Box<dyn Consumer>, plan: &ConsumerPlan) -> Run {
 
 /// What the history says, and what the balances say: too much is an effect twice, too little is one missing.
 fn judge(invariant: Invariant, run: &Run) -> Verdict {
+    let last = || run.history.events.len().checked_sub(1).into_iter().collect();
+    if let Some(message) = &run.panicked {
+        let (sentence, culprits) = (format!("The consumer panicked: {message}."), last());
+        let how = Counterexample { invariant, sentence, missing_licence: None, culprits };
+        return if invariant == Invariant::Ic10 { Verdict::Broken(how) } else { Verdict::Vacuous };
+    }
     let verdict = checkers::check(invariant, &run.history);
     let accounts = || run.expected.keys().chain(run.balances.keys());
     let held = |account: &u8| run.balances.get(account).copied().unwrap_or(0);
@@ -90,7 +96,7 @@ fn judge(invariant: Invariant, run: &Run) -> Verdict {
                 held(account)
             ),
             missing_licence: None,
-            culprits: run.history.events.len().checked_sub(1).into_iter().collect(),
+            culprits: last(),
         }),
         _ => verdict,
     }
@@ -99,7 +105,7 @@ fn judge(invariant: Invariant, run: &Run) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::consumers::Transactional;
+    use crate::consumers::{Arrival, Stop, Transactional, World};
     use crate::regressions;
     use crate::rogues::consumers::{Bug, Rogue};
 
@@ -108,6 +114,23 @@ mod tests {
         for finding in check("right", &|| Box::new(Transactional), &Budget::quick()) {
             assert!(matches!(finding.verdict, Verdict::Holds { .. }), "{finding:?}");
         }
+    }
+
+    #[test]
+    fn a_consumer_that_panics_breaks_a_promise_and_not_the_harness() {
+        struct Panics;
+        impl Consumer for Panics {
+            fn handle(&mut self, arrival: &Arrival, world: &mut World<'_>) -> Result<(), Stop> {
+                assert!(arrival.attempt < 2, "nobody told me of redeliveries");
+                Transactional.handle(arrival, world)
+            }
+        }
+        let findings = check("panics", &|| Box::new(Panics), &Budget::quick());
+        let broken: Vec<_> = findings.iter().filter(|finding| finding.verdict.is_broken()).collect();
+        let [Finding { invariant: Invariant::Ic10, failure: Some(failure), .. }] = &broken[..] else {
+            panic!("{broken:?}")
+        };
+        assert!(failure.picture.contains("The consumer panicked: nobody told me"), "{}", failure.picture);
     }
 
     #[test]

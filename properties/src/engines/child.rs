@@ -5,6 +5,7 @@
 //! A killed process leaves the operating system's cache behind: this engine shows that a queue survives the
 //! death of its process. What survives a power failure is shown on the simulated disk.
 
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -20,7 +21,7 @@ use crate::engines::budget::{Budget, EnvError};
 use crate::engines::runs::judge_runs;
 use crate::engines::watchdog::{self, Call, Stuck, Wait, calling};
 use crate::finding::Finding;
-use crate::history::{Actor, Event, HARNESS, History, Token, What};
+use crate::history::{Actor, Event, HARNESS, Handle, History, Token, What};
 use crate::invariant::Invariant;
 use crate::payload;
 use crate::recording::{Recorder, Sink, Ticks};
@@ -266,7 +267,23 @@ pub fn run<B: Broker>(
             stanchion_queues::Contract::durable()
         }
     };
-    Ok((History { contract, events: recorder.sink }, stuck))
+    let mut events = recorder.sink;
+    number_receipts(&mut events);
+    Ok((History { contract, events }, stuck))
+}
+
+/// Gives the receipts numbers from 1 in order of first appearance, as in other histories. (No process knows
+/// what the ones before it saw, so they name receipts by value.)
+fn number_receipts(events: &mut [Event]) {
+    let mut numbers = HashMap::new();
+    for event in events {
+        if let What::Deliver { handle, .. } | What::Settle { handle, .. } | What::Extend { handle, .. } =
+            &mut event.what
+        {
+            let next = Handle(numbers.len() as u64 + 1);
+            *handle = *numbers.entry(*handle).or_insert(next);
+        }
+    }
 }
 
 fn next_tick(events: &[Event]) -> u64 {

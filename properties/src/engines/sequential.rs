@@ -60,7 +60,7 @@ fn guard<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
 }
 
 /// What a panic said.
-pub(super) fn text_of(payload: &(dyn Any + Send)) -> String {
+pub(crate) fn text_of(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".into())
 }

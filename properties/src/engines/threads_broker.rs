@@ -200,7 +200,7 @@ impl<B: Broker> Client<'_, B> {
             let delay = if self.below(16) == 0 { 1 + self.below(5) } else { 0 };
             let batch: Vec<(Token, Message)> = (sent..sent + count)
                 .map(|index| {
-                    let token = Token(((number as u64) << 32) | index as u64);
+                    let token = Token((number * quota + index + 1) as u64);
                     let body: Arc<[u8]> = payload::encode(token, 16 + index % 100);
                     (token, Message::new(body).with_delay(Duration::from_millis(delay)))
                 })
