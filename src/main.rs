@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use stanchion::properties::engines::budget::Budget;
 use stanchion::properties::suite::Arguments;
 use stanchion::registry;
 use stanchion::reports::{exit, fragment};
@@ -76,7 +77,11 @@ fn check(filter: Option<String>) -> ExitCode {
 }
 
 fn replay(file: &Path) -> ExitCode {
-    match registry().replay(file) {
+    let budget = match Budget::from_env() {
+        Ok(budget) => budget,
+        Err(error) => return fail(&error.to_string()),
+    };
+    match registry().replay(file, &budget) {
         Ok(replayed) => {
             println!("{}", replayed.picture);
             if replayed.broken { ExitCode::from(exit::BROKEN) } else { ExitCode::SUCCESS }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use stanchion_benches::Comparison;
 use stanchion_benches::blocking::Blocking;
 use stanchion_properties::consumers::Consumer;
+use stanchion_properties::engines::budget::Budget;
 use stanchion_properties::suite as checks;
 use stanchion_queues::{Broker, Buffer, Error, Host, Leased, Settings, Volatile};
 use stanchion_reports::results::Queue;
@@ -110,8 +111,8 @@ impl Suite {
     ///
     /// # Errors
     /// The file cannot be read or no broker of that name is in the list: the text says which and what to do.
-    pub fn replay(&self, path: &Path) -> Result<checks::Replayed, String> {
-        self.checks.replay(path)
+    pub fn replay(&self, path: &Path, budget: &Budget) -> Result<checks::Replayed, String> {
+        self.checks.replay(path, budget)
     }
 
     /// Checks everything, as the whole of a test target with `harness = false`.

@@ -38,15 +38,18 @@ impl Outsider {
     }
 
     fn cargo(&self, arguments: &[&str]) -> (bool, String) {
-        let Output { status, stdout, stderr } = Command::new(env!("CARGO"))
-            .args(arguments)
+        self.run(Command::new(env!("CARGO")).args(arguments))
+    }
+
+    fn run(&self, command: &mut Command) -> (bool, String) {
+        let Output { status, stdout, stderr } = command
             .current_dir(self.dir.path())
             .env("CARGO_TARGET_DIR", &self.target)
             .env("STANCHION_REPORT_DIR", self.dir.path().join("report"))
             .env("STANCHION_CASES", "64")
             .env("NO_COLOR", "1")
             .output()
-            .expect("cargo runs");
+            .expect("it runs");
         let text = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
         (status.success(), text)
     }
@@ -70,7 +73,15 @@ fn a_strangers_queues_get_all_checks_and_benches() {
     assert!(!passed, "the wrong queue was not blamed:\n{text}");
     assert!(text.contains("AL-1"), "its loss has no name:\n{text}");
     assert!(outsider.report().contains("forgetful"), "the report leaves it out");
-    assert!(outsider.dir.path().join("regressions").is_dir(), "no failing plan was saved");
+
+    // What is printed is enough to do it again, from a shell, in that crate.
+    let line =
+        text.lines().find_map(|line| line.strip_prefix("Replay: ")).expect("a line that does it again");
+    let saved = outsider.dir.path().join("regressions/forgetful");
+    assert!(saved.is_dir(), "no failing plan was saved");
+    let (passed, text) = outsider.run(Command::new("sh").args(["-c", line]));
+    assert!(!passed && text.contains("1 failed"), "{line:?} did not fail again, and alone:\n{text}");
+    assert!(text.contains("is broken: "), "{text}");
 
     // As a test, a bench target runs everything once and needs no optimised build.
     let (passed, text) = outsider.cargo(&["test", "--bench", "comparison"]);

@@ -3,11 +3,15 @@
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use stanchion::properties::engines::budget::Budget;
+use stanchion::properties::engines::child;
+use stanchion::properties::finding::Finding;
+use stanchion::properties::invariant::Invariant;
 use stanchion::properties::rogues::{self, RogueResult};
-use stanchion::properties::{checkers, outcome};
+use stanchion::properties::{Suite, checkers, outcome};
 
 type Table = fn(&Budget) -> Vec<RogueResult>;
 
@@ -17,19 +21,29 @@ const GROUPS: [(&str, Table); 3] = [
     ("consumers", rogues::consumers::table),
 ];
 
+/// More steps than this are no help to whoever has to read them.
+const SMALL: usize = 24;
+
 fn main() -> ExitCode {
+    if std::env::var_os(child::CHILD).is_some() {
+        return Suite::new().on_disk("waits", waits::open).main();
+    }
     let met: Arc<Mutex<Vec<RogueResult>>> = Arc::default();
-    let trials = GROUPS.map(|(group, table)| {
+    let mut trials = Vec::from(GROUPS.map(|(group, table)| {
         let met = Arc::clone(&met);
         Trial::test(format!("every_wrong_one_is_caught::{group}"), move || {
-            // Not what the environment asks for: this is about the default.
-            let results = table(&Budget::quick());
-            let escaped: Vec<String> = results.iter().filter(|result| !result.found).map(escape).collect();
+            // Not what the environment asks for: this is about the default. One that waits for ever need not be
+            // waited for as long.
+            let results = table(&Budget { patience: Duration::from_secs(2), ..Budget::quick() });
+            let escaped = results.iter().filter(|result| !result.found).map(escape);
+            let large = results.iter().filter(|result| result.shrunk > Some(SMALL)).map(large);
+            let wrong: Vec<String> = escaped.chain(large).collect();
             met.lock().unwrap_or_else(PoisonError::into_inner).extend(results);
-            if escaped.is_empty() { Ok(()) } else { Err(Failed::from(escaped.join("\n"))) }
+            if wrong.is_empty() { Ok(()) } else { Err(Failed::from(wrong.join("\n"))) }
         })
-    });
-    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials.into());
+    }));
+    trials.push(Trial::test("a_child_that_never_answers_is_caught", never_answers));
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
     let mut met = met.lock().unwrap_or_else(PoisonError::into_inner).clone();
     if !met.is_empty() {
         met.sort_by(|a, b| a.bug.cmp(&b.bug));
@@ -37,6 +51,91 @@ fn main() -> ExitCode {
         outcome::store_rogues(&met);
     }
     conclusion.exit_code()
+}
+
+/// In a child process a reject waits for ever; here, where what is left is acked, nothing does.
+fn never_answers() -> Result<(), Failed> {
+    let budget = Budget { cases: 1, patience: Duration::from_secs(2), ..Budget::quick() };
+    let findings = child::check("waits", &waits::open, &budget);
+    let broken: Vec<&Finding> = findings.iter().filter(|finding| finding.verdict.is_broken()).collect();
+    match broken[..] {
+        [Finding { invariant: Invariant::Li1, failure: Some(failure), .. }]
+            if failure.picture.contains("The call `settle` never returned: nothing moved for 2s.") =>
+        {
+            Ok(())
+        }
+        _ => Err(format!("only LI-1 was to be broken: {broken:#?}").into()),
+    }
+}
+
+/// The queue on disk, with a reject that waits for ever.
+mod waits {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use stanchion::file::{self, FileQueue, FileSession, RealDir};
+    use stanchion::{
+        Broker, Contract, DeadLetter, Delivery, Depth, Error, Message, Receipt, Sent, Session, Settings,
+        Settle, Settled, Settlement,
+    };
+
+    pub(super) struct Waits(FileQueue<RealDir>);
+    pub(super) struct WaitingSession(FileSession<RealDir>);
+
+    pub(super) fn open(path: &Path, settings: &Settings) -> Result<Waits, Error> {
+        file::open_dir(path, settings).map(Waits)
+    }
+
+    impl Broker for Waits {
+        type Session = WaitingSession;
+
+        fn contract(&self) -> Contract {
+            self.0.contract()
+        }
+
+        fn session(&self) -> Result<WaitingSession, Error> {
+            self.0.session().map(WaitingSession)
+        }
+    }
+
+    impl Session for WaitingSession {
+        fn send(&mut self, messages: &[Message]) -> Vec<Sent> {
+            self.0.send(messages)
+        }
+
+        fn receive(&mut self, max: usize, lease: Duration) -> Result<Vec<Delivery>, Error> {
+            self.0.receive(max, lease)
+        }
+
+        fn settle(&mut self, settlements: &[Settlement]) -> Vec<Settled> {
+            while settlements.iter().any(|settlement| settlement.how == Settle::Reject) {
+                std::thread::park();
+            }
+            self.0.settle(settlements)
+        }
+
+        fn extend(&mut self, receipt: Receipt, lease: Duration) -> Settled {
+            self.0.extend(receipt, lease)
+        }
+
+        fn dead_letters(&mut self, max: usize) -> Result<Vec<DeadLetter>, Error> {
+            self.0.dead_letters(max)
+        }
+
+        fn redrive(&mut self, max: usize) -> Result<usize, Error> {
+            self.0.redrive(max)
+        }
+
+        fn depth(&mut self) -> Result<Depth, Error> {
+            self.0.depth()
+        }
+    }
+}
+
+fn large(result: &RogueResult) -> String {
+    let RogueResult { bug, what, shrunk, .. } = result;
+    let steps = shrunk.unwrap_or_default();
+    format!("{bug} ({what}): a counterexample of {steps} steps was not shrunk well enough to be read")
 }
 
 fn escape(result: &RogueResult) -> String {

@@ -44,4 +44,11 @@ impl Finding {
     pub fn new(invariant: Invariant, verdict: Verdict, cases: u64, events: u64) -> Finding {
         Finding { invariant, verdict, cases, events, failure: None }
     }
+
+    /// What is found out if nothing could be run: no promise is decided.
+    pub(crate) fn undecided(why: &str, cases: u64) -> Vec<Finding> {
+        let unknown = Verdict::Unknown(why.to_owned());
+        let finding = |&invariant| Finding::new(invariant, unknown.clone(), cases, 0);
+        Invariant::ALL.iter().map(finding).collect()
+    }
 }

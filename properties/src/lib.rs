@@ -7,6 +7,7 @@ pub mod checkers_buffer;
 pub mod consumers;
 pub mod coverage;
 mod describe;
+mod dice;
 pub mod engines;
 pub mod finding;
 pub mod history;

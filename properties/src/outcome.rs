@@ -7,6 +7,7 @@ use stanchion_reports::{fragment, terminal};
 
 use crate::engines::budget::Budget;
 use crate::finding::Finding;
+use crate::regressions;
 use crate::rogues::RogueResult;
 use crate::suite::Entry;
 use crate::verdict::Verdict;
@@ -29,8 +30,8 @@ pub(crate) fn queue(entry: &Entry) -> results::Queue {
     results::Queue {
         name: entry.name.clone(),
         kind: entry.kind,
-        contract: entry.contract.clone(),
-        class: entry.class.into(),
+        contract: entry.contract(),
+        class: entry.class().into(),
         note: String::new(),
     }
 }
@@ -50,7 +51,7 @@ pub(crate) fn conclude(entries: &[Entry], budget: &Budget, started: Started) {
             let mut part = Results::of(run.clone());
             part.queues.push(queue(entry));
             for finding in findings.iter().filter(|finding| engine.decides(finding.invariant)) {
-                let failure = failure(entry, engine.name, finding);
+                let failure = failure(entry, engine.name, finding, budget);
                 part.properties.push(property(entry, engine.name, finding, failure.as_ref()));
                 part.failures.extend(failure);
             }
@@ -121,7 +122,7 @@ fn property(entry: &Entry, engine: &str, finding: &Finding, failure: Option<&res
     }
 }
 
-fn failure(entry: &Entry, engine: &str, finding: &Finding) -> Option<results::Failure> {
+fn failure(entry: &Entry, engine: &str, finding: &Finding, budget: &Budget) -> Option<results::Failure> {
     let Verdict::Broken(counterexample) = &finding.verdict else { return None };
     let failure = finding.failure.as_ref()?;
     Some(results::Failure {
@@ -137,6 +138,11 @@ fn failure(entry: &Entry, engine: &str, finding: &Finding) -> Option<results::Fa
         timeline: failure.picture.clone(),
         culprits: Vec::new(),
         plan: failure.plan.clone().unwrap_or_default(),
-        replay: failure.replay.clone().unwrap_or_default(),
+        // What threads and kills decide cannot be repeated, but tried again.
+        replay: failure.replay.clone().unwrap_or_else(|| {
+            let (cases, seed) = (budget.cases, budget.seed);
+            let test = regressions::test_line(&entry.name, finding.invariant);
+            format!("STANCHION_CASES={cases} STANCHION_SEED={seed} {test}")
+        }),
     })
 }

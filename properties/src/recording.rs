@@ -9,6 +9,7 @@ use stanchion_queues::{
     Clock, Delivery, Error, Message, Receipt, Sent, Session, Settle, Settled, Settlement, Time,
 };
 
+use crate::engines::watchdog::{Call, calling};
 use crate::history::{Actor, Event, Handle, Letter, Outcome, PENDING, SendOutcome, Token, What};
 use crate::payload::digest;
 
@@ -155,7 +156,7 @@ impl<K: Sink> Recorder<K> {
             .collect();
         let messages: Vec<Message> = batch.iter().map(|(_, message)| message.clone()).collect();
         self.call(pending, |_, mut whats| {
-            let sent = session.send(&messages);
+            let sent = calling(Call::Send, || session.send(&messages));
             for (what, sent) in whats.iter_mut().zip(&sent) {
                 if let What::Send { outcome, .. } = what {
                     *outcome = match sent {
@@ -181,7 +182,7 @@ impl<K: Sink> Recorder<K> {
     ) -> Result<Vec<Delivery>, Error> {
         let token_of = self.token_of;
         let pending = vec![What::Receive { max: max as u64, got: None, lease }];
-        self.call(pending, |ticks, pending| match session.receive(max, lease) {
+        self.call(pending, |ticks, pending| match calling(Call::Receive, || session.receive(max, lease)) {
             Ok(deliveries) => {
                 let got = Some(deliveries.len() as u64);
                 let mut whats = vec![What::Receive { max: max as u64, got, lease }];
@@ -215,7 +216,7 @@ impl<K: Sink> Recorder<K> {
         let settlements: Vec<Settlement> =
             batch.iter().map(|&(receipt, how)| Settlement { receipt, how }).collect();
         self.call(pending, |_, mut whats| {
-            let settled = session.settle(&settlements);
+            let settled = calling(Call::Settle, || session.settle(&settlements));
             for (what, settled) in whats.iter_mut().zip(&settled) {
                 if let What::Settle { outcome, .. } = what {
                     *outcome = outcome_of(settled);
@@ -230,7 +231,7 @@ impl<K: Sink> Recorder<K> {
         let handle = self.ticks.handle(receipt);
         let pending = vec![What::Extend { handle, lease, outcome: Outcome::InDoubt }];
         self.call(pending, |_, _| {
-            let settled = session.extend(receipt, lease);
+            let settled = calling(Call::Extend, || session.extend(receipt, lease));
             (vec![What::Extend { handle, lease, outcome: outcome_of(&settled) }], settled)
         })
     }
@@ -243,7 +244,7 @@ impl<K: Sink> Recorder<K> {
         let token_of = self.token_of;
         let max_shown = max as u64;
         let pending = vec![What::Browse { max: max_shown, letters: None }];
-        self.call(pending, |_, pending| match session.dead_letters(max) {
+        self.call(pending, |_, pending| match calling(Call::DeadLetters, || session.dead_letters(max)) {
             Ok(letters) => {
                 let shown = letters
                     .iter()
@@ -268,7 +269,7 @@ impl<K: Sink> Recorder<K> {
     /// As [`Session::redrive`].
     pub fn redrive(&mut self, session: &mut impl Session, max: usize) -> Result<usize, Error> {
         let pending = vec![What::Redrive { max: max as u64, moved: None }];
-        self.call(pending, |_, pending| match session.redrive(max) {
+        self.call(pending, |_, pending| match calling(Call::Redrive, || session.redrive(max)) {
             Ok(moved) => (vec![What::Redrive { max: max as u64, moved: Some(moved as u64) }], Ok(moved)),
             Err(error) => (pending, Err(error)),
         })
@@ -279,9 +280,11 @@ impl<K: Sink> Recorder<K> {
     /// # Errors
     /// As [`Session::depth`].
     pub fn depth(&mut self, session: &mut impl Session) -> Result<stanchion_queues::Depth, Error> {
-        self.call(vec![What::Depth { depth: None }], |_, pending| match session.depth() {
-            Ok(depth) => (vec![What::Depth { depth: Some(depth) }], Ok(depth)),
-            Err(error) => (pending, Err(error)),
+        self.call(vec![What::Depth { depth: None }], |_, pending| {
+            match calling(Call::Depth, || session.depth()) {
+                Ok(depth) => (vec![What::Depth { depth: Some(depth) }], Ok(depth)),
+                Err(error) => (pending, Err(error)),
+            }
         })
     }
 }

@@ -8,11 +8,70 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::consumers::ConsumerPlan;
+use crate::engines::sequential_buffer;
 use crate::invariant::Invariant;
 use crate::plan::{Plan, fnv1a};
+use crate::shrink::Shrink;
 
 /// The version of the format that is written and read.
-pub const FORMAT: u64 = 1;
+pub const FORMAT: u64 = 2;
+
+/// A plan of one of the engines that can run the same plan again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SavedPlan {
+    /// For a broker.
+    Broker(Plan),
+    /// For a buffer.
+    Buffer(sequential_buffer::Plan),
+    /// For a consumer.
+    Consumer(ConsumerPlan),
+}
+
+impl SavedPlan {
+    /// The engine that runs it.
+    pub fn engine(&self) -> &'static str {
+        match self {
+            SavedPlan::Broker(_) => Plan::ENGINE,
+            SavedPlan::Buffer(_) => sequential_buffer::Plan::ENGINE,
+            SavedPlan::Consumer(_) => ConsumerPlan::ENGINE,
+        }
+    }
+}
+
+/// A plan that is saved when it fails.
+pub(crate) trait Keep: Shrink + Into<SavedPlan> {
+    /// The engine that runs it.
+    const ENGINE: &'static str;
+
+    /// The plan, if it is of this kind.
+    fn of(saved: SavedPlan) -> Option<Self>;
+}
+
+macro_rules! keep {
+    ($($plan:ty, $kind:ident, $engine:literal;)*) => {
+        $(impl From<$plan> for SavedPlan {
+            fn from(plan: $plan) -> SavedPlan {
+                SavedPlan::$kind(plan)
+            }
+        }
+
+        impl Keep for $plan {
+            const ENGINE: &'static str = $engine;
+
+            fn of(saved: SavedPlan) -> Option<$plan> {
+                if let SavedPlan::$kind(plan) = saved { Some(plan) } else { None }
+            }
+        })*
+    };
+}
+
+keep! {
+    Plan, Broker, "sequential";
+    sequential_buffer::Plan, Buffer, "one thread";
+    ConsumerPlan, Consumer, "consumer";
+}
 
 /// A plan that broke a promise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +94,7 @@ pub struct Regression {
     /// Steps of the plan below. As many as before: it was not shrunk to the end.
     pub steps_after: usize,
     /// The plan.
-    pub plan: Plan,
+    pub plan: SavedPlan,
 }
 
 /// A saved plan that cannot be used, or not be saved.
@@ -99,12 +158,13 @@ pub enum RegressionError {
 }
 
 impl Regression {
-    /// Its place below a directory of regressions: the same for the same queue, promise and seed, shrunk or
-    /// not.
+    /// Its place below a directory of regressions: the same for the same queue, engine, promise and seed,
+    /// shrunk or not.
     pub fn path(&self, directory: &Path) -> PathBuf {
-        let key = format!("{}\n{}\n{}", self.queue, self.invariant.id(), self.seed);
+        let (engine, promise) = (self.plan.engine(), self.invariant.id());
+        let key = format!("{}\n{engine}\n{promise}\n{}", self.queue, self.seed);
         let hash = fnv1a(key.bytes()) as u32;
-        directory.join(folder(&self.queue)).join(format!("{}-{hash:08x}.json", self.invariant.id()))
+        directory.join(folder(&self.queue)).join(format!("{promise}-{hash:08x}.json"))
     }
 
     /// Writes it to a file, whose directories are made. A file that is there is replaced in one step: a
@@ -169,6 +229,11 @@ pub fn of_queue(directory: &Path, queue: &str) -> Loaded {
     loaded
 }
 
+/// Whether there may be saved plans of a queue.
+pub(crate) fn has_any(directory: &Path, queue: &str) -> bool {
+    directory.join(folder(queue)).exists()
+}
+
 /// The saved plans under folders of none of these queues: nothing would ever replay them.
 pub fn of_unknown_queues(directory: &Path, known: &[&str]) -> Vec<RegressionError> {
     let mut errors = Vec::new();
@@ -185,14 +250,23 @@ pub fn of_unknown_queues(directory: &Path, known: &[&str]) -> Vec<RegressionErro
     errors
 }
 
-/// The line that runs a saved plan again, in any crate whose tests run the queue.
-pub fn replay_line(path: &Path) -> String {
-    format!("STANCHION_REPLAY={} cargo test", path.display())
+/// The line that runs a saved plan again and nothing else, in any crate whose tests run the queue.
+pub fn replay_line(path: &Path, queue: &str, invariant: Invariant) -> String {
+    format!("STANCHION_REPLAY={} {}", quoted(&path.display().to_string()), test_line(queue, invariant))
 }
 
-/// The line that runs a saved plan of a queue that ships with the harness.
-pub fn replay_command(path: &Path) -> String {
-    format!("cargo run -- replay {}", path.display())
+/// The line that runs one test.
+pub(crate) fn test_line(queue: &str, invariant: Invariant) -> String {
+    format!("cargo test {}", quoted(&format!("{queue}::{}", invariant.name())))
+}
+
+/// As a shell reads it: as it is, or between quotes.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// A queue's name as a folder's.
@@ -238,7 +312,7 @@ mod tests {
             seed,
             steps_before: plan.steps.len(),
             steps_after: plan.steps.len(),
-            plan,
+            plan: plan.into(),
         }
     }
 
@@ -254,7 +328,8 @@ mod tests {
         let mut first = regression("odd/name", 5);
         let path = save(&first, directory.path());
         assert!(path.starts_with(directory.path().join("odd_name")));
-        first.plan.steps.truncate(2);
+        let SavedPlan::Broker(plan) = &mut first.plan else { panic!("of a broker") };
+        plan.steps.truncate(2);
         first.steps_after = 2;
         assert_eq!(save(&first, directory.path()), path);
         save(&regression("odd/name", 6), directory.path());
@@ -263,7 +338,6 @@ mod tests {
         assert_eq!(loaded.regressions.len(), 2);
         assert!(loaded.regressions.contains(&(path.clone(), first)));
         assert!(of_queue(directory.path(), "ring").regressions.is_empty());
-        assert!(replay_line(&path).starts_with("STANCHION_REPLAY="));
     }
 
     #[test]
@@ -272,8 +346,8 @@ mod tests {
         let path = save(&regression("ring", 5), directory.path());
         let text = fs::read_to_string(&path).expect("just written");
         let broken = [
-            (text.replace("\"format\": 1", "\"format\": 2"), "update stanchion"),
-            (text.replace("\"format\": 1", "\"format\": 0"), "run the version that wrote it"),
+            (text.replace("\"format\": 2", "\"format\": 3"), "update stanchion"),
+            (text.replace("\"format\": 2", "\"format\": 1"), "run the version that wrote it"),
             (text.replace("\"format\"", "\"fromat\""), "no number called \"format\""),
             (text.replace("\"steps\"", "\"stesp\""), "unknown field `stesp`"),
             (text[..text.len() / 2].to_owned(), "Restore it"),
@@ -288,6 +362,19 @@ mod tests {
             assert!(error.contains(expected) && error.contains(&path.display().to_string()), "{error}");
             assert_eq!(fs::read_to_string(&path).expect("still there"), text);
         }
+    }
+
+    #[test]
+    fn the_line_that_replays_survives_a_shell() {
+        let line = |path: &str, queue| replay_line(Path::new(path), queue, Invariant::Al1);
+        assert_eq!(
+            line("regressions/ring/AL-1-0.json", "ring"),
+            "STANCHION_REPLAY=regressions/ring/AL-1-0.json cargo test ring::no_loss"
+        );
+        assert_eq!(
+            line("my plans/it's.json", "a b"),
+            r"STANCHION_REPLAY='my plans/it'\''s.json' cargo test 'a b::no_loss'"
+        );
     }
 
     #[test]

@@ -8,13 +8,33 @@ use std::fmt;
 
 use stanchion_queues::Crash;
 
-use crate::plan::{Fate, How, Plan, Step, Which};
+use crate::plan::{Fate, How, Plan, PlanSettings, Step, Which};
+
+/// A plan that can be made smaller.
+pub trait Shrink: Clone + PartialEq + 'static {
+    /// What is deleted.
+    type Step: Clone + 'static;
+    /// Plainer forms of a step, the plainest first, one pass after another. None leads back to what it came
+    /// from.
+    const PLAINER: &[Plainer<Self::Step>];
+    /// The plan with one setting made simpler, the simplest first, one pass after another.
+    const SIMPLER: &[Plainer<Self>];
+
+    /// What happens, in order.
+    fn steps(&self) -> &[Self::Step];
+
+    /// The same plan with these steps.
+    fn with_steps(&self, steps: Vec<Self::Step>) -> Self;
+}
+
+/// Plainer forms of a thing.
+pub type Plainer<T> = fn(&T) -> Vec<T>;
 
 /// A smaller plan that still fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shrunk {
+pub struct Shrunk<P> {
     /// It.
-    pub plan: Plan,
+    pub plan: P,
     /// How many steps there were at first and after each pass that made them fewer.
     pub sizes: Vec<usize>,
     /// How many plans were run to find it.
@@ -22,7 +42,7 @@ pub struct Shrunk {
 }
 
 /// As in "212 -> 31 -> 6 operations, 140 runs".
-impl fmt::Display for Shrunk {
+impl<P> fmt::Display for Shrunk<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, size) in self.sizes.iter().enumerate() {
             write!(f, "{}{size}", if index == 0 { "" } else { " -> " })?;
@@ -33,16 +53,15 @@ impl fmt::Display for Shrunk {
 
 /// Shrinks a plan for which `fails` is true, asking it at most `max_runs` times. The same plan and the same
 /// answers give the same result.
-pub fn shrink(plan: &Plan, max_runs: u32, fails: impl FnMut(&Plan) -> bool) -> Shrunk {
+pub fn shrink<P: Shrink>(plan: &P, max_runs: u32, fails: impl FnMut(&P) -> bool) -> Shrunk<P> {
     let mut shrinker = Shrinker { best: plan.clone(), runs: 0, max_runs, fails };
-    let mut sizes = vec![plan.steps.len()];
+    let mut sizes = vec![plan.steps().len()];
     loop {
         let before = shrinker.best.clone();
         shrinker.delete();
-        sizes.push(shrinker.best.steps.len());
-        shrinker.simplify(without_faults);
-        shrinker.simplify(with_plainer_arguments);
-        shrinker.simplify_settings();
+        sizes.push(shrinker.best.steps().len());
+        P::PLAINER.iter().for_each(|plainer| shrinker.simplify_steps(*plainer));
+        P::SIMPLER.iter().for_each(|simpler| shrinker.simplify_setting(*simpler));
         if shrinker.best == before || shrinker.is_exhausted() {
             break;
         }
@@ -51,19 +70,19 @@ pub fn shrink(plan: &Plan, max_runs: u32, fails: impl FnMut(&Plan) -> bool) -> S
     Shrunk { plan: shrinker.best, sizes, runs: shrinker.runs }
 }
 
-struct Shrinker<F> {
-    best: Plan,
+struct Shrinker<P, F> {
+    best: P,
     runs: u32,
     max_runs: u32,
     fails: F,
 }
 
-impl<F: FnMut(&Plan) -> bool> Shrinker<F> {
+impl<P: Shrink, F: FnMut(&P) -> bool> Shrinker<P, F> {
     fn is_exhausted(&self) -> bool {
         self.runs >= self.max_runs
     }
 
-    fn keep_if_it_fails(&mut self, candidate: Plan) -> bool {
+    fn keep_if_it_fails(&mut self, candidate: P) -> bool {
         if self.is_exhausted() {
             return false;
         }
@@ -75,70 +94,81 @@ impl<F: FnMut(&Plan) -> bool> Shrinker<F> {
         fails
     }
 
+    /// Deletes what can be spared: chunks of half of the steps, then of a quarter, down to single steps, until
+    /// no single step can be spared.
     fn delete(&mut self) {
-        let mut steps = self.best.steps.clone();
-        delete_steps(&mut steps, |steps| {
-            !self.is_exhausted() && self.keep_if_it_fails(Plan { steps: steps.to_vec(), ..self.best.clone() })
-        });
+        let mut chunk = self.best.steps().len().div_ceil(2).max(1);
+        loop {
+            let mut spared = false;
+            // From the end, because what comes later depends on what came before.
+            let mut end = self.best.steps().len();
+            while end > 0 {
+                let start = end.saturating_sub(chunk);
+                let mut fewer = self.best.steps().to_vec();
+                fewer.drain(start..end);
+                spared |= self.keep_if_it_fails(self.best.with_steps(fewer));
+                end = start;
+            }
+            if chunk > 1 {
+                chunk = chunk.div_ceil(2);
+            } else if !spared {
+                return;
+            }
+        }
     }
 
-    /// Replaces each step by the first of its simpler forms that still fails, until none does.
-    fn simplify(&mut self, simpler: fn(&Step) -> Vec<Step>) {
-        for index in 0..self.best.steps.len() {
-            while simpler(&self.best.steps[index]).into_iter().any(|step| {
-                let mut candidate = self.best.clone();
-                candidate.steps[index] = step;
-                self.keep_if_it_fails(candidate)
+    /// Replaces each step by the first of its plainer forms that still fails, until none does.
+    fn simplify_steps(&mut self, plainer: Plainer<P::Step>) {
+        for index in 0..self.best.steps().len() {
+            while plainer(&self.best.steps()[index]).into_iter().any(|step| {
+                let mut steps = self.best.steps().to_vec();
+                steps[index] = step;
+                self.keep_if_it_fails(self.best.with_steps(steps))
             }) {}
         }
     }
 
-    fn simplify_settings(&mut self) {
-        if self.best.redrive_at_end {
-            self.keep_if_it_fails(Plan { redrive_at_end: false, ..self.best.clone() });
-        }
-        let settings = self.best.settings;
-        if settings.seed != 0 {
-            let mut candidate = self.best.clone();
-            candidate.settings.seed = 0;
-            self.keep_if_it_fails(candidate);
-        }
-        (1..settings.capacity).any(|capacity| {
-            let mut candidate = self.best.clone();
-            candidate.settings.capacity = capacity;
-            self.keep_if_it_fails(candidate)
-        });
-        (1..settings.deliveries_allowed).any(|deliveries_allowed| {
-            let mut candidate = self.best.clone();
-            candidate.settings.deliveries_allowed = deliveries_allowed;
-            self.keep_if_it_fails(candidate)
-        });
+    fn simplify_setting(&mut self, simpler: Plainer<P>) {
+        let _ = simpler(&self.best).into_iter().any(|candidate| self.keep_if_it_fails(candidate));
     }
 }
 
-/// Deletes what can be spared from `steps` while `fails` stays true: chunks of half of them, then of a
-/// quarter, down to single steps, until no single step can be spared.
-pub(crate) fn delete_steps<S: Clone>(steps: &mut Vec<S>, mut fails: impl FnMut(&[S]) -> bool) {
-    let mut chunk = steps.len().div_ceil(2).max(1);
-    loop {
-        let mut spared = false;
-        // From the end, because what comes later depends on what came before.
-        let mut end = steps.len();
-        while end > 0 {
-            let start = end.saturating_sub(chunk);
-            let mut fewer = steps.clone();
-            fewer.drain(start..end);
-            if fails(&fewer) {
-                *steps = fewer;
-                spared = true;
-            }
-            end = start;
-        }
-        if chunk > 1 {
-            chunk = chunk.div_ceil(2);
-        } else if !spared {
-            return;
-        }
+impl Shrink for Plan {
+    type Step = Step;
+    const PLAINER: &[Plainer<Step>] = &[without_faults, with_plainer_arguments];
+    const SIMPLER: &[Plainer<Plan>] = &[
+        |plan| {
+            let simpler = Plan { redrive_at_end: false, ..plan.clone() };
+            if plan.redrive_at_end { vec![simpler] } else { Vec::new() }
+        },
+        |plan| {
+            let seeds = 0..plan.settings.seed.min(1);
+            seeds.map(|seed| plan.with(|settings| settings.seed = seed)).collect()
+        },
+        |plan| {
+            let capacities = 1..plan.settings.capacity;
+            capacities.map(|capacity| plan.with(|settings| settings.capacity = capacity)).collect()
+        },
+        |plan| {
+            let limits = 1..plan.settings.deliveries_allowed;
+            limits.map(|limit| plan.with(|settings| settings.deliveries_allowed = limit)).collect()
+        },
+    ];
+
+    fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    fn with_steps(&self, steps: Vec<Step>) -> Plan {
+        Plan { steps, ..self.clone() }
+    }
+}
+
+impl Plan {
+    fn with(&self, change: impl FnOnce(&mut PlanSettings)) -> Plan {
+        let mut plan = self.clone();
+        change(&mut plan.settings);
+        plan
     }
 }
 

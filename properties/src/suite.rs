@@ -10,9 +10,10 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 pub use libtest_mimic::Arguments;
 use libtest_mimic::{Failed, Trial};
@@ -21,19 +22,19 @@ use stanchion_reports::exit;
 use stanchion_reports::results::Kind;
 
 use crate::buffer_history::BufferHistory;
-use crate::consumers::Consumer;
+use crate::consumers::{Consumer, ConsumerPlan};
 use crate::engines::budget::Budget;
 use crate::engines::explore::explore;
+use crate::engines::sequential::quietly;
+use crate::engines::watchdog::{self, Call, calling};
 use crate::engines::{child, sequential_buffer, threads, threads_broker};
 use crate::finding::Finding;
 use crate::history::History;
 use crate::invariant::Invariant;
-use crate::regressions::{self, Regression};
+use crate::plan::Plan;
+use crate::regressions::{self, Keep, Regression, RegressionError};
 use crate::verdict::Verdict;
 use crate::{checkers, checkers_buffer, consumers, describe, outcome};
-
-/// The engine whose plans can be saved and replayed.
-const SEQUENTIAL: &str = "sequential";
 
 /// What is checked, in the order in which it is shown.
 #[derive(Default)]
@@ -45,9 +46,9 @@ pub struct Suite {
 pub(crate) struct Entry {
     pub(crate) name: String,
     pub(crate) kind: Kind,
-    /// Only numbers of one class are compared.
-    pub(crate) class: &'static str,
-    pub(crate) contract: Vec<(String, String)>,
+    words: Vec<(String, String)>,
+    /// What it promises as a broker, if it is one.
+    broker: Option<Promised>,
     pub(crate) engines: Vec<Engine>,
     live: Option<Live>,
 }
@@ -55,14 +56,22 @@ pub(crate) struct Entry {
 /// One way of running a queue.
 pub(crate) struct Engine {
     pub(crate) name: &'static str,
-    /// What it decides, and whether the contract promises it.
-    decides: Vec<(Invariant, bool)>,
+    /// The promise that a call breaks which never returns.
+    liveness: Invariant,
+    decides: Lazy<Vec<(Invariant, bool)>>,
     run: Check,
     findings: OnceLock<Vec<Finding>>,
 }
 
-type Check = Box<dyn Fn(&Budget) -> Vec<Finding> + Send + Sync>;
+type Check = Arc<dyn Fn(&Budget) -> Vec<Finding> + Send + Sync>;
 type Live = Box<dyn Fn(&child::Life) + Send + Sync>;
+/// Worked out when somebody asks: to learn what a broker promises, it is started.
+type Lazy<T> = LazyLock<T, Box<dyn FnOnce() -> T + Send>>;
+type Promised = Arc<Lazy<Contract>>;
+
+fn lazy<T>(make: impl FnOnce() -> T + Send + 'static) -> Lazy<T> {
+    LazyLock::new(Box::new(make))
+}
 
 /// What came of running a saved plan again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +85,12 @@ pub struct Replayed {
 impl Engine {
     /// What it found. It runs once, when somebody asks first.
     fn findings(&self, budget: &Budget) -> &[Finding] {
-        self.findings.get_or_init(|| (self.run)(budget))
+        self.findings.get_or_init(|| self.run(budget))
+    }
+
+    fn run(&self, budget: &Budget) -> Vec<Finding> {
+        let (run, budget) = (Arc::clone(&self.run), budget.clone());
+        watchdog::watch(budget.patience, self.liveness, move || run(&budget))
     }
 
     /// Whether the contract promises this to what the engine can see.
@@ -100,9 +114,13 @@ impl Suite {
     #[must_use]
     pub fn buffer<B: Buffer>(mut self, name: &str) -> Suite {
         let entry = self.entry(name, Kind::Buffer);
-        entry.contract.extend(describe::buffer(&B::CONTRACT));
-        entry.engine("one thread", on_one_thread::<B>(), |budget| sequential_buffer::check::<B>(budget));
-        entry.engine("threads", on_threads(B::CONTRACT), |budget| threads::check::<B>(budget));
+        entry.words.extend(describe::buffer(&B::CONTRACT));
+        let queue = name.to_owned();
+        let promised = || sequential_buffer::promised(&B::CONTRACT);
+        entry.engine(sequential_buffer::Plan::ENGINE, promised, move |budget| {
+            sequential_buffer::check::<B>(&queue, budget)
+        });
+        entry.engine("threads", || on_threads(B::CONTRACT), |budget| threads::check::<B>(budget));
         self.leased::<B>(name)
     }
 
@@ -130,28 +148,27 @@ impl Suite {
         F: Fn(&Settings) -> H + Send + Sync + 'static,
     {
         let make = Arc::new(make);
-        let contract = contract_of(&*make);
+        let starts = Arc::clone(&make);
+        let promised = promised(Contract::in_memory, move || {
+            starts(&Settings::new()).boot().map(|broker| broker.contract()).ok()
+        });
         let entry = self.entry(name, kind);
-        entry.class = describe::class(&contract);
-        if kind == Kind::Broker {
-            entry.contract.extend(describe::broker(&contract));
-        }
-        let queue = name.to_owned();
-        let (promised, sequential) = (claims(&contract), Arc::clone(&make));
-        entry.engine(SEQUENTIAL, promised.clone(), move |budget| {
-            let undecided = |why: String| {
-                let finding = |&(invariant, _)| Finding::new(invariant, Verdict::Unknown(why.clone()), 0, 0);
-                promised.iter().map(finding).collect()
-            };
-            match explore(&queue, &*sequential, budget, checkers::judge) {
+        entry.broker = Some(Arc::clone(&promised));
+        let (queue, sequential, claimed) = (name.to_owned(), Arc::clone(&make), Arc::clone(&promised));
+        entry.engine(
+            Plan::ENGINE,
+            move || claims(&claimed),
+            move |budget| match explore(&queue, &*sequential, budget, checkers::judge) {
                 Ok(exploration) => exploration.findings,
-                Err(error) => undecided(error.to_string()),
-            }
-        });
+                Err(error) => Finding::undecided(&error.to_string(), 0),
+            },
+        );
         let queue = name.to_owned();
-        entry.engine("sessions on threads", claims(&contract), move |budget| {
-            threads_broker::check(&queue, &*make, budget)
-        });
+        entry.engine(
+            "sessions on threads",
+            move || claims(&promised),
+            move |budget| threads_broker::check(&queue, &*make, budget),
+        );
         self
     }
 
@@ -164,15 +181,21 @@ impl Suite {
         F: Fn(&Path, &Settings) -> Result<B, Error> + Send + Sync + 'static,
     {
         let open = Arc::new(open);
-        let contract = tempfile::tempdir()
-            .ok()
-            .and_then(|dir| open(dir.path(), &Settings::new()).ok())
-            .map_or_else(Contract::durable, |broker| broker.contract());
+        let opens = Arc::clone(&open);
+        let promised = promised(Contract::durable, move || {
+            let directory = tempfile::tempdir().ok()?;
+            opens(directory.path(), &Settings::new()).map(|broker| broker.contract()).ok()
+        });
         let entry = self.entry(name, Kind::Broker);
+        entry.broker.get_or_insert_with(|| Arc::clone(&promised));
         let lives = Arc::clone(&open);
         entry.live = Some(Box::new(move |life| child::live(life, &*lives)));
         let queue = name.to_owned();
-        entry.engine("child process", claims(&contract), move |budget| child::check(&queue, &*open, budget));
+        entry.engine(
+            "child process",
+            move || claims(&promised),
+            move |budget| child::check(&queue, &*open, budget),
+        );
         self
     }
 
@@ -184,22 +207,24 @@ impl Suite {
         F: Fn() -> C + Send + Sync + 'static,
     {
         let entry = self.entry(name, Kind::Consumer);
-        entry.contract.push(("promises".into(), "each intent takes effect once".into()));
+        entry.words.push(("promises".into(), "each intent takes effect once".into()));
         let consumer = name.to_owned();
-        let decides = consumers::INVARIANTS.map(|invariant| (invariant, true)).into();
-        entry.engine("consumer", decides, move |budget| {
-            consumers::check(&consumer, &|| Box::new(make()) as Box<dyn Consumer>, budget)
+        let decides = || consumers::INVARIANTS.map(|invariant| (invariant, true)).into();
+        entry.engine(ConsumerPlan::ENGINE, decides, move |budget| {
+            let make = || Box::new(make()) as Box<dyn Consumer>;
+            consumers::check(&consumer, &make, budget)
         });
+        if let Some(engine) = entry.engines.last_mut() {
+            engine.liveness = Invariant::Ic10;
+        }
         self
     }
 
     fn entry(&mut self, name: &str, kind: Kind) -> &mut Entry {
         let known = self.entries.iter().position(|entry| entry.name == name);
         let at = known.unwrap_or_else(|| {
-            let contract = Vec::new();
-            let engines = Vec::new();
-            let name = name.to_owned();
-            self.entries.push(Entry { name, kind, class: "in memory", contract, engines, live: None });
+            let (name, words, engines) = (name.to_owned(), Vec::new(), Vec::new());
+            self.entries.push(Entry { name, kind, words, broker: None, engines, live: None });
             self.entries.len() - 1
         });
         &mut self.entries[at]
@@ -214,24 +239,24 @@ impl Suite {
     ///
     /// # Errors
     /// The file cannot be read or no broker of that name is in the list: the text says which and what to do.
-    pub fn replay(&self, path: &Path) -> Result<Replayed, String> {
+    pub fn replay(&self, path: &Path, budget: &Budget) -> Result<Replayed, String> {
         let saved = Regression::load(path).map_err(|error| error.to_string())?;
         let engine = self
             .entries
             .iter()
             .find(|entry| entry.name == saved.queue)
-            .and_then(|entry| entry.engines.iter().find(|engine| engine.name == SEQUENTIAL))
+            .and_then(|entry| entry.engines.iter().find(|engine| engine.name == saved.plan.engine()))
             .ok_or_else(|| {
                 let known: Vec<&str> = self.entries.iter().map(|entry| entry.name.as_str()).collect();
                 let (path, known) = (path.display(), known.join(", "));
                 format!(
-                    "{path} is a plan against the queue {:?}, which is not in this list: correct the name in the \
-                     file, or register the queue. The list has {known}",
-                    saved.queue
+                    "{path} is a plan against the queue {:?} for the engine {:?}, which is not in this list: \
+                     correct the name in the file, or register the queue. The list has {known}",
+                    saved.queue,
+                    saved.plan.engine()
                 )
             })?;
-        let budget = Budget { replay: Some(path.to_owned()), ..Budget::quick() };
-        let findings = (engine.run)(&budget);
+        let findings = engine.run(&Budget { replay: Some(path.to_owned()), ..budget.clone() });
         let finding = findings
             .into_iter()
             .find(|finding| finding.invariant == saved.invariant)
@@ -256,18 +281,21 @@ impl Suite {
 
     /// The same with arguments of the caller's choice.
     pub fn run(self, arguments: &Arguments) -> ExitCode {
-        if let Some(life) = child::life() {
-            return self.live(&life);
-        }
-        let budget = match Budget::from_env() {
-            Ok(budget) => budget,
+        let (life, mut budget) = match child::life().and_then(|life| Ok((life, Budget::from_env()?))) {
+            Ok(asked) => asked,
             Err(error) => {
                 eprintln!("{error}");
                 return ExitCode::from(exit::USAGE);
             }
         };
-        let started = outcome::Started::now("conformance");
+        if let Some(life) = life {
+            return self.live(&life);
+        }
         let suite = Arc::new(self);
+        if let Some(path) = budget.replay.take() {
+            return suite.run_again(path, budget, arguments);
+        }
+        let started = outcome::Started::now("conformance");
         let trials = suite.trials(&budget);
         if let Some(filter) = arguments.filter.as_deref()
             && !trials.iter().any(|trial| selected(trial.name(), filter, arguments.exact))
@@ -280,6 +308,35 @@ impl Suite {
             outcome::conclude(&suite.entries, &budget, started);
         }
         conclusion.exit_code()
+    }
+
+    /// Runs a saved plan as the only test. Of a queue that is not in this suite it is passed over: it may well be
+    /// in that of another test target, and `cargo test` runs them all.
+    fn run_again(self: Arc<Suite>, path: PathBuf, budget: Budget, arguments: &Arguments) -> ExitCode {
+        let saved = match Regression::load(&path) {
+            Ok(saved) => saved,
+            Err(error) => {
+                eprintln!("{error}");
+                return ExitCode::from(exit::USAGE);
+            }
+        };
+        let mut trials = Vec::new();
+        match self.entries.iter().find(|entry| entry.name == saved.queue) {
+            Some(entry) => {
+                let (name, suite) = (entry.test(saved.invariant), Arc::clone(&self));
+                trials.push(Trial::test(name, move || match suite.replay(&path, &budget)? {
+                    Replayed { broken: true, picture } => Err(picture.into()),
+                    Replayed { broken: false, picture } => {
+                        println!("{picture}");
+                        Ok(())
+                    }
+                }));
+            }
+            None => {
+                eprintln!("{} is of the queue {:?}, which is not in this suite", path.display(), saved.queue)
+            }
+        }
+        libtest_mimic::run(arguments, trials).exit_code()
     }
 
     fn live(&self, life: &child::Life) -> ExitCode {
@@ -322,18 +379,21 @@ impl Suite {
 
     /// Saved plans that cannot be used are a failed test: nobody would notice that they no longer protect.
     fn saved_plans(&self, budget: &Budget) -> Vec<Trial> {
-        let Some(directory) = budget.regressions.as_deref().filter(|directory| directory.is_dir()) else {
+        let Some(directory) = budget.regressions.as_deref().filter(|directory| directory.exists()) else {
             return Vec::new();
         };
         let known: Vec<&str> = self.entries.iter().map(|entry| entry.name.as_str()).collect();
-        let of_known = known.iter().flat_map(|queue| regressions::of_queue(directory, queue).errors);
-        let errors: Vec<String> = regressions::of_unknown_queues(directory, &known)
-            .into_iter()
-            .chain(of_known)
-            .map(|error| error.to_string())
-            .collect();
-        let usable = move || if errors.is_empty() { Ok(()) } else { Err(errors.join("\n").into()) };
-        vec![Trial::test("saved_plans_are_usable", usable)]
+        let strange = regressions::of_unknown_queues(directory, &known);
+        let trial = |name: String, errors: Vec<RegressionError>| {
+            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            let usable = move || if errors.is_empty() { Ok(()) } else { Err(errors.join("\n").into()) };
+            Trial::test(name, usable)
+        };
+        let of_known = known.iter().filter(|queue| regressions::has_any(directory, queue)).map(|queue| {
+            let errors = regressions::of_queue(directory, queue).errors;
+            trial(format!("{queue}::saved_plans_are_usable"), errors)
+        });
+        std::iter::once(trial("saved_plans_are_usable".into(), strange)).chain(of_known).collect()
     }
 }
 
@@ -345,16 +405,31 @@ impl Entry {
     fn engine(
         &mut self,
         name: &'static str,
-        decides: Vec<(Invariant, bool)>,
+        decides: impl FnOnce() -> Vec<(Invariant, bool)> + Send + 'static,
         run: impl Fn(&Budget) -> Vec<Finding> + Send + Sync + 'static,
     ) {
-        self.engines.push(Engine { name, decides, run: Box::new(run), findings: OnceLock::new() });
+        let (liveness, decides, findings) = (Invariant::Li1, lazy(decides), OnceLock::new());
+        self.engines.push(Engine { name, liveness, decides, run: Arc::new(run), findings });
+    }
+
+    /// What it promises, in words.
+    pub(crate) fn contract(&self) -> Vec<(String, String)> {
+        let mut words = self.words.clone();
+        if let (Kind::Broker, Some(contract)) = (self.kind, &self.broker) {
+            words.extend(describe::broker(contract));
+        }
+        words
+    }
+
+    /// Only numbers of one class are compared.
+    pub(crate) fn class(&self) -> &'static str {
+        self.broker.as_ref().map_or("in memory", |contract| describe::class(contract))
     }
 
     /// Every promise that some engine decides, and whether it is claimed.
     fn promised(&self) -> BTreeMap<Invariant, bool> {
         let mut promised = BTreeMap::new();
-        for &(invariant, claimed) in self.engines.iter().flat_map(|engine| &engine.decides) {
+        for &(invariant, claimed) in self.engines.iter().flat_map(|engine| engine.decides.iter()) {
             *promised.entry(invariant).or_default() |= claimed;
         }
         promised
@@ -393,20 +468,19 @@ impl Entry {
     }
 }
 
-/// The contract of a broker as it is booted with ordinary settings. A broker that does not boot here will say
-/// so in every plan; until then it is taken to promise what a broker in memory does.
-fn contract_of<H: Host>(make: &dyn Fn(&Settings) -> H) -> Contract {
-    make(&Settings::new()).boot().map_or_else(|_| Contract::in_memory(), |broker| broker.contract())
-}
-
-/// What a buffer's contract promises to the engine with one thread: without a case nothing is exercised, and
-/// what is not claimed is not claimed all the same.
-fn on_one_thread<B: Buffer>() -> Vec<(Invariant, bool)> {
-    let none = Budget { cases: 0, ..Budget::quick() };
-    sequential_buffer::check::<B>(&none)
-        .into_iter()
-        .map(|finding| (finding.invariant, finding.verdict != Verdict::NotClaimed))
-        .collect()
+/// The contract of a broker as `start` starts it, with ordinary settings. One that does not start here, or
+/// panics, or never returns, will do so in every plan, and there it is said; until then it is taken to promise
+/// what is usual.
+fn promised(usual: fn() -> Contract, start: impl FnOnce() -> Option<Contract> + Send + 'static) -> Promised {
+    Arc::new(lazy(move || {
+        let started = watchdog::attend(watchdog::PATIENCE, Invariant::Li1, || {
+            quietly(|| catch_unwind(AssertUnwindSafe(|| calling(Call::Boot, start))))
+        });
+        match started {
+            Ok(Ok(Some(contract))) => contract,
+            _ => usual(),
+        }
+    }))
 }
 
 /// What it promises to the engine with many threads.
@@ -427,4 +501,114 @@ fn claims(contract: &Contract) -> Vec<(Invariant, bool)> {
         .filter(|(invariant, _)| !consumers::INVARIANTS.contains(invariant))
         .map(|(invariant, verdict)| (invariant, verdict != Verdict::NotClaimed))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use stanchion_queues::buffers::MutexDeque;
+
+    use super::*;
+    use crate::engines::testing::{Bug, hosting};
+
+    fn stuck() -> Suite {
+        Suite::new().broker("stuck", hosting(Bug::ReceiveNeverReturns))
+    }
+
+    /// Nothing moves for this long, and nothing ever will: it matters only to how long the test takes.
+    const SHORT: Duration = Duration::from_millis(300);
+
+    fn finding<'a>(suite: &'a Suite, engine: &str, budget: &Budget) -> &'a Finding {
+        let engine = suite.entries[0].engines.iter().find(|known| known.name == engine).expect("registered");
+        let mut findings = engine.findings(budget).iter();
+        findings.find(|finding| finding.verdict.is_broken()).expect("a promise is broken")
+    }
+
+    #[test]
+    fn a_call_that_never_returns_is_a_broken_promise_and_its_plan_is_saved_and_replayed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let budget =
+            Budget { patience: SHORT, regressions: Some(directory.path().into()), ..Budget::quick() };
+        let suite = stuck();
+        let found = finding(&suite, "sequential", &budget);
+        assert_eq!(found.invariant, Invariant::Li1);
+        let failure = found.failure.as_ref().expect("told");
+        for shown in
+            ["LI-1 is broken", "`receive` never returned: nothing moved for 300ms", ">> ", "Replay: "]
+        {
+            assert!(failure.picture.contains(shown), "{}", failure.picture);
+        }
+        let error = suite.entries[0].judge(Invariant::Li1, &budget).expect_err("it is a failed test");
+        assert!(error.message().is_some_and(|message| message.contains("never returned")), "{error:?}");
+        let error = suite.entries[0].judge(Invariant::Al1, &budget).expect_err("so is what it hides");
+        assert!(error.message().is_some_and(|message| message.contains("LI-1 was broken first")));
+
+        let saved = regressions::of_queue(directory.path(), "stuck").regressions;
+        let [(path, _)] = &saved[..] else { panic!("one plan is saved: {saved:?}") };
+        let again = stuck().replay(path, &budget).expect("it can be replayed");
+        assert!(again.broken && again.picture.contains("never returned"), "{}", again.picture);
+        let mended = Suite::new().broker("stuck", hosting(Bug::None));
+        assert!(!mended.replay(path, &budget).expect("it can be replayed").broken);
+    }
+
+    #[test]
+    fn a_client_thread_that_never_returns_is_a_broken_promise() {
+        let budget = Budget { cases: 1, patience: SHORT, ..Budget::quick() };
+        let suite = stuck();
+        let found = finding(&suite, "sessions on threads", &budget);
+        assert_eq!(found.invariant, Invariant::Li1);
+        let picture = &found.failure.as_ref().expect("told").picture;
+        assert!(picture.contains("`receive`") && picture.contains("never returned"), "{picture}");
+    }
+
+    #[test]
+    fn a_consumer_that_never_returns_breaks_its_own_promise() {
+        struct Waits;
+        impl Consumer for Waits {
+            fn handle(
+                &mut self,
+                _: &consumers::Arrival,
+                _: &mut consumers::World<'_>,
+            ) -> Result<(), consumers::Stop> {
+                loop {
+                    std::thread::park();
+                }
+            }
+        }
+        let suite = Suite::new().consumer("waits", || Waits);
+        let found = finding(&suite, "consumer", &Budget { patience: SHORT, ..Budget::quick() });
+        assert_eq!(found.invariant, Invariant::Ic10);
+        let picture = &found.failure.as_ref().expect("told").picture;
+        assert!(picture.contains("The call `handle` never returned"), "{picture}");
+    }
+
+    #[test]
+    fn a_broker_that_does_not_start_panics_or_never_returns_is_registered_all_the_same() {
+        for bug in [Bug::NeverBoots, Bug::None] {
+            assert!(Suite::new().broker("odd", hosting(bug)).tests().contains(&"odd::no_loss".into()));
+        }
+        let host = |_: &Settings| {
+            Volatile::new(|| -> Result<Leased<MutexDeque>, Error> { panic!("it panics when it starts") })
+        };
+        let suite = Suite::new().broker("odd", host);
+        let error = suite.entries[0].judge(Invariant::Al1, &Budget::quick()).expect_err("it does not start");
+        assert!(
+            error.message().is_some_and(|message| message.contains("panics when it starts")),
+            "{error:?}"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_replayed_is_said_with_a_remedy() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("saved.json");
+        let error = stuck().replay(&path, &Budget::quick()).expect_err("there is no file");
+        assert!(error.contains("saved.json") && error.contains("Make it readable"), "{error}");
+        let saved = r#"{"format":2,"queue":"other","invariant":"AL-1","sentence":"","case":0,"seed":0,"steps_before":0,
+            "steps_after":0,"plan":{"consumer":{"asks":[],"steps":[]}}}"#;
+        std::fs::write(&path, saved).expect("writable");
+        let error = stuck().replay(&path, &Budget::quick()).expect_err("another queue");
+        assert!(error.contains("\"other\"") && error.contains("The list has stuck"), "{error}");
+    }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
 use std::time::Duration;
 
-use stanchion_queues::{Crash, Reason, Refusal, Settle};
+use stanchion_queues::{Crash, Reason, Refusal, Settle, Time};
 
 use crate::history::{Actor, Event, HARNESS, Handle, History, Outcome, SendOutcome, Token, What};
 use crate::verdict::Counterexample;
@@ -29,16 +29,14 @@ const MARGIN: usize = 19;
 /// stays whole.
 pub fn draw(history: &History, counterexample: &Counterexample, notes: &[String]) -> String {
     let page = Page::new(history, counterexample);
-    let mut text = String::new();
-    let invariant = counterexample.invariant;
-    wrap(&mut text, &format!("{} is broken: ", invariant.id()), invariant.sentence());
-    wrap(&mut text, "", &counterexample.sentence);
+    let mut text = heading(counterexample);
     text.push('\n');
     page.rows(&mut text);
     text.push('\n');
     for (number, &culprit) in counterexample.culprits.iter().enumerate() {
         if let Some(event) = history.events.get(culprit) {
-            wrap(&mut text, &format!("{:>2}. ", number + 1), &capitalised(&page.in_words(event)));
+            let words = capitalised(&page.in_words(event));
+            wrap(&mut text, &format!("{:>2}. ", number + 1), &format!("{words} (event {culprit})"));
         }
     }
     if let Some(licence) = &counterexample.missing_licence {
@@ -54,6 +52,15 @@ pub fn draw(history: &History, counterexample: &Counterexample, notes: &[String]
         text.push_str(note);
         text.push('\n');
     }
+    text
+}
+
+/// The broken promise, and how it was broken.
+pub(crate) fn heading(counterexample: &Counterexample) -> String {
+    let mut text = String::new();
+    let invariant = counterexample.invariant;
+    wrap(&mut text, &format!("{} is broken: ", invariant.id()), invariant.sentence());
+    wrap(&mut text, "", &counterexample.sentence);
     text
 }
 
@@ -144,6 +151,12 @@ impl<'a> Page<'a> {
             What::DrainEnded { quiet: false } => ('-', "it does not come to rest".into()),
             _ => return None,
         })
+    }
+
+    /// A time as one reads it: a real clock counts from long ago, and a run from its first event.
+    fn shown(&self, time: Time) -> String {
+        let began = self.history.events.first().map_or(Time(0), |event| event.at);
+        Time(time.0.saturating_sub(began.0)).to_string()
     }
 
     fn name(&self, actor: Actor) -> String {
@@ -270,10 +283,9 @@ impl<'a> Page<'a> {
         let number = self.culprits.iter().position(|&culprit| culprit == index);
         let mark = if self.culprits.last() == Some(&index) { ">>" } else { "" };
         let number = number.map_or(String::new(), |number| (number + 1).to_string());
-        let time = self.history.events[index].until;
-        let time =
-            if time == stanchion_queues::Time::FAR_FUTURE { self.history.events[index].at } else { time };
-        format!("{mark:<2} {number:<2}{:>12}  ", time.to_string())
+        let event = &self.history.events[index];
+        let time = if event.until == Time::FAR_FUTURE { event.at } else { event.until };
+        format!("{mark:<2} {number:<2}{:>12}  ", self.shown(time))
     }
 
     /// An event in a few characters.
@@ -366,10 +378,11 @@ impl<'a> Page<'a> {
                 Some(got) => format!("{who} asked for {max} and received {got}."),
             },
             What::Deliver { token, id, handle, attempt, deadline, .. } => format!(
-                "{who} received {} (id {}) as r{}: attempt {attempt}, leased until {deadline}.",
+                "{who} received {} (id {}) as r{}: attempt {attempt}, leased until {}.",
                 message(*token),
                 id.0,
-                handle.0
+                handle.0,
+                self.shown(*deadline)
             ),
             What::Settle { handle, how, outcome } => {
                 let how = match how {
@@ -521,8 +534,10 @@ fn wrap(text: &mut String, lead: &str, words: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkers::judge;
     use crate::engines::sequential::run;
-    use crate::engines::testing::{Bug, hosting, judge};
+    use crate::engines::testing::{Bug, hosting};
+    use crate::invariant::Invariant;
     use crate::plan::{Fate, How, Plan, PlanSettings, Plans, Step, Which};
     use crate::verdict::Verdict;
 
@@ -549,11 +564,19 @@ mod tests {
             redrive_at_end: false,
         };
         let history = run(hosting(Bug::AckDoesNothing), &plan).expect("it starts");
-        let broken = judge(&history).into_iter().find_map(|(_, verdict)| match verdict {
-            Verdict::Broken(counterexample) => Some(counterexample),
-            _ => None,
-        });
-        let page = draw(&history, &broken.expect("acks do nothing"), &["Replay: type this".into()]);
+        let at = |wanted: &dyn Fn(&What) -> bool| {
+            let positions = history.events.iter().enumerate().filter(|(_, event)| wanted(&event.what));
+            positions.map(|(index, _)| index).collect::<Vec<usize>>()
+        };
+        let deliveries = at(&|what| matches!(what, What::Deliver { token: Some(Token(1)), .. }));
+        let acks = at(&|what| matches!(what, What::Settle { how: Settle::Ack, handle: Handle(2), .. }));
+        let broken = Counterexample {
+            invariant: Invariant::Al6,
+            sentence: "m1 was acked and delivered again.".into(),
+            missing_licence: Some("nothing permits a delivery after an ack".into()),
+            culprits: vec![deliveries[1], acks[0], deliveries[2]],
+        };
+        let page = draw(&history, &broken, &["Replay: type this".into()]);
         assert_eq!(page, include_str!("timeline.golden.txt"), "\n{page}");
     }
 
@@ -563,9 +586,7 @@ mod tests {
         for seed in 0..300 {
             for bug in [Bug::AckDoesNothing, Bug::PanicsOnThirdAttempt, Bug::StaleNackLoses] {
                 let history = run(hosting(bug), &Plans::default().draw(seed)).expect("it starts");
-                let verdicts =
-                    judge(&history).into_iter().chain(crate::engines::sequential::panic_in(&history));
-                for (_, verdict) in verdicts {
+                for (_, verdict) in judge(&history) {
                     let Verdict::Broken(counterexample) = verdict else { continue };
                     let page = draw(&history, &counterexample, &[]);
                     assert!(page.lines().all(|line| line.chars().count() <= WIDTH), "{page}");

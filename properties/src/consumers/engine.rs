@@ -1,11 +1,14 @@
 //! Runs a plan against a consumer, on any broker, on one thread, on a clock that is moved by hand.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use stanchion_queues::{Broker, Clock, Delivery, Error, Host, Sent, Session, Settings, Settle};
 
 use super::{Arrival, Consumer, ConsumerPlan, ConsumerStep, Intent, Stop, Store, World};
+use crate::engines::sequential::{quietly, text_of};
+use crate::engines::watchdog::{self, Call, calling};
 use crate::history::{Actor, Event, HARNESS, History, Token, What};
 use crate::recording::{Recorder, Ticks};
 
@@ -22,6 +25,8 @@ pub struct Run {
     pub balances: BTreeMap<u8, u64>,
     /// The balances if each confirmed intent had been applied once.
     pub expected: BTreeMap<u8, u64>,
+    /// What the consumer said when it panicked. The run ended there, so the balances say nothing.
+    pub panicked: Option<String>,
 }
 
 /// Runs `plan` with a fresh consumer from `consumer` (made anew after each kill, as a restarted process
@@ -56,17 +61,21 @@ pub fn run<H: Host>(
         .collect();
     stage.log.note(PRODUCER, What::Opened);
     stage.log.note(CONSUMER, What::Opened);
-    for step in &plan.steps {
-        stage.play(*step, &intents)?;
-    }
-    stage.drain()?;
+    let played = quietly(|| catch_unwind(AssertUnwindSafe(|| stage.play_all(plan, &intents))));
+    let panicked = match played {
+        Ok(ended) => {
+            ended?;
+            None
+        }
+        Err(panic) => Some(text_of(&*panic)),
+    };
 
     let mut expected: BTreeMap<u8, u64> = BTreeMap::new();
     for intent in intents.iter().filter(|intent| stage.confirmed.contains(&intent.token)) {
         *expected.entry(intent.account).or_default() += u64::from(intent.amount);
     }
     let history = History { contract: broker.contract(), events: stage.log.sink };
-    Ok(Run { balances: stage.store.balances().clone(), expected, history })
+    Ok(Run { balances: stage.store.balances().clone(), expected, panicked, history })
 }
 
 struct Stage<'a, S> {
@@ -82,6 +91,15 @@ struct Stage<'a, S> {
 }
 
 impl<S: Session> Stage<'_, S> {
+    fn play_all(&mut self, plan: &ConsumerPlan, intents: &[Intent]) -> Result<(), Error> {
+        for (index, step) in plan.steps.iter().enumerate() {
+            watchdog::step(index);
+            self.play(*step, intents)?;
+        }
+        watchdog::step(plan.steps.len());
+        self.drain()
+    }
+
     fn play(&mut self, step: ConsumerStep, intents: &[Intent]) -> Result<(), Error> {
         match step {
             ConsumerStep::Send { intent } => {
@@ -132,7 +150,7 @@ impl<S: Session> Stage<'_, S> {
             log.settle(session, &[(delivery.receipt, Settle::Ack)]);
         };
         let mut world = World::new(&mut self.store, intent.token, kill, &mut ack);
-        let ended = self.consumer.handle(&arrival, &mut world);
+        let ended = calling(Call::Handle, || self.consumer.handle(&arrival, &mut world));
         let acked = world.acked;
         self.crashed = ended == Err(Stop::Killed);
         if self.crashed {

@@ -5,11 +5,14 @@ use proptest::option;
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::shrink::{Plainer, Shrink};
+
 /// How many different intents a plan may name.
 pub(super) const INTENTS: u8 = 4;
 
 /// A run against a consumer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ConsumerPlan {
     /// What each intent asks for: account and amount. Few values, so that different intents ask for the same.
     pub asks: Vec<(u8, u8)>,
@@ -19,7 +22,7 @@ pub struct ConsumerPlan {
 
 /// One thing that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ConsumerStep {
     /// The producer sends an intent; naming it again is a producer's retry.
     Send {
@@ -40,6 +43,30 @@ pub enum ConsumerStep {
     },
     /// Every lease runs out.
     Expire,
+}
+
+impl Shrink for ConsumerPlan {
+    type Step = ConsumerStep;
+    const PLAINER: &[Plainer<ConsumerStep>] = &[plainer_steps];
+    const SIMPLER: &[Plainer<ConsumerPlan>] = &[];
+
+    fn steps(&self) -> &[ConsumerStep] {
+        &self.steps
+    }
+
+    fn with_steps(&self, steps: Vec<ConsumerStep>) -> ConsumerPlan {
+        ConsumerPlan { steps, ..self.clone() }
+    }
+}
+
+/// Without the kill, or the same step about the first intent.
+fn plainer_steps(step: &ConsumerStep) -> Vec<ConsumerStep> {
+    match *step {
+        ConsumerStep::Send { intent: 1.. } => vec![ConsumerStep::Send { intent: 0 }],
+        ConsumerStep::Handle { kill: Some(_) } => vec![ConsumerStep::Handle { kill: None }],
+        ConsumerStep::Wake { kill: Some(_) } => vec![ConsumerStep::Wake { kill: None }],
+        _ => Vec::new(),
+    }
 }
 
 /// Plans of 1 to 20 steps.

@@ -1,6 +1,9 @@
 //! How much is explored, and the environment variables that say so.
 
 use std::path::PathBuf;
+use std::time::Duration;
+
+use super::watchdog::PATIENCE;
 
 /// How much an engine explores. Counted in cases, never in time: the same budget finds the same failures on
 /// every machine.
@@ -16,12 +19,21 @@ pub struct Budget {
     pub regressions: Option<PathBuf>,
     /// Run this saved plan and nothing else.
     pub replay: Option<PathBuf>,
+    /// How long a call of the queue may stand still; see [`super::watchdog`].
+    pub patience: Duration,
 }
 
 impl Budget {
     /// The default of `cargo test`: 1 000 plans. Nothing is saved.
     pub fn quick() -> Budget {
-        Budget { cases: 1_000, seed: 1, shrink_runs: 2_000, regressions: None, replay: None }
+        Budget {
+            cases: 1_000,
+            seed: 1,
+            shrink_runs: 2_000,
+            regressions: None,
+            replay: None,
+            patience: PATIENCE,
+        }
     }
 
     /// A few minutes for all queues: 10 000 plans.
@@ -76,8 +88,15 @@ impl Budget {
                     Ok(seed) => budget.seed = seed,
                     Err(_) => return Err(EnvError::invalid(name, value, "give a number from 0 to 2^64 - 1")),
                 },
+                "STANCHION_REGRESSIONS" | "STANCHION_REPLAY" if value.is_empty() => {
+                    return Err(EnvError::invalid(name, value, "give a path, or unset it"));
+                }
                 "STANCHION_REGRESSIONS" => budget.regressions = Some(value.into()),
                 "STANCHION_REPLAY" => budget.replay = Some(value.into()),
+                "STANCHION_PATIENCE" => match value.parse() {
+                    Ok(seconds) if seconds > 0 => budget.patience = Duration::from_secs(seconds),
+                    _ => return Err(EnvError::invalid(name, value, "give a number of seconds from 1")),
+                },
                 known if VARIABLES.iter().any(|(name, _)| *name == known) => {}
                 _ => return Err(EnvError::Unknown { name }),
             }
@@ -95,6 +114,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("STANCHION_SEED", "the seed of the run"),
     ("STANCHION_REGRESSIONS", "the directory of saved failing plans"),
     ("STANCHION_REPLAY", "a saved failing plan to run, and nothing else"),
+    ("STANCHION_PATIENCE", "how many seconds a call may stand still before it is given up: 60"),
     ("STANCHION_REPORT_DIR", "the directory of results and reports"),
     ("STANCHION_CHILD", "set by the harness for its child processes"),
 ];
@@ -124,7 +144,7 @@ pub enum EnvError {
 }
 
 impl EnvError {
-    fn invalid(name: String, value: String, remedy: &'static str) -> EnvError {
+    pub(super) fn invalid(name: String, value: String, remedy: &'static str) -> EnvError {
         EnvError::Invalid { name, value, remedy }
     }
 }
@@ -150,9 +170,11 @@ mod tests {
             ("STANCHION_SEED", "9"),
             ("STANCHION_PROFILE", "soak"),
             ("STANCHION_REPLAY", "x"),
+            ("STANCHION_PATIENCE", "5"),
         ];
         let refined = budget(&vars).expect("all known");
         assert_eq!((refined.cases, refined.seed, refined.replay), (7, 9, Some("x".into())));
+        assert_eq!(refined.patience, Duration::from_secs(5));
         assert!(budget(&[("STANCHION_REPORT_DIR", "r")]).is_ok(), "read elsewhere");
     }
 
@@ -166,6 +188,10 @@ mod tests {
             ("STANCHION_CASES", "many"),
             ("STANCHION_SEED", "-1"),
             ("STANCHION_PROFILE", "fast"),
+            ("STANCHION_REPLAY", ""),
+            ("STANCHION_REGRESSIONS", ""),
+            ("STANCHION_PATIENCE", "0"),
+            ("STANCHION_PATIENCE", "1 minute"),
         ] {
             let error = budget(&[(name, value)]).expect_err("makes no sense").to_string();
             assert!(error.contains(name) && error.contains(value) && error.contains("give"), "{error}");

@@ -5,22 +5,27 @@
 //! A killed process leaves the operating system's cache behind: this engine shows that a queue survives the
 //! death of its process. What survives a power failure is shown on the simulated disk.
 
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 use std::time::Duration;
 
-use proptest::test_runner::{RngAlgorithm, TestRng};
-use rand::RngExt;
 use serde::{Deserialize, Serialize};
 use stanchion_queues::{Broker, Clock, Crash, Delivery, Error, Message, Settings, Settle};
 
-use crate::engines::budget::Budget;
+use crate::dice::Dice;
+use crate::engines::budget::{Budget, EnvError};
 use crate::engines::runs::judge_runs;
+use crate::engines::watchdog::{self, Call, Stuck, Wait, calling};
 use crate::finding::Finding;
-use crate::history::{Actor, Event, HARNESS, History, Token, What};
+use crate::history::{Actor, Event, HARNESS, Handle, History, Token, What};
+use crate::invariant::Invariant;
 use crate::payload;
 use crate::recording::{Recorder, Sink, Ticks};
+use crate::verdict::Counterexample;
 
 /// The environment variable that tells a process to be a child; its value is a [`Life`] as JSON.
 pub const CHILD: &str = "STANCHION_CHILD";
@@ -87,16 +92,6 @@ fn settings() -> Settings {
     Settings { capacity: 64, deliveries_allowed: 4, clock: Clock::system(), seed: 0 }
 }
 
-fn dice(seed: u64) -> TestRng {
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    TestRng::from_seed(RngAlgorithm::ChaCha, &bytes)
-}
-
-fn below(dice: &mut TestRng, bound: u32) -> u32 {
-    dice.random_range(0..bound.max(1))
-}
-
 /// What a child does until it is killed. Returns after some thousand steps if nobody does.
 pub fn live<B: Broker>(life: &Life, open: &dyn Fn(&Path, &Settings) -> Result<B, Error>) {
     let settings = settings();
@@ -114,32 +109,32 @@ pub fn live<B: Broker>(life: &Life, open: &dyn Fn(&Path, &Settings) -> Result<B,
     let Ok(mut session) = broker.session() else { return };
     recorder.note(actor, What::Opened);
     let lease = lease(&broker);
-    let mut dice = dice(life.seed);
+    let mut dice = Dice::new(life.seed);
     let mut token = life.token;
     let mut held: Vec<Delivery> = Vec::new();
     for _ in 0..MOST_STEPS {
-        match below(&mut dice, 100) {
+        match dice.below(100) {
             0..35 => {
-                let batch: Vec<(Token, Message)> = (0..=below(&mut dice, 3))
+                let batch: Vec<(Token, Message)> = (0..=dice.below(3))
                     .map(|_| {
                         token += 1;
-                        let size = 16 + below(&mut dice, 600) as usize;
+                        let size = 16 + dice.below(600) as usize;
                         (Token(token), Message::new(payload::encode(Token(token), size)))
                     })
                     .collect();
                 recorder.send(&mut session, &batch);
             }
             35..60 => {
-                let max = 1 + below(&mut dice, 3) as usize;
+                let max = 1 + dice.below(3) as usize;
                 held.extend(recorder.receive(&mut session, max, lease).unwrap_or_default());
             }
             60..90 => {
                 if !held.is_empty() {
-                    let count = 1 + below(&mut dice, 2).min(held.len() as u32 - 1);
+                    let count = 1 + dice.below(2).min(held.len() as u64 - 1);
                     let batch: Vec<_> = held
                         .drain(..count as usize)
                         .map(|delivery| {
-                            let how = match below(&mut dice, 10) {
+                            let how = match dice.below(10) {
                                 0..6 => Settle::Ack,
                                 6..9 => Settle::Nack { delay: Duration::ZERO },
                                 _ => Settle::Reject,
@@ -152,7 +147,7 @@ pub fn live<B: Broker>(life: &Life, open: &dyn Fn(&Path, &Settings) -> Result<B,
             }
             90..94 => {
                 // A refusal to answer is in the history; there is nothing else to do about it.
-                let _ = recorder.redrive(&mut session, 1 + below(&mut dice, 3) as usize);
+                let _ = recorder.redrive(&mut session, 1 + dice.below(3) as usize);
             }
             94..98 => {
                 let _ = recorder.browse(&mut session, usize::MAX);
@@ -178,8 +173,14 @@ fn lease(broker: &impl Broker) -> Duration {
 }
 
 /// The life that this process is to lead, if it is a child.
-pub fn life() -> Option<Life> {
-    serde_json::from_str(&std::env::var(CHILD).ok()?).ok()
+///
+/// # Errors
+/// Somebody else set the variable.
+pub fn life() -> Result<Option<Life>, EnvError> {
+    let Some(told) = std::env::var_os(CHILD) else { return Ok(None) };
+    let told = told.to_string_lossy().into_owned();
+    let remedy = "unset it: the harness sets it for its child processes";
+    serde_json::from_str(&told).map(Some).map_err(|_| EnvError::invalid(CHILD.to_owned(), told, remedy))
 }
 
 /// How many children are killed in one run.
@@ -194,7 +195,7 @@ pub fn check<B: Broker>(
     budget: &Budget,
 ) -> Vec<Finding> {
     let cases = budget.cases.div_ceil(CASES_PER_RUN);
-    judge_runs(queue, budget.seed, cases, |seed| run(queue, open, LIVES, seed))
+    judge_runs(queue, budget.seed, cases, |seed| run(queue, open, LIVES, seed, budget.patience))
 }
 
 /// Why a run gave no history.
@@ -216,7 +217,8 @@ pub enum ChildError {
 }
 
 /// Runs `lives` children of this program one after another on a fresh directory, kills each at a random
-/// moment, then opens the directory itself and drains it.
+/// moment, then opens the directory itself and drains it. A child that says nothing for as long as `patience` is
+/// the last one; with the history comes what it broke.
 ///
 /// # Errors
 /// The child could not be run. A queue that does not open again is not an error but a broken promise, and
@@ -226,30 +228,35 @@ pub fn run<B: Broker>(
     open: &dyn Fn(&Path, &Settings) -> Result<B, Error>,
     lives: u32,
     seed: u64,
-) -> Result<History, ChildError> {
+    patience: Duration,
+) -> Result<(History, Option<Counterexample>), ChildError> {
     let dir = tempfile::tempdir()?;
-    let mut dice = dice(seed);
+    let mut dice = Dice::new(seed);
     let mut events: Vec<Event> = Vec::new();
+    let mut stuck = None;
     for life in 0..lives {
         let life = Life {
             queue: queue.to_owned(),
             dir: dir.path().display().to_string(),
-            seed: dice.random(),
+            seed: dice.next(),
             tick: next_tick(&events),
             actor: 1 + life * MOST_STEPS,
             token: u64::from(life) * 10 * u64::from(MOST_STEPS),
         };
         // Most kills fall early, where a queue is still recovering, some late.
-        let lines = 1 << below(&mut dice, 9);
-        let patience = lines + below(&mut dice, lines);
-        one_life(&life, patience, &mut events)?;
+        let lines = 1 << dice.below(9);
+        let most = lines + dice.below(lines);
+        stuck = one_life(&life, most, patience, &mut events)?;
+        if stuck.is_some() {
+            break;
+        }
     }
 
     let settings = settings();
     let ticks = Ticks::across_processes(next_tick(&events));
     let actor = Actor(1 + lives * MOST_STEPS);
     let mut recorder = Recorder::new(ticks, settings.clock.clone(), actor, events, payload::decode);
-    let contract = match open(dir.path(), &settings) {
+    let contract = match calling(Call::Open, || open(dir.path(), &settings)) {
         Ok(broker) => {
             recorder.note(HARNESS, What::Booted { error: None });
             drain(&broker, actor, &mut recorder);
@@ -260,15 +267,37 @@ pub fn run<B: Broker>(
             stanchion_queues::Contract::durable()
         }
     };
-    Ok(History { contract, events: recorder.sink })
+    let mut events = recorder.sink;
+    number_receipts(&mut events);
+    Ok((History { contract, events }, stuck))
+}
+
+/// Gives the receipts numbers from 1 in order of first appearance, as in other histories. (No process knows
+/// what the ones before it saw, so they name receipts by value.)
+fn number_receipts(events: &mut [Event]) {
+    let mut numbers = HashMap::new();
+    for event in events {
+        if let What::Deliver { handle, .. } | What::Settle { handle, .. } | What::Extend { handle, .. } =
+            &mut event.what
+        {
+            let next = Handle(numbers.len() as u64 + 1);
+            *handle = *numbers.entry(*handle).or_insert(next);
+        }
+    }
 }
 
 fn next_tick(events: &[Event]) -> u64 {
     events.iter().map(|event| event.ret.max(event.call) + 1).max().unwrap_or(0)
 }
 
-/// Starts a child, kills it after `patience` lines, and appends what it said and the crash.
-fn one_life(life: &Life, patience: u32, events: &mut Vec<Event>) -> Result<(), ChildError> {
+/// Starts a child, kills it after `most` lines or when it says nothing for too long, and appends what it said
+/// and the crash.
+fn one_life(
+    life: &Life,
+    most: u64,
+    patience: Duration,
+    events: &mut Vec<Event>,
+) -> Result<Option<Counterexample>, ChildError> {
     let told = serde_json::to_string(life).map_err(std::io::Error::from)?;
     let mut child = Command::new(std::env::current_exe()?)
         .env(CHILD, told)
@@ -276,38 +305,44 @@ fn one_life(life: &Life, patience: u32, events: &mut Vec<Event>) -> Result<(), C
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()?;
+    let lines = lines_of(&mut child);
     let mut pending: Vec<Event> = Vec::new();
     let mut said = 0;
-    if let Some(stdout) = child.stdout.take() {
-        for line in BufReader::new(stdout).split(b'\n') {
-            let line = line?;
-            // A killed child may leave half a line.
-            match serde_json::from_slice(&line) {
-                Ok(Line::Called(open)) => pending = open,
-                Ok(Line::Returned(returned)) => {
-                    pending.clear();
-                    events.extend(returned);
-                }
-                Err(_) if said >= patience => break,
-                Err(source) => {
-                    child.kill()?;
-                    child.wait()?;
-                    return Err(ChildError::Line {
-                        line: String::from_utf8_lossy(&line).into_owned(),
-                        source,
-                    });
-                }
-            }
-            said += 1;
-            if said == patience {
+    let mut is_stuck = false;
+    loop {
+        let line = match watchdog::wait(&lines, patience, || false) {
+            Wait::Came(line) => line?,
+            Wait::Ended => break,
+            Wait::Still => {
+                is_stuck = true;
                 child.kill()?;
+                break;
             }
+        };
+        // A killed child may leave half a line.
+        match serde_json::from_slice(&line) {
+            Ok(Line::Called(open)) => pending = open,
+            Ok(Line::Returned(returned)) => {
+                pending.clear();
+                events.extend(returned);
+            }
+            Err(_) if said >= most => break,
+            Err(source) => {
+                child.kill()?;
+                child.wait()?;
+                return Err(ChildError::Line { line: String::from_utf8_lossy(&line).into_owned(), source });
+            }
+        }
+        said += 1;
+        if said == most {
+            child.kill()?;
         }
     }
     let status = child.wait()?;
     // What was asked and not answered may have been done, but not after the kill.
     let now = settings().clock.now();
     let crash = next_tick(events).max(pending.iter().map(|event| event.call + 1).max().unwrap_or(0)) + 1;
+    let stuck = is_stuck.then(|| never_returned(&pending, patience, events.len()));
     for mut event in pending {
         event.ret = crash - 1;
         event.until = now;
@@ -335,12 +370,43 @@ fn one_life(life: &Life, patience: u32, events: &mut Vec<Event>) -> Result<(), C
             what,
         });
     }
-    Ok(())
+    Ok(stuck)
+}
+
+/// What a child says, line by line, read on a thread of its own so that one need not wait for ever.
+fn lines_of(child: &mut Child) -> Receiver<std::io::Result<Vec<u8>>> {
+    let (say, lines) = channel();
+    if let Some(stdout) = child.stdout.take() {
+        thread::spawn(move || {
+            // Nobody listens any more to what a killed child left.
+            let _ = BufReader::new(stdout).split(b'\n').try_for_each(|line| say.send(line));
+        });
+    }
+    lines
+}
+
+/// The promise that a child broke which waited in a call, or between two, until it was killed. The pending
+/// events are about to stand at index `at`.
+fn never_returned(pending: &[Event], patience: Duration, at: usize) -> Counterexample {
+    let call = match pending.first().map(|event| &event.what) {
+        Some(What::Send { .. }) => Call::Send,
+        Some(What::Receive { .. }) => Call::Receive,
+        Some(What::Settle { .. }) => Call::Settle,
+        Some(What::Extend { .. }) => Call::Extend,
+        Some(What::Browse { .. }) => Call::DeadLetters,
+        Some(What::Redrive { .. }) => Call::Redrive,
+        Some(What::Depth { .. }) => Call::Depth,
+        // The others do not wait for an answer, so nothing is pending: it opens the queue, or a session.
+        _ => Call::Open,
+    };
+    let stuck = Stuck { calls: vec![call], step: 0, patience, breaks: Invariant::Li1 };
+    // Without a pending event, the crash that follows is the violation.
+    Counterexample { culprits: vec![at], ..stuck.counterexample() }
 }
 
 /// Receives and acks until nothing is left.
 fn drain<B: Broker>(broker: &B, actor: Actor, recorder: &mut Recorder<Vec<Event>>) {
-    let Ok(mut session) = broker.session() else { return };
+    let Ok(mut session) = calling(Call::Session, || broker.session()) else { return };
     recorder.note(actor, What::Opened);
     recorder.note(HARNESS, What::DrainBegan);
     let lease = lease(broker);

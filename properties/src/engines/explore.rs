@@ -2,19 +2,18 @@
 //! says; what fails is shrunk, drawn and saved.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use stanchion_queues::{Host, Settings};
 
 use crate::coverage::Coverage;
 use crate::engines::budget::Budget;
-use crate::engines::sequential::{NotStarted, panic_in, run};
-use crate::finding::{Failure, Finding};
+use crate::engines::cases::{self, Case};
+use crate::engines::sequential::{NotStarted, run};
+use crate::finding::Finding;
 use crate::history::History;
 use crate::invariant::Invariant;
-use crate::plan::{Plan, Plans, case_seed};
-use crate::regressions::{self, FORMAT, Regression, RegressionError};
-use crate::shrink::shrink;
+use crate::plan::{Plan, Plans};
+use crate::regressions::RegressionError;
 use crate::timeline;
 use crate::verdict::{Counterexample, Verdict};
 
@@ -45,25 +44,6 @@ pub enum ExploreError {
     Replay(#[from] RegressionError),
 }
 
-/// One plan and where it came from.
-#[derive(Clone)]
-struct Case {
-    index: u64,
-    seed: u64,
-    plan: Plan,
-    saved: Option<Saved>,
-}
-
-/// The file a plan was read from.
-#[derive(Clone)]
-struct Saved {
-    path: PathBuf,
-    /// Why it was saved.
-    invariant: Invariant,
-    /// How many steps it had when it was generated.
-    steps_before: usize,
-}
-
 /// Runs plans against the broker that `make` hosts, has `judge` judge each history, and keeps for each broken
 /// promise the first failing plan, shrunk with regard to that promise alone.
 ///
@@ -81,48 +61,48 @@ pub fn explore<H: Host>(
     let judged = |plan: &Plan| -> Result<(History, Vec<(Invariant, Verdict)>), ExploreError> {
         let history = run(&make, plan)
             .map_err(|source| ExploreError::NotStarted { queue: queue.to_owned(), source })?;
-        let mut verdicts = judge(&history);
-        if let Some(panicked) = panic_in(&history) {
-            verdicts.retain(|(invariant, _)| *invariant != panicked.0);
-            verdicts.push(panicked);
-        }
+        let verdicts = judge(&history);
         Ok((history, verdicts))
     };
 
-    let (saved, errors) = saved_cases(queue, budget)?;
+    let (saved, errors) = cases::saved(queue, budget)?;
     let mut exploration = Exploration { findings: Vec::new(), coverage: Coverage::default(), errors };
     let mut merged: BTreeMap<Invariant, Verdict> = BTreeMap::new();
-    let mut failing: BTreeMap<Invariant, (Case, Counterexample)> = BTreeMap::new();
-    let (mut cases, mut events) = (0, 0);
-    let new = (0..if budget.replay.is_some() { 0 } else { budget.cases }).map(|index| {
-        let seed = case_seed(budget.seed, queue, index);
-        Case { index, seed, plan: Plans::default().draw(seed), saved: None }
-    });
-    for case in saved.into_iter().chain(new) {
+    let mut failing: BTreeMap<Invariant, (Case<Plan>, Counterexample)> = BTreeMap::new();
+    let (mut tried, mut events) = (0, 0);
+    for case in saved.into_iter().chain(cases::new(queue, budget, |seed| Plans::default().draw(seed))) {
+        case.begin(&case.plan, budget);
         let (history, verdicts) = judged(&case.plan)?;
-        cases += 1;
+        tried += 1;
         events += history.events.len() as u64;
         exploration.coverage += Coverage::of(&history);
         for (invariant, verdict) in verdicts {
             if let Verdict::Broken(how) = &verdict {
-                failing.entry(invariant).or_insert_with(|| (case.clone(), how.clone()));
+                // The plan that was saved for this promise tells more of it than one saved for another.
+                let known = failing.get(&invariant);
+                if known
+                    .is_none_or(|(known, _)| !known.is_saved_for(invariant) && case.is_saved_for(invariant))
+                {
+                    failing.insert(invariant, (case.clone(), how.clone()));
+                }
             }
             merge(&mut merged, invariant, verdict);
         }
     }
 
     for (invariant, verdict) in merged {
-        let mut finding = Finding::new(invariant, verdict, cases, events);
+        let mut finding = Finding::new(invariant, verdict, tried, events);
         if let Some((case, how)) = failing.remove(&invariant) {
             let broken = |plan: &Plan| {
+                case.begin(plan, budget);
                 let (history, verdicts) = judged(plan).ok()?;
                 let verdict = verdicts.into_iter().find(|(judged, _)| *judged == invariant)?;
                 if let (_, Verdict::Broken(how)) = verdict { Some((history, how)) } else { None }
             };
-            let search = Search { queue, budget, invariant, broken };
-            let (how, failure) = search.explain(case, how, &mut exploration.errors);
+            let (how, failure, errors) = case.explain(budget, how, broken, timeline::draw);
             finding.verdict = Verdict::Broken(how);
             finding.failure = Some(failure);
+            exploration.errors.extend(errors);
         }
         exploration.findings.push(finding);
     }
@@ -138,112 +118,13 @@ fn merge(merged: &mut BTreeMap<Invariant, Verdict>, invariant: Invariant, verdic
     merged.insert(invariant, verdict);
 }
 
-fn saved_cases(queue: &str, budget: &Budget) -> Result<(Vec<Case>, Vec<RegressionError>), RegressionError> {
-    let case = |(path, saved): (PathBuf, Regression)| Case {
-        index: saved.case,
-        seed: saved.seed,
-        plan: saved.plan,
-        saved: Some(Saved { path, invariant: saved.invariant, steps_before: saved.steps_before }),
-    };
-    if let Some(path) = &budget.replay {
-        let saved = Regression::load(path)?;
-        let mine = (saved.queue == queue).then(|| case((path.clone(), saved)));
-        return Ok((mine.into_iter().collect(), Vec::new()));
-    }
-    let loaded = budget.regressions.as_deref().map(|directory| regressions::of_queue(directory, queue));
-    let loaded = loaded.unwrap_or_default();
-    Ok((loaded.regressions.into_iter().map(case).collect(), loaded.errors))
-}
-
-/// The search for the smallest plan that breaks one promise.
-struct Search<'a, F> {
-    queue: &'a str,
-    budget: &'a Budget,
-    invariant: Invariant,
-    /// The history of a plan and how it breaks the promise, if it does.
-    broken: F,
-}
-
-impl<F: Fn(&Plan) -> Option<(History, Counterexample)>> Search<'_, F> {
-    fn explain(
-        &self,
-        case: Case,
-        how: Counterexample,
-        errors: &mut Vec<RegressionError>,
-    ) -> (Counterexample, Failure) {
-        // A plan that was saved for another promise is a new failure of this one.
-        let saved = case.saved.as_ref().filter(|saved| saved.invariant == self.invariant);
-        let steps_before = saved.map_or(case.plan.steps.len(), |saved| saved.steps_before);
-        let regression = |plan: &Plan, how: &Counterexample| Regression {
-            format: FORMAT,
-            queue: self.queue.to_owned(),
-            invariant: self.invariant,
-            sentence: how.sentence.clone(),
-            case: case.index,
-            seed: case.seed,
-            steps_before,
-            steps_after: plan.steps.len(),
-            plan: plan.clone(),
-        };
-        let is_replay = self.budget.replay.is_some();
-        let directory = self.budget.regressions.as_deref().filter(|_| !is_replay);
-        let mut path = match saved {
-            Some(saved) => Some(saved.path.clone()),
-            None => directory.map(|directory| regression(&case.plan, &how).path(directory)),
-        };
-        let mut save = |path: &mut Option<PathBuf>, regression: Regression| {
-            if let Some(Err(error)) = path.as_deref().map(|path| regression.save(path)) {
-                errors.push(error);
-                *path = None;
-            }
-        };
-
-        // Saved as it is at once: shrinking may be interrupted.
-        if saved.is_none() {
-            save(&mut path, regression(&case.plan, &how));
-        }
-        let shrunk = shrink(&case.plan, self.budget.shrink_runs, |plan| (self.broken)(plan).is_some());
-        let again = (self.broken)(&shrunk.plan);
-        // A queue that answers differently each time may not fail again; then the first answer stands.
-        let how = again.as_ref().map_or(how, |(_, how)| how.clone());
-        if shrunk.plan != case.plan && !is_replay {
-            save(&mut path, regression(&shrunk.plan, &how));
-        }
-
-        let mut notes = vec![format!("Seed:   case {} of {}, seed {}", case.index, self.queue, case.seed)];
-        notes.push(format!("Shrunk: shrinking {shrunk}"));
-        notes.extend(path.as_deref().map(replay_note));
-        let picture = again.map_or_else(
-            || {
-                format!(
-                    "{}\nThe same plan did not fail again: the queue is not deterministic.\n",
-                    how.sentence
-                )
-            },
-            |(history, how)| timeline::draw(&history, &how, &notes),
-        );
-        let failure = Failure {
-            case: case.index,
-            seed: case.seed,
-            plan: serde_json::to_value(&shrunk.plan).ok(),
-            steps_before,
-            steps_after: shrunk.plan.steps.len(),
-            picture,
-            replay: path.as_deref().map(regressions::replay_line),
-        };
-        (how, failure)
-    }
-}
-
-fn replay_note(path: &Path) -> String {
-    let (line, command) = (regressions::replay_line(path), regressions::replay_command(path));
-    format!("Replay: {line}\n    or: {command}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engines::testing::{Bug, hosting, judge};
+    use crate::checkers::judge;
+    use crate::engines::testing::{Bug, hosting};
+    use crate::finding::Failure;
+    use crate::regressions;
 
     fn explored(bug: Bug, budget: &Budget) -> Exploration {
         explore("test", hosting(bug), budget, judge).expect("it starts")
@@ -260,7 +141,7 @@ mod tests {
     fn an_honest_broker_is_not_blamed_and_every_situation_occurs() {
         let exploration = explored(Bug::None, &Budget::quick());
         for finding in &exploration.findings {
-            assert!(matches!(finding.verdict, Verdict::Holds { instances: 100.. }), "{finding:?}");
+            assert!(!matches!(finding.verdict, Verdict::Broken(_) | Verdict::Unknown(_)), "{finding:?}");
             assert_eq!((finding.cases, &finding.failure), (Budget::quick().cases, &None));
         }
         for (situation, count) in exploration.coverage.counts() {
@@ -313,7 +194,7 @@ mod tests {
         let (path, saved) = saved.expect("saved");
         assert_eq!((saved.steps_before, saved.steps_after), (found.steps_before, 1));
         assert_eq!(found.plan, serde_json::to_value(&saved.plan).ok());
-        assert_eq!(found.replay, Some(regressions::replay_line(path)));
+        assert_eq!(found.replay, Some(regressions::replay_line(path, "test", Invariant::Al6)));
 
         // With no case of its own, the next run still finds it, and writes no other file for it.
         let again = explored(Bug::AckDoesNothing, &Budget { cases: 0, ..budget.clone() });
@@ -326,13 +207,14 @@ mod tests {
 
         // A queue that is mended passes it; the file stays.
         let mended = explored(Bug::None, &Budget { cases: 0, ..budget.clone() });
-        assert!(mended.findings.iter().all(|finding| !finding.verdict.is_broken() && finding.cases == 1));
+        let saved = loaded.regressions.len() as u64;
+        assert!(mended.findings.iter().all(|finding| !finding.verdict.is_broken() && finding.cases == saved));
         assert!(path.exists());
 
         let replay = Budget { replay: Some(path.clone()), regressions: None, ..Budget::quick() };
         let replayed = explored(Bug::AckDoesNothing, &replay);
         assert_eq!(replayed.findings[0].cases, 1);
-        assert!(failure(&replayed, Invariant::Al6).picture.contains("cargo run -- replay"));
+        assert!(failure(&replayed, Invariant::Al6).picture.contains("cargo test test::no_resurrection"));
         let other = explore("other", hosting(Bug::None), &replay, judge).expect("nothing to do");
         assert!(other.findings.is_empty());
     }

@@ -1,6 +1,7 @@
 //! Ways of running a queue and writing down what happened.
 
 pub mod budget;
+pub(crate) mod cases;
 pub mod child;
 pub mod explore;
 pub mod recorder;
@@ -16,5 +17,6 @@ pub mod threads;
 pub mod threads_broker;
 #[cfg(target_arch = "x86_64")]
 mod tsc;
+pub mod watchdog;
 #[cfg(test)]
 mod wrong_buffers;

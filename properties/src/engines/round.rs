@@ -6,8 +6,7 @@
 //! drains the buffer, fills it to the brim and drains it again; with nobody else there, no false answer has an
 //! excuse.
 //!
-//! A buffer that panics is reported. One whose call never returns hangs the process: run suspicious buffers
-//! in a child.
+//! A buffer that panics is reported, and so is one whose call never returns.
 
 use std::fmt;
 use std::hint;
@@ -19,12 +18,13 @@ use std::thread;
 use stanchion_queues::{Buffer, Ends, Pop, Push, Shape};
 
 use crate::buffer_history::BufferHistory;
+use crate::dice::Dice;
 use crate::invariant::Invariant;
 
 use super::recorder::{Item, Miscounted, Pace, RecordedConsumer, RecordedProducer};
 use super::sequential::{quietly, text_of};
 use super::stamps::Stamps;
-use super::threads::Dice;
+use super::watchdog::{Call, Crew, calling};
 
 /// How one round is set up.
 #[derive(Clone, Copy, Debug)]
@@ -96,7 +96,7 @@ pub fn run<B: Buffer, S: Stamps, const WORDS: usize>(round: &Round, stamps: &S) 
     let mut dice = Dice::new(round.seed);
     let start = if round.wrap { usize::MAX - round.items / 2 } else { 0 };
     let shape = Shape::new(round.producers, round.consumers, round.capacity).starting_at(start);
-    let Ends { producers, consumers } = match B::open::<Item<WORDS>>(shape) {
+    let Ends { producers, consumers } = match calling(Call::Open, || B::open::<Item<WORDS>>(shape)) {
         Ok(ends) => ends,
         Err(error) => {
             let sentence = format!("It did not open in a shape that its contract admits: {error}");
@@ -104,6 +104,7 @@ pub fn run<B: Buffer, S: Stamps, const WORDS: usize>(round: &Round, stamps: &S) 
             return Outcome { history: None, fault, cut_short: false, clock_went_back: false };
         }
     };
+    let crew = Crew::of_this_thread();
     let quota = round.items.div_ceil(round.producers);
     let entries = if round.pace == Pace::Apart { 2 } else { 1 };
     let room = |items: usize| entries * PATIENCE * (items + 100);
@@ -117,8 +118,9 @@ pub fn run<B: Buffer, S: Stamps, const WORDS: usize>(round: &Round, stamps: &S) 
                 let mut recorded =
                     RecordedProducer::<_, _, WORDS>::new(end, number, stamps, round.pace, room(quota));
                 let mut worker = Worker::new(dice.split(), round.capacity);
-                let (barrier, working) = (&barrier, &working);
+                let (crew, barrier, working) = (&crew, &barrier, &working);
                 scope.spawn(move || {
+                    crew.enter();
                     barrier.wait();
                     let result = Fault::of(|| worker.produce(&mut recorded, quota));
                     working.fetch_sub(1, Ordering::SeqCst);
@@ -132,8 +134,9 @@ pub fn run<B: Buffer, S: Stamps, const WORDS: usize>(round: &Round, stamps: &S) 
                 let mut recorded =
                     RecordedConsumer::<_, _, WORDS>::new(end, stamps, round.pace, room(round.items));
                 let mut worker = Worker::new(dice.split(), round.capacity);
-                let (barrier, working) = (&barrier, &working);
+                let (crew, barrier, working) = (&crew, &barrier, &working);
                 scope.spawn(move || {
+                    crew.enter();
                     barrier.wait();
                     let result = Fault::of(|| worker.consume(&mut recorded, working));
                     (recorded, result)
@@ -158,7 +161,7 @@ pub fn run<B: Buffer, S: Stamps, const WORDS: usize>(round: &Round, stamps: &S) 
         let after = Fault::of(|| {
             if drain(&mut consumers, limit) {
                 for _ in 0..brim {
-                    producers[0].push();
+                    calling(Call::Push, || producers[0].push());
                 }
                 drained = drain(&mut consumers, limit);
             }
@@ -191,7 +194,7 @@ fn drain<C: Pop<Item<WORDS>>, S: Stamps, const WORDS: usize>(
     while quiet_passes < QUIET_PASSES {
         quiet_passes += 1;
         for end in consumers.iter_mut() {
-            while end.pop() {
+            while calling(Call::Pop, || end.pop()) {
                 quiet_passes = 0;
                 limit -= 1;
                 if limit == 0 {
@@ -207,11 +210,11 @@ fn drain<C: Pop<Item<WORDS>>, S: Stamps, const WORDS: usize>(
 struct Worker {
     dice: Dice,
     /// Of four operations so many move several items.
-    batches: usize,
+    batches: u64,
     /// The most items in one of them.
     largest: usize,
     /// Gives way after one of so many operations.
-    restless: Option<usize>,
+    restless: Option<u64>,
     /// Asks again so often after a refusal before it gives way.
     stubborn: u32,
     refused: u32,
@@ -219,23 +222,23 @@ struct Worker {
 
 impl Worker {
     fn new(mut dice: Dice, capacity: usize) -> Worker {
-        let batches = [0, 1, 1, 3][dice.below(4)];
+        let batches = dice.pick(&[0, 1, 1, 3]);
         // Beyond the capacity in any case.
-        let largest = [7.max(capacity + 2), 2 * capacity + 2][dice.below(2)];
-        let restless = [None, None, Some(64), Some(8)][dice.below(4)];
-        let stubborn = [0, 0, 8, 64][dice.below(4)];
+        let largest = dice.pick(&[7.max(capacity + 2), 2 * capacity + 2]);
+        let restless = dice.pick(&[None, None, Some(64), Some(8)]);
+        let stubborn = dice.pick(&[0, 0, 8, 64]);
         Worker { dice, batches, largest, restless, stubborn, refused: 0 }
     }
 
     fn moves_many(&mut self) -> Option<usize> {
-        (self.dice.below(4) < self.batches).then(|| 1 + self.dice.below(self.largest))
+        (self.dice.below(4) < self.batches).then(|| 1 + self.dice.below(self.largest as u64) as usize)
     }
 
     /// What to do between two operations, the last of which went through or was refused.
     fn rest(&mut self, went_through: bool, pause: impl FnOnce()) {
         if went_through {
             self.refused = 0;
-            if self.restless.is_some_and(|one_of| self.dice.below(one_of) == 0) {
+            if self.restless.is_some_and(|one_of| self.dice.one_in(one_of)) {
                 pause();
                 thread::yield_now();
             }
@@ -260,13 +263,13 @@ impl Worker {
     ) -> Result<(), Fault> {
         while end.settled() < quota && end.has_room() {
             let accepted = match self.moves_many() {
-                Some(count) => end.push_many(count).map_err(|Miscounted(sentence)| {
+                Some(count) => calling(Call::PushMany, || end.push_many(count)).map_err(|Miscounted(sentence)| {
                     // What is neither in nor left.
                     Fault { invariant: Invariant::Cb3, sentence }
                 })?,
-                None => end.push(),
+                None => calling(Call::Push, || end.push()),
             };
-            if !accepted && self.dice.below(32) == 0 {
+            if !accepted && self.dice.one_in(32) {
                 end.abandon();
             }
             self.rest(accepted, || end.pause());
@@ -284,12 +287,12 @@ impl Worker {
             let last = working.load(Ordering::SeqCst) == 0;
             let popped = match self.moves_many() {
                 Some(max) => {
-                    end.pop_many(max).map_err(|Miscounted(sentence)| {
+                    calling(Call::PopMany, || end.pop_many(max)).map_err(|Miscounted(sentence)| {
                         // What it counted is not there, or what was there is gone.
                         Fault { invariant: Invariant::Al1, sentence }
                     })? > 0
                 }
-                None => end.pop(),
+                None => calling(Call::Pop, || end.pop()),
             };
             if !popped && last {
                 break;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
+use crate::engines::watchdog;
 use crate::finding::{Failure, Finding};
 use crate::history::History;
 use crate::invariant::Invariant;
@@ -22,6 +23,21 @@ pub(super) struct Run {
     pub(super) events: usize,
     /// How much was planned.
     pub(super) steps: usize,
+}
+
+impl Run {
+    /// As no plan repeats it.
+    pub(super) fn failure(&self, picture: String) -> Failure {
+        Failure {
+            case: self.case,
+            seed: self.seed,
+            plan: None,
+            steps_before: self.steps,
+            steps_after: self.steps,
+            picture,
+            replay: None,
+        }
+    }
 }
 
 impl Findings {
@@ -51,15 +67,7 @@ impl Findings {
         finding.cases += 1;
         finding.events += run.events as u64;
         if let Verdict::Broken(counterexample) = &verdict {
-            finding.failure = Some(Failure {
-                case: run.case,
-                seed: run.seed,
-                plan: None,
-                steps_before: run.steps,
-                steps_after: run.steps,
-                picture: picture(counterexample),
-                replay: None,
-            });
+            finding.failure = Some(run.failure(picture(counterexample)));
         }
         let before = std::mem::replace(&mut finding.verdict, Verdict::NotClaimed);
         finding.verdict = before.merge(verdict);
@@ -71,27 +79,34 @@ impl Findings {
     }
 }
 
-/// Judges as many histories as there are cases, and keeps for each promise the first that breaks it. A run
-/// without a history leaves everything undecided.
+/// Judges as many histories as there are cases, and keeps for each promise the first that breaks it. A run may
+/// add that a call did not return, which no history shows; one without a history leaves everything undecided.
 pub(crate) fn judge_runs<E: Display>(
     queue: &str,
     run_seed: u64,
     cases: u64,
-    mut run: impl FnMut(u64) -> Result<History, E>,
+    mut run: impl FnMut(u64) -> Result<(History, Option<Counterexample>), E>,
 ) -> Vec<Finding> {
     let mut findings = Findings::default();
     for case in 0..cases {
         let seed = case_seed(run_seed, queue, case);
-        let history = match run(seed) {
-            Ok(history) => history,
-            Err(error) => {
-                let unknown = Verdict::Unknown(error.to_string());
-                let finding = |&invariant| Finding::new(invariant, unknown.clone(), case, 0);
-                return Invariant::ALL.iter().map(finding).collect();
-            }
+        let told = format!(
+            "Seed:   case {case} of {queue}, seed {seed}; threads and kills are not repeated by it\n"
+        );
+        watchdog::case(move |stuck| {
+            let heading = timeline::heading(&stuck.counterexample());
+            Run { case, seed, events: 0, steps: 0 }.failure(heading + &told)
+        });
+        let (history, stuck) = match run(seed) {
+            Ok(ran) => ran,
+            Err(error) => return Finding::undecided(&error.to_string(), case),
         };
         let run = Run { case, seed, events: history.events.len(), steps: history.events.len() };
         for (invariant, verdict) in checkers::judge(&history) {
+            let verdict = match &stuck {
+                Some(how) if how.invariant == invariant => Verdict::Broken(how.clone()),
+                _ => verdict,
+            };
             findings.add(&run, invariant, verdict, |counterexample| {
                 timeline::draw(&history, counterexample, &[])
             });

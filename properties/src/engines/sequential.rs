@@ -12,12 +12,11 @@ use stanchion_queues::{
     Session, Settings, Settle, Settled, Settlement, Time,
 };
 
+use crate::engines::watchdog::{self, Call, calling};
 use crate::history::{Actor, Event, HARNESS, History, Token, What};
-use crate::invariant::Invariant;
 use crate::payload;
 use crate::plan::{Fate, How, Plan, SESSIONS, Step, Which};
 use crate::recording::{Recorder, Sink, Ticks};
-use crate::verdict::{Counterexample, Verdict};
 
 /// How many messages the drain asks for at once.
 const DRAIN_BATCH: usize = 16;
@@ -51,21 +50,6 @@ pub fn run<H: Host>(make: impl Fn(&Settings) -> H, plan: &Plan) -> Result<Histor
     quietly(|| Run::begin(make, plan).map(|run| run.finish(plan)))
 }
 
-/// How a history in which the queue panicked breaks a promise, whatever the checkers say of it: a queue that
-/// panics delivers nothing more.
-pub fn panic_in(history: &History) -> Option<(Invariant, Verdict)> {
-    let (last, event) = history.events.iter().enumerate().next_back()?;
-    let What::Panicked { message } = &event.what else { return None };
-    let during = last.checked_sub(1);
-    let counterexample = Counterexample {
-        invariant: Invariant::Li1,
-        sentence: format!("The queue panicked: {message}."),
-        missing_licence: None,
-        culprits: during.into_iter().chain([last]).collect(),
-    };
-    Some((Invariant::Li1, Verdict::Broken(counterexample)))
-}
-
 /// What a panic said.
 struct Panicked(String);
 
@@ -76,7 +60,7 @@ fn guard<T>(call: impl FnOnce() -> T) -> Result<T, Panicked> {
 }
 
 /// What a panic said.
-pub(super) fn text_of(payload: &(dyn Any + Send)) -> String {
+pub(crate) fn text_of(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".into())
 }
@@ -87,7 +71,7 @@ thread_local! {
 
 /// Runs `body` without the panics of this thread being printed: they are in the history, and a search meets
 /// the same one hundreds of times.
-pub(super) fn quietly<T>(body: impl FnOnce() -> T) -> T {
+pub(crate) fn quietly<T>(body: impl FnOnce() -> T) -> T {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let previous = panic::take_hook();
@@ -230,7 +214,8 @@ impl<H: Host> Run<H> {
         };
         let panicked = |Panicked(message)| refuse(format!("it panicked: {message}"));
         let mut host = guard(|| make(&settings)).map_err(panicked)?;
-        let booted = guard(|| host.boot().map(|broker| (broker.contract(), broker))).map_err(panicked)?;
+        let booted = guard(|| calling(Call::Boot, || host.boot().map(|broker| (broker.contract(), broker))))
+            .map_err(panicked)?;
         let (contract, broker) = booted.map_err(|error| refuse(error.to_string()))?;
         let script = Script { events: Vec::with_capacity(plan.steps.len() * 4 + 16), pending: Vec::new() };
         let mut recorder = Recorder::new(Ticks::default(), clock.clone(), HARNESS, script, payload::decode);
@@ -253,7 +238,11 @@ impl<H: Host> Run<H> {
     }
 
     fn finish(mut self, plan: &Plan) -> History {
-        let mut ended = plan.steps.iter().try_for_each(|step| self.step(step));
+        let mut ended = plan.steps.iter().enumerate().try_for_each(|(index, step)| {
+            watchdog::step(index);
+            self.step(step)
+        });
+        watchdog::step(plan.steps.len());
         if ended.is_ok() {
             ended = self.drain(plan.redrive_at_end);
         }
@@ -270,9 +259,12 @@ impl<H: Host> Run<H> {
     fn drop_all(&mut self) -> Result<(), Stop> {
         let sessions = std::mem::replace(&mut self.sessions, [const { None }; SESSIONS + 1]);
         let broker = self.broker.take();
-        let sessions = sessions.into_iter().flatten().map(|(_, session)| guard(|| drop(session)));
+        let sessions = sessions
+            .into_iter()
+            .flatten()
+            .map(|(_, session)| guard(|| calling(Call::Drop, || drop(session))));
         let dropped = sessions.fold(Ok(()), Result::and);
-        Ok(dropped.and(guard(|| drop(broker)))?)
+        Ok(dropped.and(guard(|| calling(Call::Drop, || drop(broker))))?)
     }
 
     fn step(&mut self, step: &Step) -> Result<(), Stop> {
@@ -328,7 +320,9 @@ impl<H: Host> Run<H> {
             Some(open) => open,
             None => {
                 let Some(broker) = &self.broker else { return Ok(None) };
-                let Ok(session) = guard(|| broker.session())? else { return Ok(None) };
+                let Ok(session) = guard(|| calling(Call::Session, || broker.session()))? else {
+                    return Ok(None);
+                };
                 self.actors += 1;
                 let actor = Actor(self.actors);
                 self.recorder.note(actor, What::Opened);
@@ -444,19 +438,19 @@ impl<H: Host> Run<H> {
 
     fn lose(&mut self, slot: usize) -> Result<(), Stop> {
         let Some((actor, session)) = self.sessions[slot].take() else { return Ok(()) };
-        let dropped = guard(|| drop(session));
+        let dropped = guard(|| calling(Call::Drop, || drop(session)));
         self.recorder.note(actor, What::Lost);
         Ok(dropped?)
     }
 
     fn crash(&mut self, crash: Crash) -> Result<(), Stop> {
-        guard(|| self.host.crash(crash))?;
+        guard(|| calling(Call::Crash, || self.host.crash(crash)))?;
         // A killed process drops nothing. What its remains do while they are dropped here is cut off, and
         // that includes a panic.
         let _ = self.drop_all();
         self.held.clear();
         self.recorder.note(HARNESS, What::Crashed { crash });
-        let (error, result) = match guard(|| self.host.boot()) {
+        let (error, result) = match guard(|| calling(Call::Boot, || self.host.boot())) {
             Ok(Ok(broker)) => {
                 self.broker = Some(broker);
                 (None, Ok(()))
@@ -582,9 +576,12 @@ fn settle_of(how: How) -> Settle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engines::testing::{Bug, hosting, judge};
+    use crate::checkers::{self, judge};
+    use crate::engines::testing::{Bug, hosting};
     use crate::history::{Outcome, PENDING};
+    use crate::invariant::Invariant;
     use crate::plan::{PlanSettings, Plans};
+    use crate::verdict::Verdict;
 
     fn plan(steps: Vec<Step>) -> Plan {
         let settings = PlanSettings { capacity: 4, deliveries_allowed: 3, seed: 0 };
@@ -626,7 +623,6 @@ mod tests {
                 let plan = Plan { steps: steps.map(|(_, step)| step.clone()).collect(), ..whole.clone() };
                 let history = run(hosting(Bug::None), &plan).expect("it starts");
                 assert!(judge(&history).iter().all(|(_, verdict)| !verdict.is_broken()), "{plan:?}");
-                assert_eq!(panic_in(&history), None);
                 assert_eq!(
                     history.events.last().map(|event| &event.what),
                     Some(&What::DrainEnded { quiet: true })
@@ -726,7 +722,7 @@ mod tests {
         assert!(matches!(during.what, What::Receive { got: None, .. }));
         assert_eq!(during.ret, PENDING);
         assert!(matches!(&last.what, What::Panicked { message } if message.contains("third attempt")));
-        let Some((Invariant::Li1, Verdict::Broken(how))) = panic_in(&history) else {
+        let Verdict::Broken(how) = checkers::check(Invariant::Li1, &history) else {
             panic!("no broken promise")
         };
         assert!(how.sentence.contains("no third attempt was foreseen"));

@@ -9,19 +9,23 @@ use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use proptest::prelude::*;
-use proptest::strategy::ValueTree;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde::{Deserialize, Serialize};
 use stanchion_queues::{Buffer, BufferContract, Ends, Full, Order, Pop, Push, Shape, Sides};
 
 use crate::engines::budget::Budget;
+use crate::engines::cases::{self, Case};
 use crate::engines::sequential::{quietly, text_of};
-use crate::finding::{Failure, Finding};
+use crate::engines::watchdog::{self, Call, calling};
+use crate::finding::Finding;
 use crate::invariant::Invariant;
+use crate::plan::draw;
+use crate::shrink::{Plainer, Shrink};
+use crate::timeline;
 use crate::verdict::{Counterexample, Verdict};
 
 /// What to do to one buffer, from opening to dropping it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Plan {
     /// Ends that push.
     pub producers: usize,
@@ -41,6 +45,7 @@ pub struct Plan {
 
 /// One thing to do. An end that was dropped does nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Step {
     /// Push one item.
     Push {
@@ -93,7 +98,7 @@ pub struct Breach {
 pub type Instances = BTreeMap<Invariant, u64>;
 
 /// Every promise that this engine tests.
-const TESTED: [Invariant; 13] = [
+const TESTED: [Invariant; 14] = [
     Invariant::Al1,
     Invariant::Al3,
     Invariant::Al5,
@@ -107,107 +112,118 @@ const TESTED: [Invariant; 13] = [
     Invariant::Cb3,
     Invariant::Li1,
     Invariant::Me3,
+    Invariant::Me4,
 ];
 
 const CAPACITIES: [usize; 6] = [1, 2, 3, 5, 7, 8];
 
-/// Runs generated plans and says what was found of each promise, once per promise.
-pub fn check<B: Buffer>(budget: &Budget) -> Vec<Finding> {
-    let contract = &B::CONTRACT;
-    let mut seed = [0; 32];
-    seed[..8].copy_from_slice(&budget.seed.to_le_bytes());
-    let config = Config { failure_persistence: None, ..Config::default() };
-    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed));
-    let plans = plans(contract);
+/// Runs the saved plans of a queue, then generated ones, and says what was found of each promise, once per
+/// promise. Saved plans that cannot be used are passed over: the suite has a test of its own for them.
+pub fn check<B: Buffer>(queue: &str, budget: &Budget) -> Vec<Finding> {
+    let plans = plans(&B::CONTRACT);
     let mut instances = Instances::new();
     let mut broken: BTreeMap<Invariant, Finding> = BTreeMap::new();
-    let mut steps = 0;
-    for case in 0..budget.cases {
-        let plan = plans.new_tree(&mut runner).expect("no strategy here rejects values").current();
-        steps += plan.steps.len() as u64;
-        match run::<B>(&plan) {
+    let (mut tried, mut steps) = (0, 0);
+    let saved = match cases::saved(queue, budget) {
+        Ok((saved, _)) => saved,
+        Err(error) => return Finding::undecided(&error.to_string(), 0),
+    };
+    for case in saved.into_iter().chain(cases::new(queue, budget, |seed| draw(&plans, seed))) {
+        tried += 1;
+        steps += case.plan.steps.len() as u64;
+        case.begin(&case.plan, budget);
+        match judged::<B>(&case.plan) {
             Ok(exercised) => exercised
                 .into_iter()
                 .for_each(|(invariant, count)| *instances.entry(invariant).or_default() += count),
             Err(breach) => {
-                if broken.contains_key(&breach.invariant)
-                    || (plan.below_max.is_some() && broken.contains_key(&Invariant::Me4))
-                {
-                    continue;
-                }
-                let finding = smallest::<B>(plan, breach, case, steps, budget);
-                broken.entry(finding.invariant).or_insert(finding);
+                broken
+                    .entry(breach.invariant)
+                    .or_insert_with(|| explain::<B>(&case, breach, budget, tried, steps));
             }
         }
     }
-    let claims = |invariant| match invariant {
+    let findings = TESTED.into_iter().map(|invariant| {
+        broken.remove(&invariant).unwrap_or_else(|| {
+            let count = instances.get(&invariant).copied().unwrap_or(0);
+            let is_claimed = claims(&B::CONTRACT, invariant);
+            let verdict = if is_claimed { Verdict::exercised(count) } else { Verdict::NotClaimed };
+            Finding::new(invariant, verdict, tried, steps)
+        })
+    });
+    findings.collect()
+}
+
+/// What a buffer's contract promises to this engine, and whether it is claimed.
+pub(crate) fn promised(contract: &BufferContract) -> Vec<(Invariant, bool)> {
+    TESTED.map(|invariant| (invariant, claims(contract, invariant))).into()
+}
+
+fn claims(contract: &BufferContract, invariant: Invariant) -> bool {
+    match invariant {
         Invariant::Or1 => contract.order == Order::Fifo,
         Invariant::Or2 => contract.order != Order::Unordered,
         Invariant::Cb1 | Invariant::Cb3 => contract.bounded,
         Invariant::Me4 => contract.counters,
         _ => true,
-    };
-    TESTED
-        .into_iter()
-        .chain([Invariant::Me4])
-        .map(|invariant| {
-            broken.remove(&invariant).unwrap_or_else(|| {
-                let count = instances.get(&invariant).copied().unwrap_or(0);
-                let verdict = if claims(invariant) { Verdict::exercised(count) } else { Verdict::NotClaimed };
-                Finding::new(invariant, verdict, budget.cases, steps)
-            })
-        })
-        .collect()
+    }
 }
 
-/// Shrinks a failing plan and tells what it breaks: ME-4 if it fails only with counters near their maximum.
-fn smallest<B: Buffer>(plan: Plan, breach: Breach, case: u64, events: u64, budget: &Budget) -> Finding {
-    let invariant = breach.invariant;
-    let steps_before = plan.steps.len();
-    let mut runs = budget.shrink_runs;
-    let plan = shrink(plan, &mut |plan| {
-        runs = runs.saturating_sub(1);
-        runs > 0 && run::<B>(plan).is_err_and(|breach| breach.invariant == invariant)
-    });
-    let Breach { sentence, transcript, .. } = run::<B>(&plan).err().unwrap_or(breach);
-    let (invariant, sentence) = match plan.below_max {
-        None => (invariant, sentence),
-        Some(below) => (
-            Invariant::Me4,
-            format!(
-                "With counters that start {below} below their maximum, and not with counters that start at \
-                 zero: {} {sentence}",
-                invariant.id()
-            ),
-        ),
+/// Runs one plan as [`run`] does. A promise that is broken only with counters near their maximum is ME-4.
+fn judged<B: Buffer>(plan: &Plan) -> Result<Instances, Breach> {
+    let breach = match run::<B>(plan) {
+        Ok(instances) => return Ok(instances),
+        Err(breach) => breach,
     };
-    let mut picture = format!("{}: {sentence}\n", invariant.id());
-    for line in &transcript {
-        picture.push_str("  ");
-        picture.push_str(line);
+    let Some(below) = plan.below_max else { return Err(breach) };
+    let from_zero = Plan { below_max: None, ..plan.clone() };
+    if run::<B>(&from_zero).is_err_and(|same| same.invariant == breach.invariant) {
+        return Err(breach);
+    }
+    let sentence = format!(
+        "With counters that start {below} below their maximum, and not with counters that start at zero: {} {}",
+        breach.invariant.id(),
+        breach.sentence
+    );
+    Err(Breach { invariant: Invariant::Me4, sentence, ..breach })
+}
+
+/// Shrinks a failing plan, saves it and draws it.
+fn explain<B: Buffer>(
+    case: &Case<Plan>,
+    breach: Breach,
+    budget: &Budget,
+    cases: u64,
+    events: u64,
+) -> Finding {
+    let invariant = breach.invariant;
+    let counterexample = |breach: &Breach| Counterexample {
+        invariant,
+        sentence: breach.sentence.clone(),
+        missing_licence: None,
+        culprits: Vec::new(),
+    };
+    let broken = |plan: &Plan| {
+        case.begin(plan, budget);
+        let breach = judged::<B>(plan).err().filter(|breach| breach.invariant == invariant)?;
+        let how = counterexample(&breach);
+        Some((breach.transcript, how))
+    };
+    let (how, failure, _) = case.explain(budget, counterexample(&breach), broken, picture);
+    Finding { invariant, verdict: Verdict::Broken(how), cases, events, failure: Some(failure) }
+}
+
+fn picture(transcript: &Vec<String>, how: &Counterexample, notes: &[String]) -> String {
+    let mut picture = timeline::heading(how);
+    for (number, line) in transcript.iter().enumerate() {
+        let mark = if number + 1 == transcript.len() { ">>" } else { "" };
+        picture += &format!("{mark:<2} {line}\n");
+    }
+    for note in notes {
+        picture.push_str(note);
         picture.push('\n');
     }
-    let counterexample = Counterexample {
-        invariant,
-        sentence,
-        missing_licence: None,
-        culprits: plan.steps.len().checked_sub(1).into_iter().collect(),
-    };
-    Finding {
-        invariant,
-        verdict: Verdict::Broken(counterexample),
-        cases: case + 1,
-        events,
-        failure: Some(Failure {
-            case,
-            seed: budget.seed,
-            plan: serde_json::to_value(&plan).ok(),
-            steps_before,
-            steps_after: plan.steps.len(),
-            picture,
-            replay: None,
-        }),
-    }
+    picture
 }
 
 fn plans(contract: &BufferContract) -> impl Strategy<Value = Plan> + use<> {
@@ -246,88 +262,56 @@ fn plans(contract: &BufferContract) -> impl Strategy<Value = Plan> + use<> {
         })
 }
 
-/// Deletes steps while the plan still fails, in ever smaller runs, then simplifies what is left.
-fn shrink(mut plan: Plan, fails: &mut dyn FnMut(&Plan) -> bool) -> Plan {
-    if plan.below_max.is_some() {
-        let simpler = Plan { below_max: None, ..plan.clone() };
-        if fails(&simpler) {
-            plan = simpler;
-        }
+impl Shrink for Plan {
+    type Step = Step;
+    const PLAINER: &[Plainer<Step>] = &[plainer_steps];
+    const SIMPLER: &[Plainer<Plan>] = &[
+        |plan| {
+            let smaller = CAPACITIES.into_iter().filter(|capacity| *capacity < plan.capacity);
+            smaller.map(|capacity| Plan { capacity, ..plan.clone() }).collect()
+        },
+        |plan| (1..plan.producers).map(|producers| Plan { producers, ..plan.clone() }).collect(),
+        |plan| (1..plan.consumers).map(|consumers| Plan { consumers, ..plan.clone() }).collect(),
+        |plan| {
+            let Some(below) = plan.below_max else { return Vec::new() };
+            let starts = std::iter::once(None).chain((0..below).map(Some));
+            starts.map(|below_max| Plan { below_max, ..plan.clone() }).collect()
+        },
+        |plan| {
+            let simpler = Plan { consumers_first: false, ..plan.clone() };
+            if plan.consumers_first { vec![simpler] } else { Vec::new() }
+        },
+        |plan| {
+            let simpler = Plan { drain: false, ..plan.clone() };
+            if plan.drain { vec![simpler] } else { Vec::new() }
+        },
+    ];
+
+    fn steps(&self) -> &[Step] {
+        &self.steps
     }
-    loop {
-        let before = plan.clone();
-        let mut length = plan.steps.len();
-        while length > 0 {
-            let mut at = 0;
-            while at + length <= plan.steps.len() {
-                let mut shorter = plan.clone();
-                shorter.steps.drain(at..at + length);
-                if fails(&shorter) {
-                    plan = shorter;
-                } else {
-                    at += 1;
-                }
-            }
-            length /= 2;
-        }
-        for at in 0..plan.steps.len() {
-            for simpler in simpler_steps(plan.steps[at]) {
-                let mut candidate = plan.clone();
-                candidate.steps[at] = simpler;
-                if fails(&candidate) {
-                    plan = candidate;
-                    break;
-                }
-            }
-        }
-        for simpler in simpler_settings(&plan) {
-            if fails(&simpler) {
-                plan = simpler;
-            }
-        }
-        if plan == before {
-            return plan;
-        }
+
+    fn with_steps(&self, steps: Vec<Step>) -> Plan {
+        Plan { steps, ..self.clone() }
     }
 }
 
-fn simpler_steps(step: Step) -> Vec<Step> {
-    match step {
+fn plainer_steps(step: &Step) -> Vec<Step> {
+    match *step {
         Step::Push { producer } if producer > 0 => vec![Step::Push { producer: 0 }],
         Step::Pop { consumer } if consumer > 0 => vec![Step::Pop { consumer: 0 }],
         Step::PushMany { producer, count } => {
-            let mut simpler = vec![Step::Push { producer }];
-            simpler.extend((1..count).map(|count| Step::PushMany { producer, count }));
-            simpler
+            let mut plainer = vec![Step::Push { producer }];
+            plainer.extend((1..count).map(|count| Step::PushMany { producer, count }));
+            plainer
         }
         Step::PopMany { consumer, max } => {
-            let mut simpler = vec![Step::Pop { consumer }];
-            simpler.extend((1..max).map(|max| Step::PopMany { consumer, max }));
-            simpler
+            let mut plainer = vec![Step::Pop { consumer }];
+            plainer.extend((1..max).map(|max| Step::PopMany { consumer, max }));
+            plainer
         }
         _ => Vec::new(),
     }
-}
-
-fn simpler_settings(plan: &Plan) -> Vec<Plan> {
-    let mut simpler: Vec<Plan> = CAPACITIES
-        .into_iter()
-        .filter(|capacity| *capacity < plan.capacity)
-        .map(|capacity| Plan { capacity, ..plan.clone() })
-        .collect();
-    if plan.producers > 1 {
-        simpler.push(Plan { producers: 1, ..plan.clone() });
-    }
-    if plan.consumers > 1 {
-        simpler.push(Plan { consumers: 1, ..plan.clone() });
-    }
-    if let Some(below) = plan.below_max {
-        simpler.extend((0..below).map(|below| Plan { below_max: Some(below), ..plan.clone() }));
-    }
-    if plan.consumers_first {
-        simpler.push(Plan { consumers_first: false, ..plan.clone() });
-    }
-    simpler
 }
 
 thread_local! {
@@ -394,7 +378,7 @@ fn drive<B: Buffer>(plan: &Plan, transcript: &mut Vec<String>) -> Result<Instanc
         plan.capacity,
         plan.below_max.map_or("0".to_owned(), |below| format!("max - {below}"))
     ));
-    let ends = B::open::<Item>(shape).map_err(|error| Broken {
+    let ends = calling(Call::Open, || B::open::<Item>(shape)).map_err(|error| Broken {
         invariant: Invariant::Li1,
         sentence: format!("It did not open in a shape that its contract admits: {error}"),
     })?;
@@ -410,9 +394,11 @@ fn drive<B: Buffer>(plan: &Plan, transcript: &mut Vec<String>) -> Result<Instanc
         instances: Instances::new(),
         transcript,
     };
-    for step in &plan.steps {
+    for (index, step) in plan.steps.iter().enumerate() {
+        watchdog::step(index);
         world.step(*step)?;
     }
+    watchdog::step(plan.steps.len());
     if plan.drain {
         world.drain()?;
     }
@@ -477,14 +463,18 @@ impl<P: Push<Item>, C: Pop<Item>> World<'_, P, C> {
             Step::PopMany { consumer, max } => self.pop_many(consumer % self.consumers.len(), max),
             Step::DropProducer { producer } => {
                 let producer = producer % self.producers.len();
-                if self.producers[producer].take().is_some() {
+                if let Some(end) = self.producers[producer].take() {
+                    calling(Call::Drop, || drop(end));
                     self.tell(format!("drop producer {producer}"));
                 }
                 Ok(())
             }
             Step::DropConsumer { consumer } => {
                 let consumer = consumer % self.consumers.len();
-                if self.consumers.iter().flatten().count() > 1 && self.consumers[consumer].take().is_some() {
+                if self.consumers.iter().flatten().count() > 1
+                    && let Some(end) = self.consumers[consumer].take()
+                {
+                    calling(Call::Drop, || drop(end));
                     self.tell(format!("drop consumer {consumer}"));
                 }
                 Ok(())
@@ -496,7 +486,7 @@ impl<P: Push<Item>, C: Pop<Item>> World<'_, P, C> {
         let Some(mut end) = self.producers[producer].take() else { return Ok(()) };
         let item = self.offer(producer);
         let number = item.number;
-        let answer = end.push(item);
+        let answer = calling(Call::Push, || end.push(item));
         self.producers[producer] = Some(end);
         match answer {
             Ok(()) => {
@@ -515,7 +505,7 @@ impl<P: Push<Item>, C: Pop<Item>> World<'_, P, C> {
         let Some(mut end) = self.producers[producer].take() else { return Ok(()) };
         let first = self.items.len();
         let mut items: VecDeque<Item> = (0..count).map(|_| self.offer(producer)).collect();
-        let pushed = end.push_many(&mut items);
+        let pushed = calling(Call::PushMany, || end.push_many(&mut items));
         self.producers[producer] = Some(end);
         let last = first + count - 1;
         self.tell(format!("producer {producer}: push #{first} to #{last} at once -> {pushed} in"));
@@ -582,7 +572,7 @@ impl<P: Push<Item>, C: Pop<Item>> World<'_, P, C> {
 
     fn pop(&mut self, consumer: usize) -> Result<(), Broken> {
         let Some(end) = &mut self.consumers[consumer] else { return Ok(()) };
-        let answer = end.pop();
+        let answer = calling(Call::Pop, || end.pop());
         let said = answer.as_ref().map_or("empty".to_owned(), |item| format!("#{}", item.number));
         self.tell(format!("consumer {consumer}: pop -> {said}"));
         match answer {
@@ -594,7 +584,7 @@ impl<P: Push<Item>, C: Pop<Item>> World<'_, P, C> {
     fn pop_many(&mut self, consumer: usize, max: usize) -> Result<(), Broken> {
         let Some(end) = &mut self.consumers[consumer] else { return Ok(()) };
         let mut items = Vec::new();
-        let popped = end.pop_many(&mut items, max);
+        let popped = calling(Call::PopMany, || end.pop_many(&mut items, max));
         let said: Vec<String> = items.iter().map(|item| format!("#{}", item.number)).collect();
         self.tell(format!("consumer {consumer}: pop at most {max} -> {popped}: [{}]", said.join(", ")));
         self.count(Invariant::Al10, 1);
@@ -689,7 +679,7 @@ impl<P: Push<Item>, C: Pop<Item>> World<'_, P, C> {
             // Answers may be false: a few in a row are believed.
             let mut patience = 2 * self.inside.len() + 8;
             while patience > 0 {
-                match end.pop() {
+                match calling(Call::Pop, || end.pop()) {
                     Some(item) if numbers.len() < 4 * self.items.len() => numbers.push(item.number),
                     _ => patience -= 1,
                 }
@@ -715,13 +705,16 @@ impl<P: Push<Item>, C: Pop<Item>> World<'_, P, C> {
         let (left, offered) = (self.inside.len(), self.items.len());
         self.tell(format!("drop the ends with {left} inside"));
         self.count(Invariant::Me3, offered as u64);
-        if consumers_first {
-            drop(self.consumers);
-            drop(self.producers);
-        } else {
-            drop(self.producers);
-            drop(self.consumers);
-        }
+        let (producers, consumers) = (self.producers, self.consumers);
+        calling(Call::Drop, || {
+            if consumers_first {
+                drop(consumers);
+                drop(producers);
+            } else {
+                drop(producers);
+                drop(consumers);
+            }
+        });
         let wrong =
             DROPS.with_borrow(|drops| drops.iter().copied().enumerate().find(|(_, count)| *count != 1));
         match wrong {
@@ -741,7 +734,12 @@ impl<P: Push<Item>, C: Pop<Item>> World<'_, P, C> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::regressions;
+    use crate::rogues::memory::{Bug, SeededRing, with_bug};
+    use crate::shrink::shrink;
 
     #[test]
     fn a_plan_shrinks_to_what_matters() {
@@ -768,10 +766,63 @@ mod tests {
                 .collect();
             batches.len() >= 2 && batches.iter().all(|count| *count >= 2)
         };
-        let small = shrink(plan, &mut { fails });
+        let small = shrink(&plan, 2_000, fails).plan;
         assert_eq!(small.steps, [Step::PushMany { producer: 2, count: 2 }; 2]);
         assert_eq!((small.capacity, small.below_max, small.producers), (1, None, 1));
         let text = serde_json::to_string(&small).expect("plain data");
         assert_eq!(serde_json::from_str::<Plan>(&text).expect("as written"), small);
+    }
+
+    #[test]
+    fn a_failing_plan_is_saved_and_replayed_first() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let budget = Budget { regressions: Some(directory.path().into()), ..Budget::quick() };
+        let found = |bug, budget: &Budget| {
+            let findings = with_bug(bug, || check::<SeededRing<0>>("late", budget));
+            let found = findings.into_iter().find(|finding| finding.invariant == Invariant::Cb1);
+            found.expect("judged")
+        };
+        let first = found(Bug::LateFull, &budget);
+        let failure = first.failure.expect("a full ring takes one more");
+        let loaded = regressions::of_queue(directory.path(), "late");
+        assert!(loaded.errors.is_empty());
+        let saved = loaded.regressions.iter().find(|(_, saved)| saved.invariant == Invariant::Cb1);
+        let (path, saved) = saved.expect("saved");
+        assert_eq!((saved.steps_before, saved.steps_after), (failure.steps_before, failure.steps_after));
+        assert_eq!(failure.replay, Some(regressions::replay_line(path, "late", Invariant::Cb1)));
+        assert!(failure.picture.ends_with(&format!("Replay: {}\n", failure.replay.expect("just seen"))));
+
+        // With no case of its own the next run still finds it, and a mended ring passes.
+        let again = Budget { cases: 0, ..budget };
+        let failure = found(Bug::LateFull, &again).failure.expect("as before");
+        assert_eq!((saved.steps_before, saved.steps_after), (failure.steps_before, failure.steps_after));
+        assert!(!found(Bug::None, &again).verdict.is_broken());
+        let replay = Budget { replay: Some(path.clone()), regressions: None, ..Budget::quick() };
+        let replayed = found(Bug::LateFull, &replay);
+        assert!(replayed.verdict.is_broken() && replayed.cases == 1);
+    }
+
+    #[test]
+    fn a_bug_of_the_counters_is_told_from_others() {
+        let findings = with_bug(Bug::M15, || check::<SeededRing<0>>("wraps", &Budget::quick()));
+        let broken: Vec<_> = findings.iter().filter(|finding| finding.verdict.is_broken()).collect();
+        let [Finding { invariant: Invariant::Me4, failure: Some(failure), .. }] = &broken[..] else {
+            panic!("{broken:?}")
+        };
+        assert!(failure.picture.contains("and not with counters that start at zero"), "{}", failure.picture);
+    }
+
+    #[test]
+    fn a_call_that_never_returns_is_a_broken_promise() {
+        // It never will, so this matters only to how long the test takes.
+        let patience = Duration::from_millis(300);
+        let findings = watchdog::watch(patience, Invariant::Li1, || {
+            with_bug(Bug::Waits, || check::<SeededRing<0>>("waits", &Budget::quick()))
+        });
+        let broken: Vec<_> = findings.iter().filter(|finding| finding.verdict.is_broken()).collect();
+        let [Finding { invariant: Invariant::Li1, failure: Some(failure), .. }] = &broken[..] else {
+            panic!("{broken:?}")
+        };
+        assert!(failure.picture.contains("The call `pop"), "{}", failure.picture);
     }
 }

@@ -10,10 +10,6 @@ use stanchion_queues::{
     Session, Settings, Settle, Settled, Settlement, Time, Volatile,
 };
 
-use crate::history::{Handle, History, Outcome, Token, What};
-use crate::invariant::Invariant;
-use crate::verdict::{Counterexample, Verdict};
-
 /// What is wrong with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bug {
@@ -31,6 +27,8 @@ pub(crate) enum Bug {
     NeverBoots,
     /// An expired lease panics when the session that held it is dropped.
     PanicsOnDrop,
+    /// A redelivery waits for what never comes.
+    ReceiveNeverReturns,
 }
 
 #[derive(Clone)]
@@ -192,6 +190,9 @@ impl Session for HonestSession {
             *next += 1;
             let receipt = Receipt(u128::from(*boot) << 64 | u128::from(*next));
             stored.attempts += 1;
+            while *bug == Bug::ReceiveNeverReturns && stored.attempts > 1 {
+                std::thread::park();
+            }
             assert!(
                 *bug != Bug::PanicsOnThirdAttempt || stored.attempts < 3,
                 "no third attempt was foreseen"
@@ -300,73 +301,4 @@ impl Drop for HonestSession {
         drop(state);
         assert!(!panics, "a lease ran out under a session that was lost");
     }
-}
-
-/// Two small checkers: AL-6 (an acked message never comes back) and, of AL-1, what the accounting at the end
-/// shows: whatever was confirmed and never crashed was delivered or is a dead letter.
-pub(crate) fn judge(history: &History) -> Vec<(Invariant, Verdict)> {
-    vec![(Invariant::Al1, no_loss(history)), (Invariant::Al6, no_resurrection(history))]
-}
-
-fn no_resurrection(history: &History) -> Verdict {
-    let mut delivered: BTreeMap<Handle, (usize, Token)> = BTreeMap::new();
-    let mut acked: BTreeMap<Token, [usize; 2]> = BTreeMap::new();
-    // A message that was sent twice may have two copies.
-    let mut sends: BTreeMap<Token, u32> = BTreeMap::new();
-    for (index, event) in history.events.iter().enumerate() {
-        match &event.what {
-            What::Send { token, .. } => *sends.entry(*token).or_default() += 1,
-            What::Deliver { token: Some(token), handle, .. } if sends.get(token) == Some(&1) => {
-                if let Some([first, ack]) = acked.get(token) {
-                    return Verdict::Broken(Counterexample {
-                        invariant: Invariant::Al6,
-                        sentence: format!("m{} was acked and delivered again.", token.0),
-                        missing_licence: Some("nothing permits a delivery after an ack".into()),
-                        culprits: vec![*first, *ack, index],
-                    });
-                }
-                delivered.insert(*handle, (index, *token));
-            }
-            What::Settle { handle, how: Settle::Ack, outcome: Outcome::Done } => {
-                if let Some((first, token)) = delivered.get(handle) {
-                    acked.insert(*token, [*first, index]);
-                }
-            }
-            _ => {}
-        }
-    }
-    Verdict::exercised(acked.len() as u64)
-}
-
-fn no_loss(history: &History) -> Verdict {
-    use crate::history::SendOutcome;
-    let mut open: BTreeMap<Token, usize> = BTreeMap::new();
-    let mut confirmed = 0;
-    for (index, event) in history.events.iter().enumerate() {
-        match &event.what {
-            What::Send { token, outcome: SendOutcome::Confirmed(_), .. } => {
-                confirmed += 1;
-                open.insert(*token, index);
-            }
-            What::Deliver { token: Some(token), .. } => {
-                open.remove(token);
-            }
-            What::Browse { letters: Some(letters), .. } => {
-                open.retain(|token, _| letters.iter().all(|letter| letter.token != Some(*token)));
-            }
-            What::Receive { got: None, .. } | What::Crashed { .. } => open.clear(),
-            What::DrainEnded { .. } => {
-                if let Some((token, sent)) = open.pop_first() {
-                    return Verdict::Broken(Counterexample {
-                        invariant: Invariant::Al1,
-                        sentence: format!("m{} was confirmed and never delivered.", token.0),
-                        missing_licence: Some("no crash and no dead letter".into()),
-                        culprits: vec![sent, index],
-                    });
-                }
-            }
-            _ => {}
-        }
-    }
-    Verdict::exercised(confirmed)
 }

@@ -9,6 +9,7 @@ use stanchion_queues::{Buffer, BufferContract, Shape};
 use crate::checkers_buffer::{self, Lies};
 use crate::finding::Finding;
 use crate::invariant::Invariant;
+use crate::timeline;
 use crate::verdict::{Counterexample, Verdict};
 
 use super::budget::Budget;
@@ -16,6 +17,7 @@ use super::recorder::Pace;
 use super::round::{self, Fault, Outcome, Round};
 use super::runs::{Findings, Run};
 use super::stamps::Clock;
+use super::watchdog;
 
 /// How many items are offered in an ordinary round; more where the capacity is large, so that it fills.
 const ITEMS: usize = 1000;
@@ -84,6 +86,11 @@ fn rounds<B: Buffer>(budget: &Budget, clock: &Clock) -> Result<Report, String> {
     for case in 0..budget.cases.div_ceil(CASES_PER_ROUND) {
         // What short rounds have found wrong is not worth long ones.
         let round = settings.round(case, budget.seed, !findings.any_broken());
+        let (seed, stands_still) = (budget.seed, round);
+        watchdog::case(move |stuck| {
+            let picture = format!("{}{stands_still}\n", timeline::heading(&stuck.counterexample()));
+            Run { case, seed, events: 0, steps: stands_still.items }.failure(picture)
+        });
         let outcome = run::<B>(case, &round, clock);
         if outcome.clock_went_back {
             return Err(format!("a tick was below the one before it in the same thread ({round})"));
@@ -203,31 +210,6 @@ impl Settings {
     }
 }
 
-/// Cheap numbers between operations: xorshift64 (Marsaglia 2003).
-pub(super) struct Dice(u64);
-
-impl Dice {
-    pub(super) fn new(seed: u64) -> Dice {
-        // Any odd constant; the state must not be zero.
-        Dice(seed.wrapping_mul(2).wrapping_add(0x9e37_79b9_7f4a_7c15))
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub(super) fn below(&mut self, bound: usize) -> usize {
-        (self.next() >> 32) as usize % bound
-    }
-
-    pub(super) fn split(&mut self) -> Dice {
-        Dice::new(self.next())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use stanchion_queues::buffers::{Ring, TokioChannel};
@@ -236,7 +218,7 @@ mod tests {
     use crate::engines::sequential_buffer;
 
     fn is_right<B: Buffer>() {
-        let sequential = sequential_buffer::check::<B>(&Budget::quick());
+        let sequential = sequential_buffer::check::<B>("right", &Budget::quick());
         let threads = check::<B>(&Budget { cases: 240, ..Budget::quick() });
         for finding in sequential.iter().chain(&threads) {
             assert!(

@@ -11,10 +11,9 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
-use proptest::test_runner::{RngAlgorithm, TestRng};
-use rand::RngExt;
 use stanchion_queues::{Broker, Clock, Delivery, Error, Host, Message, Receipt, Sent, Settings, Settle};
 
+use crate::dice::Dice;
 use crate::finding::Finding;
 use crate::history::{Actor, Event, HARNESS, History, Token, What};
 use crate::payload;
@@ -23,6 +22,7 @@ use crate::recording::{Recorder, Sink, Ticks};
 use super::budget::Budget;
 use super::runs::judge_runs;
 use super::sequential::{quietly, text_of};
+use super::watchdog::{Call, Crew, calling};
 
 /// Leases run out under a consumer that is slow, but not under every one.
 const LEASES_MS: [u64; 4] = [2, 5, 20, 50];
@@ -54,7 +54,7 @@ pub fn check<H: Host>(queue: &str, make: &dyn Fn(&Settings) -> H, budget: &Budge
         let settings = Settings { capacity: 16, deliveries_allowed: 3, clock: Clock::system(), seed };
         let load = Load { producers: 2, consumers: 2, messages: 200 };
         let history = run(&mut make(&settings), &settings.clock, &load, seed)?;
-        Ok::<_, Error>(history)
+        Ok::<_, Error>((history, None))
     })
 }
 
@@ -66,29 +66,30 @@ pub fn check<H: Host>(queue: &str, make: &dyn Fn(&Settings) -> H, budget: &Budge
 /// # Errors
 /// The broker does not start.
 pub fn run<H: Host>(host: &mut H, clock: &Clock, load: &Load, seed: u64) -> Result<History, Error> {
-    let broker = host.boot()?;
-    let contract = broker.contract();
+    let mut booted = Err(Error::Gone("nobody started it".into()));
+    let panicked = guarded(|| booted = calling(Call::Boot, || host.boot().map(|it| (it.contract(), it))));
+    if let Some(message) = panicked {
+        return Err(Error::Gone(format!("it panicked when it was started: {message}")));
+    }
+    let (contract, broker) = booted?;
     let ticks = Ticks::default();
     let actors = AtomicU32::new(HARNESS.0 + 1);
     let sending = AtomicUsize::new(load.producers);
     let barrier = Barrier::new(load.producers + load.consumers);
-    let client = |dice: u64| {
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        bytes[8..16].copy_from_slice(&dice.to_le_bytes());
-        Client {
-            broker: &broker,
-            actors: &actors,
-            actor: HARNESS,
-            recorder: Recorder::new(
-                ticks.clone(),
-                clock.clone(),
-                HARNESS,
-                Log::default(),
-                payload::decode as fn(&[u8]) -> Option<Token>,
-            ),
-            dice: TestRng::from_seed(RngAlgorithm::ChaCha, &bytes),
-        }
+    let crew = Crew::of_this_thread();
+    let mut dice = Dice::new(seed);
+    let mut client = || Client {
+        broker: &broker,
+        actors: &actors,
+        actor: HARNESS,
+        recorder: Recorder::new(
+            ticks.clone(),
+            clock.clone(),
+            HARNESS,
+            Log::default(),
+            payload::decode as fn(&[u8]) -> Option<Token>,
+        ),
+        dice: dice.split(),
     };
 
     let quota = load.messages / load.producers.max(1);
@@ -102,19 +103,20 @@ pub fn run<H: Host>(host: &mut H, clock: &Clock, load: &Load, seed: u64) -> Resu
     thread::scope(|scope| {
         let mut threads = Vec::new();
         for number in 0..load.producers {
-            let (mut client, barrier, sending) = (client(number as u64), &barrier, &sending);
+            let (mut client, crew, barrier, sending) = (client(), &crew, &barrier, &sending);
             threads.push(scope.spawn(move || {
+                crew.enter();
                 barrier.wait();
                 let panic = guarded(|| client.produce(number, quota));
                 sending.fetch_sub(1, Ordering::SeqCst);
                 (client.recorder.sink, panic)
             }));
         }
-        for number in 0..load.consumers {
-            let (barrier, sending) = (&barrier, &sending);
-            let mut client = client((load.producers + number) as u64);
+        for _ in 0..load.consumers {
+            let (mut client, crew, barrier, sending) = (client(), &crew, &barrier, &sending);
             let attempts = PATIENCE * load.messages;
             threads.push(scope.spawn(move || {
+                crew.enter();
                 barrier.wait();
                 let panic = guarded(|| client.consume(attempts, sending));
                 (client.recorder.sink, panic)
@@ -125,7 +127,7 @@ pub fn run<H: Host>(host: &mut H, clock: &Clock, load: &Load, seed: u64) -> Resu
         }
     });
     // A queue that panicked may wait for itself for ever, and what it says is no evidence.
-    let mut last = client(u64::MAX);
+    let mut last = client();
     if panicked.is_none() {
         panicked = guarded(|| last.drain(clock, 4 * events.len() + 1000));
     }
@@ -167,12 +169,12 @@ struct Client<'a, B> {
     actors: &'a AtomicU32,
     actor: Actor,
     recorder: Recorder<Log>,
-    dice: TestRng,
+    dice: Dice,
 }
 
 impl<B: Broker> Client<'_, B> {
-    fn below(&mut self, bound: u32) -> u32 {
-        self.dice.random_range(0..bound)
+    fn below(&mut self, bound: u64) -> u64 {
+        self.dice.below(bound)
     }
 
     /// Goes on as a new actor with a new session; `None`: the broker gives none.
@@ -180,12 +182,14 @@ impl<B: Broker> Client<'_, B> {
         self.actor = Actor(self.actors.fetch_add(1, Ordering::SeqCst));
         self.recorder.become_actor(self.actor);
         let broker = self.broker;
-        let session = self.recorder.note_while(self.actor, What::Opened, || broker.session());
+        let session = self
+            .recorder
+            .note_while(self.actor, What::Opened, || calling(Call::Session, || broker.session()));
         session.ok()
     }
 
     fn lose(&mut self, session: B::Session) {
-        self.recorder.note_while(self.actor, What::Lost, || drop(session));
+        self.recorder.note_while(self.actor, What::Lost, || calling(Call::Drop, || drop(session)));
     }
 
     fn produce(&mut self, number: usize, quota: usize) {
@@ -193,10 +197,10 @@ impl<B: Broker> Client<'_, B> {
         let mut sent = 0;
         while sent < quota {
             let count = (1 + self.below(4) as usize).min(quota - sent);
-            let delay = if self.below(16) == 0 { 1 + u64::from(self.below(5)) } else { 0 };
+            let delay = if self.below(16) == 0 { 1 + self.below(5) } else { 0 };
             let batch: Vec<(Token, Message)> = (sent..sent + count)
                 .map(|index| {
-                    let token = Token(((number as u64) << 32) | index as u64);
+                    let token = Token((number * quota + index + 1) as u64);
                     let body: Arc<[u8]> = payload::encode(token, 16 + index % 100);
                     (token, Message::new(body).with_delay(Duration::from_millis(delay)))
                 })
@@ -254,9 +258,9 @@ impl<B: Broker> Client<'_, B> {
         let mut batch: Vec<(Receipt, Settle)> = Vec::new();
         let mut extended: Option<Receipt> = None;
         held.retain(|delivery| {
-            let how = match self.dice.random_range(0..100) {
+            let how = match self.dice.below(100) {
                 0..72 => Settle::Ack,
-                72..84 => Settle::Nack { delay: Duration::from_millis(self.dice.random_range(0..4)) },
+                72..84 => Settle::Nack { delay: Duration::from_millis(self.dice.below(4)) },
                 84..87 => Settle::Reject,
                 87..92 => {
                     extended = Some(delivery.receipt);

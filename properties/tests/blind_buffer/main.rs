@@ -21,7 +21,7 @@ const BLAMED: &[(u8, &str)] = &[
 fn blamed<const Q: u8>() -> Vec<Finding> {
     let budget = Budget::quick();
     let threads = threads::check::<Listed<Q>>(&Budget { cases: 32, ..budget.clone() });
-    let findings = sequential_buffer::check::<Listed<Q>>(&budget).into_iter().chain(threads);
+    let findings = sequential_buffer::check::<Listed<Q>>("blind", &budget).into_iter().chain(threads);
     findings.filter(|finding| finding.verdict.is_broken()).collect()
 }
 

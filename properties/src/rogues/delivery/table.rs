@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::bug::Bug;
 use super::host::RogueHost;
 use crate::engines::budget::Budget;
-use crate::engines::sequential::{self, panic_in};
+use crate::engines::sequential;
 use crate::history::History;
 use crate::invariant::Invariant;
 use crate::plan::{Plan, Plans, case_seed};
@@ -24,7 +24,7 @@ pub fn hunt(bug: Bug, budget: &Budget, judge: impl Fn(&History) -> Vec<(Invarian
     let broken = |plan: &Plan| -> BTreeSet<Invariant> {
         let history = sequential::run(|settings| RogueHost::new(bug, settings), plan)
             .expect("plans have valid settings, and no bug prevents the first start");
-        let verdicts = judge(&history).into_iter().chain(panic_in(&history));
+        let verdicts = judge(&history).into_iter();
         verdicts.filter(|(_, verdict)| verdict.is_broken()).map(|(invariant, _)| invariant).collect()
     };
     let plans = Plans::default();

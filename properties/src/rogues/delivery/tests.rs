@@ -18,7 +18,6 @@ use crate::engines::sequential;
 use crate::history::{History, What};
 use crate::invariant::Invariant;
 use crate::plan::{Plan, Plans, case_seed};
-use crate::rogues::RogueResult;
 use crate::verdict::{Counterexample, Verdict};
 
 const LEASE: Duration = Duration::from_millis(10);
@@ -390,23 +389,10 @@ fn the_table_says_what_was_found_how_soon_and_how_small() {
     assert!(line.found && line.cases <= 256, "{line:?}");
     assert_eq!((line.expected, &*line.bug, line.also.len()), (Invariant::Du11, "P10", 0));
     assert!(line.shrunk.is_some_and(|steps| steps <= 8), "{line:?}");
-    let line = super::hunt(Bug::Panics, &Budget::quick(), starts_again);
-    assert!(line.found, "a panic is seen whoever judges: {line:?}");
     let few = Budget { cases: 20, ..Budget::quick() };
     let line = super::hunt(Bug::D01, &few, starts_again);
     assert_eq!((line.found, line.cases, line.shrunk), (false, 20, None));
     assert_eq!(super::table(&Budget { cases: 1, ..few }, starts_again).len(), Bug::ALL.len());
-}
-
-/// Most need a few plans. Those that need the most (up to some hundreds, with any seed) wait for a frame to be torn
-/// and for a second crash after that.
-#[test]
-fn every_rogue_is_caught_by_the_promise_it_breaks() {
-    let table = super::table(&Budget { cases: 2_000, ..Budget::quick() }, checkers::judge);
-    let missed: Vec<&RogueResult> = table.iter().filter(|line| !line.found).collect();
-    assert!(missed.is_empty(), "{missed:#?}");
-    let large: Vec<&RogueResult> = table.iter().filter(|line| line.shrunk > Some(16)).collect();
-    assert!(large.is_empty(), "these did not shrink: {large:#?}");
 }
 
 #[test]
