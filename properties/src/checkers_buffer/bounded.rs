@@ -58,6 +58,7 @@ pub(super) fn run(
     for (producer, log) in history.producers.iter().enumerate() {
         for answer in log.fulls.iter().filter(|answer| !filled.within(**answer)) {
             match &excuses {
+                _ if history.contract.full == Answer::Unreliable => {}
                 Some(excuses) if excuses.excuse(*answer) => out.lies.excused_fulls += 1,
                 _ => {
                     unexcused.get_or_insert((producer, *answer));

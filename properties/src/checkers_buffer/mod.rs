@@ -126,6 +126,8 @@ pub fn judge(history: &BufferHistory) -> Judgement {
     let empties: u64 = history.consumers.iter().map(|log| log.empties.len() as u64).sum();
     let unexcused = match contract.empty {
         Answer::Exact => false_empties.first().copied(),
+        // Nobody asks a buffer twice in a row and nothing else meanwhile.
+        Answer::Unreliable => None,
         Answer::Relaxed => {
             let excuses = relaxed::Empties::new(history, &steps);
             let mut unexcused = false_empties.iter().filter(|(_, answer)| !excuses.excuse(*answer));
