@@ -22,7 +22,8 @@ pub struct Plan {
     pub settings: PlanSettings,
     /// What happens, in order.
     pub steps: Vec<Step>,
-    /// Whether the drain at the end redrives all dead letters and drains again.
+    /// Whether the drain at the end redrives all dead letters (in every second plan the oldest before the others)
+    /// and drains again.
     #[serde(default, skip_serializing_if = "is_default")]
     pub redrive_at_end: bool,
 }

@@ -32,7 +32,7 @@ impl Causes {
     pub(crate) const EXPIRY: Causes = Causes(8);
     pub(crate) const LOSS: Causes = Causes(16);
     pub(crate) const CRASH: Causes = Causes(32);
-    /// A crash that may take the message itself: after it everything is possible.
+    /// A crash that may take the message itself, or give back a lease: after it everything is possible.
     pub(crate) const UNKNOWN: Causes = Causes(64);
     /// A crash that may take back a settlement.
     pub(crate) const UNDONE: Causes = Causes(128);
@@ -266,6 +266,13 @@ fn lease(
         from = Moment { tick: exact.window.call, time: exact.window.at };
         over = Moment { tick: exact.window.ret, time: Time::FAR_FUTURE };
         again = exact.again;
+        // A crash that keeps leases may take back a nack: then the lease goes on, and ends in any way.
+        let goes_on = !contract.leases.end_with_crash
+            && causes == Causes::NACK
+            && first_fall(index, exact.window.call).is_some_and(|fall| fall.call <= last_tick);
+        if goes_on {
+            causes = causes.with(Causes::UNKNOWN);
+        }
     } else {
         for (cause, end, certain) in
             [(Causes::LOSS, loss, true), (Causes::CRASH, fall, contract.leases.end_with_crash)]

@@ -245,6 +245,15 @@ fn displaced_from(index: &Index, copy: u32, sent: u64) -> u64 {
     crash.min(index.redrive_ticks.nth_call(died, 1))
 }
 
+/// Whether a message has a place among the ready ones when it is delivered: where the contract does not say where a
+/// returned one goes, only its first delivery has.
+fn has_place(index: &Index, delivery: &Delivered, sent: u64) -> bool {
+    let first = index.by_copy.get(delivery.copy as usize).first();
+    index.contract.requeue != Requeue::Unspecified
+        || first.is_some_and(|&first| index.deliveries[first as usize].event == delivery.event)
+            && index.unseen_ticks.touching(sent, delivery.window.ret) == 0
+}
+
 /// The causes of being ready after which a copy is where its send put it, if that is declared.
 fn keeps_place(index: &Index, span: &Span) -> bool {
     span.after != NONE
@@ -308,7 +317,9 @@ fn original_position(index: &Index, tally: &mut Tally) {
             continue;
         }
         let overtakes = sent(index, delivery.copy).is_some_and(|sent| {
-            sent_ret < sent.call && displaced_from(index, delivery.copy, sent.call) > window.ret
+            sent_ret < sent.call
+                && displaced_from(index, delivery.copy, sent.call) > window.ret
+                && has_place(index, delivery, sent.call)
         });
         if overtakes {
             tally.blame(&[first.event, delivery.event], || {

@@ -261,7 +261,7 @@ impl<H: Host> Run<H> {
     fn finish(mut self, plan: &Plan) -> History {
         let mut ended = plan.steps.iter().try_for_each(|step| self.step(step));
         if ended.is_ok() {
-            ended = self.drain(plan.redrive_at_end);
+            ended = self.drain(plan);
         }
         let dropped = self.drop_all();
         let Script { mut events, pending } = std::mem::take(&mut self.recorder.sink);
@@ -551,7 +551,7 @@ impl<H: Host> Run<H> {
     fn advance_past_all(&mut self) -> bool {
         let now = self.clock.now();
         let Some(last) = self.due.iter().copied().max().filter(|due| *due >= now) else { return false };
-        self.advance(last.since(now) + Duration::from_millis(1));
+        self.advance(last.since(now) + Duration::from_nanos(1));
         true
     }
 
@@ -574,13 +574,18 @@ impl<H: Host> Run<H> {
 
     /// Faults are over: one new session receives and acks until nothing more comes after every lease and
     /// delay, then everything is counted.
-    fn drain(&mut self, redrive_at_end: bool) -> Result<(), Stop> {
+    fn drain(&mut self, plan: &Plan) -> Result<(), Stop> {
         self.recorder.note(HARNESS, What::DrainBegan);
-        let mut quiet = self.drain_until_quiet()?;
-        if redrive_at_end {
-            let max = self.more_than_all();
-            self.call(DRAIN, Fate::Arrives, |recorder, line| drop(recorder.redrive(line, max)))?;
-            quiet = self.drain_until_quiet()?;
+        let mut quiet = self.drain_until_quiet(DRAIN_BATCH)?;
+        if plan.redrive_at_end {
+            // All at once, or in every second plan the oldest first; received one by one, so that it shows which they
+            // are and in which order they come.
+            self.browse(DRAIN)?;
+            let oldest = (!plan.settings.seed.is_multiple_of(2)).then_some(1);
+            for max in oldest.into_iter().chain([self.more_than_all()]) {
+                self.call(DRAIN, Fate::Arrives, |recorder, line| drop(recorder.redrive(line, max)))?;
+                quiet = self.drain_until_quiet(1)?;
+            }
         }
         self.depth(DRAIN)?;
         self.browse(DRAIN)?;
@@ -588,7 +593,7 @@ impl<H: Host> Run<H> {
         Ok(())
     }
 
-    fn drain_until_quiet(&mut self) -> Result<bool, Stop> {
+    fn drain_until_quiet(&mut self, batch: usize) -> Result<bool, Stop> {
         self.advance_past_all();
         // An answer "empty" that may be false is asked for again until it is believed.
         let patience = if self.contract.empty == Answer::Unreliable { Answer::PATIENCE } else { 1 };
@@ -596,7 +601,7 @@ impl<H: Host> Run<H> {
         // Each round takes a message away, moves the clock or asks again, so a broker that keeps its promises needs
         // fewer.
         for _ in 0..self.more_than_all() * patience {
-            match self.receive(DRAIN, DRAIN_BATCH, DRAIN_LEASE, Fate::Arrives)? {
+            match self.receive(DRAIN, batch, DRAIN_LEASE, Fate::Arrives)? {
                 Some(receipts) if !receipts.is_empty() => {
                     found_nothing = 0;
                     self.settle(DRAIN, &all(&receipts, Settle::Ack), Fate::Arrives)?;
