@@ -68,8 +68,11 @@ impl Coverage {
                 What::Send { outcome: SendOutcome::InDoubt, .. }
                 | What::Settle { outcome: Outcome::InDoubt, .. }
                 | What::Extend { outcome: Outcome::InDoubt, .. }
-                | What::Receive { got: None, .. }
                 | What::Redrive { moved: None, .. } => seen.in_doubt += 1,
+                // What makes no sense is refused, and nothing is in doubt.
+                What::Receive { max, got: None, lease } => {
+                    seen.in_doubt += u64::from(*max > 0 && !lease.is_zero());
+                }
                 What::Receive { got: Some(0), .. } => seen.empty += 1,
                 What::Lost => seen.sessions_lost += 1,
                 What::Crashed { .. } => seen.crashes += 1,

@@ -1,7 +1,8 @@
 //! A contract in words, for people.
 
 use stanchion_queues::{
-    Answer, BufferContract, Contract, Count, DeadLettering, Durability, Order, Requeue, Sides,
+    Answer, Attempt, Batches, BufferContract, Contract, Count, DeadLettering, Death, Durability, Order,
+    Requeue, Retries, Sides,
 };
 
 type Words = Vec<(String, String)>;
@@ -52,10 +53,15 @@ pub(crate) fn broker(contract: &Contract) -> Words {
         empty,
         leases,
         stale_refused,
+        retries,
+        batches,
         deliveries_allowed,
         counting,
+        attempt,
+        death,
         dead_lettering,
         redrive_resets,
+        redriven,
         requeue,
     } = contract;
     let counted: Vec<String> = [
@@ -78,12 +84,20 @@ pub(crate) fn broker(contract: &Contract) -> Words {
         ("attempt counts survive", survives(*counts).into()),
         ("delays survive", survives(*delays).into()),
         ("order of first deliveries", order(*promised).into()),
+        ("messages that come back go", place(*requeue).into()),
+        ("redriven messages go", place(*redriven).into()),
         (
-            "returned messages go",
-            match requeue {
-                Requeue::Original => "back to their place".into(),
-                Requeue::Tail => "to the end".into(),
-                Requeue::Unspecified => "anywhere".into(),
+            "a message that is sent again",
+            match retries {
+                Retries::Stored => "may be stored again".into(),
+                Retries::Deduplicated => "is stored once".into(),
+            },
+        ),
+        (
+            "a batch that does not fit",
+            match batches {
+                Batches::Items => "is stored as far as it fits".into(),
+                Batches::Whole => "is refused as a whole".into(),
             },
         ),
         ("capacity", capacity.map_or("unbounded".into(), |most| format!("as asked ({most} by default)"))),
@@ -97,6 +111,20 @@ pub(crate) fn broker(contract: &Contract) -> Words {
             match deliveries_allowed {
                 Some(most) => format!("as asked ({most} by default), counting {}", counted.join(", ")),
                 None => "any number".into(),
+            },
+        ),
+        (
+            "the attempt of a delivery",
+            match attempt {
+                Attempt::Counted => "is one more than were counted".into(),
+                Attempt::Ordinal => "is its ordinal".into(),
+            },
+        ),
+        (
+            "a message out of attempts dies",
+            match death {
+                Death::AtOnce => "at once".into(),
+                Death::NextReceive => "when a receive comes upon it".into(),
             },
         ),
         (
@@ -120,10 +148,19 @@ fn order(order: Order) -> &'static str {
     }
 }
 
+fn place(requeue: Requeue) -> &'static str {
+    match requeue {
+        Requeue::Original => "back to their place",
+        Requeue::Tail => "to the end",
+        Requeue::Unspecified => "anywhere",
+    }
+}
+
 fn answer(answer: Answer) -> &'static str {
     match answer {
         Answer::Exact => "always true",
         Answer::Relaxed => "may be untrue while another operation is unfinished",
+        Answer::Unreliable => "may be untrue at any time, not for ever",
     }
 }
 

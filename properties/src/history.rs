@@ -21,9 +21,16 @@ pub const PENDING: u64 = u64::MAX;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Token(pub u64);
 
-/// A checksum of bytes as sent or as received.
+/// A checksum of bytes as sent or as received: their length in the upper half, CRC-32C in the lower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Digest(pub u64);
+
+impl Digest {
+    /// How many bytes they are.
+    pub fn size(self) -> u64 {
+        self.0 >> 32
+    }
+}
 
 /// Who did it. Each session is an actor of its own and never returns after it was lost; see [`HARNESS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -45,13 +45,14 @@ invariants! {
     Al7 "AL-7" "no_unlicensed_redelivery" "A message is delivered again only after something that permits it.";
     Al8 "AL-8" "one_copy_per_send" "One send makes at most one copy.";
     Al10 "AL-10" "accounting" "Every confirmed message is in exactly one state, and the queue's own counts agree.";
+    Al11 "AL-11" "batches_as_asked" "A batch is answered item by item as declared, with no more than was asked for.";
     Dl1 "DL-1" "threshold_exact" "A message dies of its attempts at exactly the declared number of them.";
     Dl2 "DL-2" "not_before_threshold" "A message does not die of its attempts before the declared number of them.";
     Dl3 "DL-3" "not_beyond_threshold" "A message is not delivered more often than its limit allows.";
     Dl4 "DL-4" "move_conservation" "A dying message is in the main queue or among the dead letters, never in both or neither.";
     Dl5 "DL-5" "attempt_monotone" "The attempt number starts at 1, rises by one with each counted attempt and never falls.";
     Dl6 "DL-6" "count_triggers" "Exactly the declared ways of ending an attempt count.";
-    Dl7 "DL-7" "dead_letter_fidelity" "A dead letter keeps its id, key and body, and says why it died and after how many attempts.";
+    Dl7 "DL-7" "dead_letter_fidelity" "A dead letter keeps its id, key and body, and says why it died and after how many attempts; the oldest death is shown first.";
     Dl8 "DL-8" "redrive_conservation" "Redrive moves exactly the chosen dead letters back, each once.";
     Dl11 "DL-11" "no_dead_letter_cycle" "A dead letter comes back only by redrive.";
     Dl12 "DL-12" "reject_is_final" "A rejected message goes to the dead letters at once, whatever its count.";
@@ -73,6 +74,7 @@ invariants! {
     Cb1 "CB-1" "bound" "The queue never holds more than its capacity.";
     Cb2 "CB-2" "no_false_full" "An answer \"full\" was true at some instant of the call.";
     Cb3 "CB-3" "refused_has_no_effect" "A refused send leaves nothing behind.";
+    Cb6 "CB-6" "oversize" "A body is refused as too large if it is larger than the limit, and only then.";
     Ic1 "IC-1" "effect_at_most_once" "However often a message comes, its effect happens once.";
     Ic2 "IC-2" "no_ack_without_effect" "A consumer acks only what has taken effect.";
     Ic3 "IC-3" "record_effect_atomic" "The effect and the record of it are there together or not at all.";

@@ -22,7 +22,8 @@ pub struct Plan {
     pub settings: PlanSettings,
     /// What happens, in order.
     pub steps: Vec<Step>,
-    /// Whether the drain at the end redrives all dead letters and drains again.
+    /// Whether the drain at the end redrives all dead letters (in every second plan the oldest before the others)
+    /// and drains again.
     #[serde(default, skip_serializing_if = "is_default")]
     pub redrive_at_end: bool,
 }
@@ -65,9 +66,19 @@ pub enum Step {
         /// Not to be delivered before that many milliseconds have passed.
         #[serde(default, skip_serializing_if = "is_default")]
         delay_ms: u64,
-        /// Whether they carry keys.
+        /// Whether most of them carry keys.
         #[serde(default, skip_serializing_if = "is_default")]
         keyed: bool,
+        /// Whether the call gets through.
+        #[serde(default, skip_serializing_if = "is_default")]
+        fate: Fate,
+    },
+    /// Sends one message that is unusual.
+    SendOdd {
+        /// By whom.
+        session: usize,
+        /// In which way.
+        odd: Odd,
         /// Whether the call gets through.
         #[serde(default, skip_serializing_if = "is_default")]
         fate: Fate,
@@ -108,6 +119,23 @@ pub enum Step {
         #[serde(default, skip_serializing_if = "is_default")]
         fate: Fate,
     },
+    /// Settles deliveries in one batch, each in its own way. One may be there twice.
+    SettleEach {
+        /// By whom.
+        session: usize,
+        /// Which, and how.
+        each: Vec<(Which, How)>,
+        /// Whether the call gets through.
+        #[serde(default, skip_serializing_if = "is_default")]
+        fate: Fate,
+    },
+    /// Sends, receives and acks one message after another.
+    Churn {
+        /// By whom.
+        session: usize,
+        /// How many.
+        count: usize,
+    },
     /// Extends a lease.
     Extend {
         /// By whom.
@@ -134,6 +162,13 @@ pub enum Step {
     Browse {
         /// By whom.
         session: usize,
+    },
+    /// Reads the oldest dead letters.
+    BrowseFew {
+        /// By whom.
+        session: usize,
+        /// At most how many.
+        max: usize,
     },
     /// Asks for the counts.
     Depth {
@@ -170,6 +205,8 @@ impl Step {
     pub fn fate_mut(&mut self) -> Option<&mut Fate> {
         match self {
             Step::Send { fate, .. }
+            | Step::SendOdd { fate, .. }
+            | Step::SettleEach { fate, .. }
             | Step::Retry { fate, .. }
             | Step::Receive { fate, .. }
             | Step::Settle { fate, .. }
@@ -191,6 +228,20 @@ pub enum Fate {
     ReplyLost,
     /// The broker never hears of it, and the caller cannot know that: in doubt.
     RequestLost,
+}
+
+/// In which way a message is unusual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Odd {
+    /// It has a key without a byte.
+    EmptyKey,
+    /// Its body is larger than 64 KiB.
+    Large,
+    /// Its body is as large as the contract allows. (Not sent where that is nothing or more than a mebibyte.)
+    AtLimit,
+    /// Its body is a byte larger than that.
+    OverLimit,
 }
 
 /// One of the deliveries seen so far, the latest first.
@@ -238,6 +289,8 @@ pub enum Mix {
     Crash,
     /// A broker of capacity 1 to 3 that is sent more than it holds.
     Full,
+    /// Leases that are extended again and again.
+    Held,
 }
 
 impl Strategy for Mix {
@@ -251,7 +304,8 @@ impl Strategy for Mix {
 
 impl Mix {
     /// Every mix.
-    pub const ALL: [Mix; 6] = [Mix::Calm, Mix::Faults, Mix::Poison, Mix::Stale, Mix::Crash, Mix::Full];
+    pub const ALL: [Mix; 7] =
+        [Mix::Calm, Mix::Faults, Mix::Poison, Mix::Stale, Mix::Crash, Mix::Full, Mix::Held];
 
     /// A plan, 20 to 60 steps long.
     fn plan(self, rng: &mut TestRng) -> Plan {
@@ -265,17 +319,21 @@ impl Mix {
     fn recipe(self) -> Recipe {
         let even = Recipe {
             steps: Steps {
-                send: 10,
-                retry: 2,
-                receive: 12,
-                settle: 12,
-                extend: 4,
-                redrive: 1,
-                browse: 1,
-                depth: 1,
-                advance: 5,
-                advance_to: 3,
-                lose: 2,
+                send: 20,
+                odd: 1,
+                retry: 4,
+                receive: 24,
+                settle: 22,
+                each: 4,
+                churn: 0,
+                extend: 8,
+                redrive: 2,
+                browse: 2,
+                browse_few: 1,
+                depth: 2,
+                advance: 10,
+                advance_to: 6,
+                lose: 4,
                 crash: 0,
             },
             lost: 5,
@@ -287,16 +345,19 @@ impl Mix {
         };
         let steps = even.steps;
         match self {
-            Mix::Calm => Recipe { steps: Steps { retry: 0, depth: 2, lose: 0, ..steps }, lost: 0, ..even },
-            Mix::Faults => Recipe { steps: Steps { retry: 4, lose: 3, crash: 1, ..steps }, lost: 30, ..even },
+            Mix::Calm => {
+                Recipe { steps: Steps { retry: 0, churn: 1, depth: 4, lose: 0, ..steps }, lost: 0, ..even }
+            }
+            Mix::Faults => Recipe { steps: Steps { retry: 8, lose: 6, crash: 2, ..steps }, lost: 30, ..even },
             Mix::Poison => Recipe {
                 steps: Steps {
-                    send: 5,
-                    receive: 16,
-                    settle: 14,
-                    redrive: 4,
-                    browse: 2,
-                    advance: 10,
+                    send: 10,
+                    receive: 32,
+                    settle: 26,
+                    redrive: 8,
+                    browse: 4,
+                    browse_few: 3,
+                    advance: 20,
                     ..steps
                 },
                 ack: 10,
@@ -305,12 +366,12 @@ impl Mix {
                 ..even
             },
             Mix::Stale => Recipe {
-                steps: Steps { send: 6, settle: 16, extend: 6, advance: 6, advance_to: 8, ..steps },
+                steps: Steps { send: 12, settle: 30, extend: 12, advance: 12, advance_to: 16, ..steps },
                 stale: 60,
                 ..even
             },
             Mix::Crash => Recipe {
-                steps: Steps { crash: 6, redrive: 4, browse: 2, ..steps },
+                steps: Steps { crash: 12, redrive: 8, browse: 4, browse_few: 2, ..steps },
                 lost: 10,
                 ack: 45,
                 nack: 35,
@@ -318,8 +379,13 @@ impl Mix {
                 ..even
             },
             Mix::Full => Recipe {
-                steps: Steps { send: 24, receive: 8, settle: 8, depth: 2, ..steps },
+                steps: Steps { send: 48, receive: 16, settle: 16, depth: 4, ..steps },
                 tight: true,
+                ..even
+            },
+            Mix::Held => Recipe {
+                steps: Steps { send: 8, settle: 8, extend: 40, advance: 30, lose: 2, ..steps },
+                stale: 5,
                 ..even
             },
         }
@@ -330,12 +396,16 @@ impl Mix {
 #[derive(Clone, Copy)]
 struct Steps {
     send: u32,
+    odd: u32,
     retry: u32,
     receive: u32,
     settle: u32,
+    each: u32,
+    churn: u32,
     extend: u32,
     redrive: u32,
     browse: u32,
+    browse_few: u32,
     depth: u32,
     advance: u32,
     advance_to: u32,
@@ -377,6 +447,27 @@ fn millis(rng: &mut TestRng) -> u64 {
     choose(rng, &[(1, 10), (1, 20), (1, 30)])
 }
 
+/// Two hours, and more milliseconds than 32 bits hold: where units and widths are mixed up, these overflow.
+const LONG_MS: [u64; 2] = [7_200_000, 100 * 86_400_000];
+
+/// Now and then one that is long, so long that only the drain sees its end.
+fn lease(rng: &mut TestRng) -> u64 {
+    let [hours, days] = LONG_MS;
+    let usual = millis(rng);
+    choose(rng, &[(40, usual), (1, hours), (1, days)])
+}
+
+/// The same, or none at all, which is to be refused.
+fn lease_or_none(rng: &mut TestRng) -> u64 {
+    let usual = lease(rng);
+    choose(rng, &[(40, usual), (1, 0)])
+}
+
+fn few_or_none(rng: &mut TestRng) -> usize {
+    let few = few(rng);
+    choose(rng, &[(40, few), (1, 0)])
+}
+
 fn delay(rng: &mut TestRng) -> u64 {
     choose(rng, &[(3, 0), (1, 10), (1, 20)])
 }
@@ -413,6 +504,15 @@ impl Recipe {
         choose(rng, &[(self.ack, How::Ack), (self.nack, How::Nack { delay_ms }), (self.reject, How::Reject)])
     }
 
+    fn each(&self, rng: &mut TestRng) -> Vec<(Which, How)> {
+        let mut each: Vec<(Which, How)> = Vec::new();
+        for _ in 0..rng.random_range(2..=4) {
+            let again = each.last().map(|&(which, _)| which).filter(|_| rng.random_ratio(1, 4));
+            each.push((again.unwrap_or_else(|| self.which(rng)), self.how(rng)));
+        }
+        each
+    }
+
     fn step(&self, rng: &mut TestRng) -> Step {
         type Draw = fn(&Recipe, &mut TestRng, usize) -> Step;
         let steps = &self.steps;
@@ -426,6 +526,14 @@ impl Recipe {
                     keyed: rng.random(),
                     fate: recipe.fate(rng),
                 }),
+                (steps.odd, |recipe, rng, session| Step::SendOdd {
+                    session,
+                    odd: choose(
+                        rng,
+                        &[(4, Odd::EmptyKey), (1, Odd::Large), (1, Odd::AtLimit), (1, Odd::OverLimit)],
+                    ),
+                    fate: recipe.fate(rng),
+                }),
                 (steps.retry, |recipe, rng, session| Step::Retry {
                     session,
                     which: rng.random_range(0..3),
@@ -433,8 +541,8 @@ impl Recipe {
                 }),
                 (steps.receive, |recipe, rng, session| Step::Receive {
                     session,
-                    max: few(rng),
-                    lease_ms: millis(rng),
+                    max: few_or_none(rng),
+                    lease_ms: lease_or_none(rng),
                     fate: recipe.fate(rng),
                 }),
                 (steps.settle, |recipe, rng, session| Step::Settle {
@@ -444,10 +552,20 @@ impl Recipe {
                     how: recipe.how(rng),
                     fate: recipe.fate(rng),
                 }),
+                (steps.each, |recipe, rng, session| Step::SettleEach {
+                    session,
+                    each: recipe.each(rng),
+                    fate: recipe.fate(rng),
+                }),
+                (steps.churn, |_, rng, session| Step::Churn {
+                    session,
+                    // More than a byte counts, but not often: it makes three hundred times three calls.
+                    count: choose(rng, &[(5, 8), (1, 300)]),
+                }),
                 (steps.extend, |recipe, rng, session| Step::Extend {
                     session,
                     which: recipe.which(rng),
-                    lease_ms: millis(rng),
+                    lease_ms: lease(rng),
                     fate: recipe.fate(rng),
                 }),
                 (steps.redrive, |recipe, rng, session| Step::Redrive {
@@ -456,6 +574,7 @@ impl Recipe {
                     fate: recipe.fate(rng),
                 }),
                 (steps.browse, |_, _, session| Step::Browse { session }),
+                (steps.browse_few, |_, rng, session| Step::BrowseFew { session, max: few(rng) }),
                 (steps.depth, |_, _, session| Step::Depth { session }),
                 (steps.advance, |_, rng, _| Step::Advance {
                     ms: choose(rng, &[(3, 5), (4, 10), (4, 20), (4, 30)]),

@@ -204,7 +204,9 @@ fn with_plainer_arguments(step: &Step) -> Vec<Step> {
         if let Step::Send { count, .. }
         | Step::Settle { count, .. }
         | Step::Receive { max: count, .. }
-        | Step::Redrive { max: count, .. } = step
+        | Step::Redrive { max: count, .. }
+        | Step::BrowseFew { max: count, .. }
+        | Step::Churn { count, .. } = step
         {
             *count = 1;
         }
@@ -221,6 +223,20 @@ fn with_plainer_arguments(step: &Step) -> Vec<Step> {
         Step::Retry { which, .. } | Step::AdvanceTo { which, .. } => *which = 0,
         Step::Settle { which, .. } | Step::Extend { which, .. } => *which = Which::Current(0),
         _ => {}
+    });
+    form(&|step| {
+        if let Step::SettleEach { each, .. } = step
+            && each.len() > 1
+        {
+            each.pop();
+        }
+    });
+    form(&|step| {
+        if let Step::SettleEach { each, .. } = step
+            && each.len() > 1
+        {
+            each.remove(0);
+        }
     });
     // A receipt that must be an old one is at least the oldest that does.
     form(&|step| {
@@ -241,7 +257,11 @@ fn session_mut(step: &mut Step) -> Option<&mut usize> {
         | Step::Settle { session, .. }
         | Step::Extend { session, .. }
         | Step::Redrive { session, .. }
+        | Step::SendOdd { session, .. }
+        | Step::SettleEach { session, .. }
+        | Step::Churn { session, .. }
         | Step::Browse { session }
+        | Step::BrowseFew { session, .. }
         | Step::Depth { session }
         | Step::LoseSession { session } => Some(session),
         Step::Advance { .. } | Step::AdvanceTo { .. } | Step::Crash { .. } => None,

@@ -33,7 +33,8 @@ pub trait Broker: Send + Sync + 'static {
 
 /// One client of a broker. Any session may settle any receipt that is not stale.
 pub trait Session: Send {
-    /// Sends messages; the answer has one outcome per message, in order.
+    /// Sends messages; the answer has one outcome per message, in order. Whether some of a batch may be stored and
+    /// some refused is in the contract.
     fn send(&mut self, messages: &[Message]) -> Vec<Sent>;
 
     /// Receives at most `max` ready messages without waiting, each under a lease that ends at
@@ -50,7 +51,8 @@ pub trait Session: Send {
     /// Makes a lease end at now + `lease`, never earlier than it would have ended.
     fn extend(&mut self, receipt: Receipt, lease: Duration) -> Settled;
 
-    /// Shows at most `max` dead letters, oldest death first, without changing them.
+    /// Shows at most `max` dead letters, oldest death first, without changing them. A broker that looks at its
+    /// clock only when it is called sees several leases run out at once: those may die in any order.
     ///
     /// # Errors
     /// The broker could not read them.
@@ -108,7 +110,8 @@ impl fmt::Debug for Message {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MessageId(pub u64);
 
-/// Proof of one delivery: opaque, never issued twice. Stale once its lease ended or it was settled. An adapter
+/// Proof of one delivery: opaque, never issued twice, not even after a crash that takes every message: whoever
+/// kept an old one would settle the delivery of somebody else. Stale once its lease ended or it was settled. An adapter
 /// whose native handles are longer keeps a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Receipt(pub u128);
@@ -144,8 +147,8 @@ pub struct Delivery {
     pub key: Option<Arc<[u8]>>,
     /// As sent.
     pub body: Arc<[u8]>,
-    /// One more than the attempts counted before it (which ends of an attempt count is in the contract). Above 1
-    /// it is a redelivery.
+    /// One more than the attempts counted before it (which ends of an attempt count is in the contract, and so is
+    /// an attempt that counts deliveries instead). Above 1 it is a redelivery.
     pub attempt: u32,
     /// Proof of this delivery.
     pub receipt: Receipt,
@@ -204,7 +207,7 @@ pub struct DeadLetter {
     pub body: Arc<[u8]>,
     /// Why it died.
     pub reason: Reason,
-    /// How many attempts were counted when it died.
+    /// How many attempts were counted when it died. Whether one that rejected it is among them is not promised.
     pub attempts: u32,
 }
 

@@ -23,6 +23,14 @@ pub enum Answer {
     Exact,
     /// It may be given while another operation is unfinished, though it was never true.
     Relaxed,
+    /// It may be given at any time, though it was never true, but not for ever: see [`Answer::PATIENCE`].
+    Unreliable,
+}
+
+impl Answer {
+    /// So many [`Answer::Unreliable`] answers in a row, with nothing else between them, are believed: the last
+    /// of them is true. Fewer prove nothing.
+    pub const PATIENCE: usize = 32;
 }
 
 /// How many threads may use one side of a buffer at once.
@@ -92,7 +100,8 @@ pub enum Count {
     Maybe,
 }
 
-/// Which ends of an attempt count. A queue that counts at hand-over counts them all.
+/// Which ends of an attempt count. A queue that counts at hand-over counts them all. Whether the attempt that
+/// rejects a message is among those of its dead letter is not promised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counting {
     /// The consumer returned it.
@@ -120,6 +129,45 @@ pub enum DeadLettering {
     Dropped,
 }
 
+/// What the attempt of a delivery says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Attempt {
+    /// One more than the attempts that were counted before it.
+    Counted,
+    /// The ordinal of the delivery, counted or not, from 1 since the send or since a redrive that starts the count
+    /// again.
+    Ordinal,
+}
+
+/// When a message that is out of attempts leaves the main path. (A rejected one leaves it at once.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Death {
+    /// When its last attempt ends.
+    AtOnce,
+    /// When a receive comes upon it, and at the latest with one that finds fewer messages than it asked for (after
+    /// the delay that it was returned with, if any). Until then it may be counted as ready or delayed, and it takes
+    /// its slot of the capacity.
+    NextReceive,
+}
+
+/// What becomes of a batch of sends that does not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Batches {
+    /// What fits is stored, the rest is refused.
+    Items,
+    /// All of it is refused.
+    Whole,
+}
+
+/// What becomes of a message that is sent again, byte for byte, because its first send was in doubt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Retries {
+    /// Each send may store it.
+    Stored,
+    /// It is stored once and confirmed under the same id, also after it was acked.
+    Deduplicated,
+}
+
 /// When leases end other than by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leases {
@@ -129,7 +177,7 @@ pub struct Leases {
     pub end_with_crash: bool,
 }
 
-/// Where a returned message stands among the ready ones.
+/// Where a message that comes back stands among the ready ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Requeue {
     /// Where it stood: before everything sent after it.
@@ -171,16 +219,27 @@ pub struct Contract {
     /// Whether a settlement with a stale receipt is answered [`crate::Settled::Stale`]. `false`: the answer
     /// may be `Done` though nothing was done; it must be without effect all the same.
     pub stale_refused: bool,
+    /// What becomes of a message that is sent again.
+    pub retries: Retries,
+    /// What becomes of a batch of sends that does not fit.
+    pub batches: Batches,
     /// How often a message that always fails is delivered before it leaves the main path (the limit *as
     /// deliveries*: a system that compares "returns > N" allows N + 1). `None`: for ever.
     pub deliveries_allowed: Option<u32>,
     /// Which ends of an attempt count.
     pub counting: Counting,
+    /// What the attempt of a delivery says.
+    pub attempt: Attempt,
+    /// When a message that is out of attempts leaves the main path.
+    pub death: Death,
     /// What happens to a message that is out of attempts or rejected.
     pub dead_lettering: DeadLettering,
     /// Whether redrive starts the count again.
     pub redrive_resets: bool,
-    /// Where a returned message stands among the ready ones.
+    /// Where redriven messages stand among the ready ones, those of one redrive in the order of their deaths.
+    pub redriven: Requeue,
+    /// Where a message stands among the ready ones that was returned (its delay, if any, is over then), whose lease
+    /// ran out or whose session was lost. After a crash or a redrive it has no such place.
     pub requeue: Requeue,
 }
 
@@ -201,10 +260,15 @@ impl Contract {
             empty: Answer::Exact,
             leases: Leases { end_with_session: true, end_with_crash: true },
             stale_refused: true,
+            retries: Retries::Stored,
+            batches: Batches::Items,
             deliveries_allowed: None,
             counting: Counting::AT_HAND_OVER,
+            attempt: Attempt::Counted,
+            death: Death::AtOnce,
             dead_lettering: DeadLettering::Atomic,
             redrive_resets: true,
+            redriven: Requeue::Unspecified,
             requeue: Requeue::Original,
         }
     }

@@ -20,6 +20,6 @@ pub use brokers::leased::Leased;
 pub use buffer::{Buffer, Ends, Full, Opened, Pop, Push, Shape, ShapeError};
 pub use clock::{Clock, Time};
 pub use contract::{
-    Answer, BufferContract, Bytes, Contract, Count, Counting, DeadLettering, Durability, Leases, Order,
-    Requeue, Sides,
+    Answer, Attempt, Batches, BufferContract, Bytes, Contract, Count, Counting, DeadLettering, Death,
+    Durability, Leases, Order, Requeue, Retries, Sides,
 };

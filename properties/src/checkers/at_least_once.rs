@@ -1,5 +1,7 @@
 //! What goes in must come out, unchanged, and nothing else may.
 
+use stanchion_queues::Retries;
+
 use super::attempts::maybe_dead;
 use super::index::{Index, NEVER, falls_between};
 use super::lease::{Causes, causes_between};
@@ -336,7 +338,9 @@ pub(crate) fn one_copy_per_send(index: &Index) -> Verdict {
         seen.sort_unstable();
         for (position, &(ret, seen_at, copy)) in seen.iter().enumerate().skip(1) {
             let sends = calls.partition_point(|&call| call <= ret);
-            if sends <= position {
+            let once = index.contract.retries == Retries::Deduplicated
+                && !falls_between(&index.falls.sends, calls[0], ret);
+            if sends <= position || once {
                 let before = seen[position - 1].1;
                 let seen = seen_at;
                 tally.blame(&[before, seen], || {

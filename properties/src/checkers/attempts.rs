@@ -1,8 +1,8 @@
 //! How many attempts of a message were counted before each of its deliveries, at least and at most.
 
-use stanchion_queues::Count as Counts;
+use stanchion_queues::{Attempt, Count as Counts, Counting, Death};
 
-use super::index::{Index, falls_between};
+use super::index::{Index, Moment, falls_between};
 use super::lease::Causes;
 
 /// The count around one delivery.
@@ -59,11 +59,44 @@ pub(crate) fn maybe_dead(index: &Index, delivery: u32, count: &Count, to: u64) -
         })
 }
 
+/// From when on a message that surely dies of `delivery` is certainly among the dead.
+pub(crate) fn dead_from(index: &Index, delivery: u32) -> Moment {
+    let lease = &index.leases[delivery as usize];
+    let mut from = lease.settled_from(&index.deliveries[delivery as usize].window);
+    if lease.causes == Causes::REJECT || index.contract.death == Death::AtOnce {
+        return from;
+    }
+    if lease.causes.any(Causes::NACK) {
+        from.time = from.time.max(lease.again.1);
+    }
+    index.next_search(from)
+}
+
 /// More attempts than any history has.
 const ANY: u32 = u32::MAX / 4;
 
 /// The counts of all deliveries.
 pub(crate) fn all(index: &Index) -> Vec<Count> {
+    let believed = index.contract.attempt == Attempt::Counted;
+    bounds(index, index.contract.counting, unseen_weight(index), believed, None)
+}
+
+/// The ordinals of all deliveries less one, where a contract reports these instead of the counts.
+pub(crate) fn ordinals(index: &Index) -> Option<Vec<Count>> {
+    let counts = Some(&index.counts[..]).filter(|_| index.contract.attempt == Attempt::Ordinal)?;
+    Some(bounds(index, Counting::AT_HAND_OVER, 1, true, Some(counts)))
+}
+
+/// What was counted before and after each delivery if these ends of an attempt count. `believed`: the deliveries
+/// report it. `counts`: what deaths go by, if it is something else.
+fn bounds(
+    index: &Index,
+    counting: Counting,
+    weight: u32,
+    believed: bool,
+    decisive: Option<&[Count]>,
+) -> Vec<Count> {
+    let unseen_between = |from, to| index.unseen_ticks.touching(from, to) * weight;
     let mut counts = vec![Count::default(); index.deliveries.len()];
     for copy in 0..index.copies.len() {
         let deliveries = index.by_copy.get(copy);
@@ -71,7 +104,7 @@ pub(crate) fn all(index: &Index) -> Vec<Count> {
         let token = index.copies[copy].token;
         let sent = index.stored_by(token).map(|send| index.events[send as usize].call).min().unwrap_or(0);
         let mut count = Count {
-            hi: unseen_between(index, sent, index.deliveries[first as usize].window.ret),
+            hi: unseen_between(sent, index.deliveries[first as usize].window.ret),
             ..Count::default()
         };
         let mut latest_return = None;
@@ -83,13 +116,13 @@ pub(crate) fn all(index: &Index) -> Vec<Count> {
                 || follows.is_some_and(|&next| index.deliveries[next as usize].window.call <= me.window.ret);
             latest_return = latest_return.max(Some(me.window.ret));
             let reported = me.attempt.saturating_sub(1);
-            let credible = me.attempt > 0 && (count.lo..=count.hi).contains(&reported);
+            let credible = believed && me.attempt > 0 && (count.lo..=count.hi).contains(&reported);
             let (lo, hi) = match (count.unordered, credible) {
                 (true, _) => (0, ANY),
                 (false, true) => (reported, reported),
                 (false, false) => (count.lo, count.hi),
             };
-            let (least, most) = lease.counted(index.contract.counting);
+            let (least, most) = lease.counted(counting);
             // Of deliveries in no order none is certain to have ended before another.
             let sure = count.sure + if count.unordered { 0 } else { least };
             // A lease may outlive the crash that takes the count of the attempts before it.
@@ -98,9 +131,10 @@ pub(crate) fn all(index: &Index) -> Vec<Count> {
             counts[delivery as usize] = count;
             let Some(&next) = deliveries.get(position + 1) else { break };
             let (from, to) = (me.window.call, index.deliveries[next as usize].window.ret);
-            let unseen = unseen_between(index, from, to);
-            // A report that cannot be believed is believed from then on: each wrong step is told once.
-            let (lo, hi) = if credible || count.unordered { (lo, hi) } else { (reported, reported) };
+            let unseen = unseen_between(from, to);
+            // A report that cannot be true is believed from then on: each wrong step is told once.
+            let wrong = believed && !credible && !count.unordered;
+            let (lo, hi) = if wrong { (reported, reported) } else { (lo, hi) };
             let mut then =
                 Count { lo: lo + least, hi: (hi + most + unseen).min(ANY), sure, ..Count::default() };
             if falls_between(&index.falls.counts, from, to) {
@@ -109,12 +143,13 @@ pub(crate) fn all(index: &Index) -> Vec<Count> {
             if lease.causes.any(Causes::UNKNOWN) {
                 then = Count { lo: 0, sure: 0, restarted: true, ..then };
             }
-            if maybe_dead(index, delivery, &count, to) && index.redrive_between(from, to) {
+            let decided = decisive.map_or(count, |counts| counts[delivery as usize]);
+            if maybe_dead(index, delivery, &decided, to) && index.redrive_between(from, to) {
                 then.restarted = true;
                 if index.contract.redrive_resets {
                     (then.lo, then.sure) = (0, 0);
                     let otherwise = falls_between(&index.falls.any, from, to);
-                    if surely_dead(index, delivery, &count) && !otherwise {
+                    if surely_dead(index, delivery, &decided) && !otherwise {
                         then.hi = unseen;
                     }
                 } else {

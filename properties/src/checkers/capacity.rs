@@ -1,10 +1,10 @@
 //! How much the queue holds, and whether "full" is true.
 
-use stanchion_queues::{Answer, Refusal, Time};
+use stanchion_queues::{Answer, Batches, Refusal, Retries, Time};
 
 use super::accounting::{Census, nameless};
-use super::attempts::{maybe_dead, surely_dead, unseen_weight};
-use super::index::{Index, NEVER, Redrive, first_from};
+use super::attempts::{dead_from, maybe_dead, surely_dead, unseen_weight};
+use super::index::{Index, Moment, NEVER, Redrive, first_from};
 use super::lease::Causes;
 use super::tables::NONE;
 use super::tally::Tally;
@@ -40,14 +40,14 @@ fn surely_gone(index: &Index, copy: u32, clock: &Clock) -> u64 {
     if count.unordered {
         return NEVER;
     }
-    let out = if lease.over.tick == NEVER { clock.past(lease.over.time) } else { lease.over.tick };
+    let tick = |moment: Moment| if moment.time == Time::ZERO { moment.tick } else { clock.past(moment.time) };
     if lease.causes == Causes::ACK {
-        return out;
+        return tick(lease.settled_from(&index.deliveries[last as usize].window));
     }
     let stays = surely_dead(index, last, count)
         && !index.redrive_between(lease.from.tick, NEVER)
         && first_from(&index.falls.any, lease.from.tick).is_none();
-    if stays { out } else { NEVER }
+    if stays { tick(dead_from(index, last)) } else { NEVER }
 }
 
 /// Translates times to ticks.
@@ -91,7 +91,16 @@ pub(crate) fn bound(index: &Index) -> Verdict {
             continue;
         }
         let window = index.window(confirmed);
-        let leaves = may_leave(index, copy, window.call);
+        // A retry may be confirmed that was stored, and gone, long before.
+        let stored = match index.contract.retries {
+            Retries::Stored => window.call,
+            Retries::Deduplicated => index
+                .stored_by(index.copies[copy as usize].token)
+                .map(|send| index.events[send as usize].call)
+                .min()
+                .unwrap_or(window.call),
+        };
+        let leaves = may_leave(index, copy, stored);
         if window.ret < leaves {
             steps.push((window.ret, true, confirmed));
             steps.push((leaves, false, confirmed));
@@ -218,7 +227,12 @@ pub(crate) fn no_false_full(index: &Index) -> Verdict {
             continue;
         };
         let number = number as u32;
-        if index.contract.full == Answer::Relaxed && index.overlapped(number) {
+        let doubtful = match index.contract.full {
+            Answer::Exact => false,
+            Answer::Relaxed => index.overlapped(number),
+            Answer::Unreliable => true,
+        };
+        if doubtful {
             continue;
         }
         tally.tested(1);
@@ -230,7 +244,12 @@ pub(crate) fn no_false_full(index: &Index) -> Verdict {
         };
         let window = index.window(number);
         let most = residents.get_or_insert_with(|| Residents::of(index)).most(window.call, window.ret);
-        if most < capacity {
+        // Where a batch is stored as a whole or not at all, all of it must fit.
+        let needed = match index.contract.batches {
+            Batches::Items => 1,
+            Batches::Whole => index.batch(number).len() as u64,
+        };
+        if most.saturating_add(needed) <= capacity {
             tally.blame(&[number], || {
                 format!(
                     "event {number} refused m{} as full when there were at most {most} messages of {capacity}",
@@ -241,6 +260,30 @@ pub(crate) fn no_false_full(index: &Index) -> Verdict {
     }
     let verdict = tally.verdict();
     if capacity.is_none() && !verdict.is_broken() { Verdict::NotClaimed } else { verdict }
+}
+
+/// A body is refused as too large if it is larger than the limit, and only then.
+pub(crate) fn oversize(index: &Index) -> Verdict {
+    let Some(limit) = index.contract.body_limit else { return Verdict::NotClaimed };
+    let mut tally = Tally::of(Invariant::Cb6);
+    for (event, sent) in index.events.iter().enumerate() {
+        let What::Send { key, body, outcome, .. } = &sent.what else { continue };
+        let (event, size) = (event as u32, body.size());
+        tally.tested(u64::from(size >= limit.0));
+        let wrong = match outcome {
+            SendOutcome::Confirmed(_) => size > limit.0,
+            // A key may be too large, too.
+            SendOutcome::Refused(Refusal::TooLarge) => size.max(key.map_or(0, |key| key.size())) <= limit.0,
+            _ => false,
+        };
+        if wrong {
+            tally.blame(&[event], || {
+                let answered = if size > limit.0 { "stored" } else { "refused as too large" };
+                format!("event {event} {answered} a body of {size} bytes, and the limit is {}", limit.0)
+            });
+        }
+    }
+    tally.verdict()
 }
 
 /// A refused send leaves nothing behind.

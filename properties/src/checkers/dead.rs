@@ -2,8 +2,9 @@
 
 use stanchion_queues::DeadLettering;
 
-use super::attempts::{maybe_dead, surely_dead, unseen_weight};
+use super::attempts::{dead_from, maybe_dead, surely_dead, unseen_weight};
 use super::index::{Index, Moment, Redrive, Window, falls_between};
+use super::tables::NONE;
 use super::timeline::{Observers, Sums};
 
 /// A redrive that may have moved something.
@@ -17,6 +18,8 @@ pub(crate) struct Moved {
 pub(crate) struct Deaths {
     moves: Vec<Moved>,
     order: Observers,
+    /// The browses that showed every dead letter.
+    browses: Observers,
     /// How many dead letters each redrive met, at least and at most (`None`: it cannot be told), in the order
     /// of [`Index::redrives`].
     pub(crate) met: Vec<(u64, Option<u64>)>,
@@ -37,7 +40,24 @@ impl Deaths {
                 all: most.is_some_and(|most| bounds(redrive).0 >= most),
             })
             .collect();
-        Deaths { moves, order: Observers::of(index, order), met }
+        let whole = index.browses.iter().copied().filter(|&browse| index.shows_all(browse)).collect();
+        Deaths { moves, order: Observers::of(index, order), browses: Observers::of(index, whole), met }
+    }
+
+    /// The call by whose return the death of a message after `delivery`, which is certain, stands in the order of
+    /// deaths: the settlement that killed it, else a browse that had to show it. (Of leases that ran out or were
+    /// lost, a broker that looks at its clock only when it is called sees several at once.)
+    pub(crate) fn told(&self, index: &Index, delivery: u32) -> Option<Window> {
+        if !surely_dead(index, delivery, &index.counts[delivery as usize]) {
+            return None;
+        }
+        let lease = &index.leases[delivery as usize];
+        let from = dead_from(index, delivery);
+        if lease.settled != NONE && from.tick == lease.over.tick {
+            return Some(index.window(lease.settled));
+        }
+        let first = self.browses.covered(from, Moment::NEVER).start;
+        self.browses.events.get(first).map(|&browse| index.window(browse))
     }
 
     /// The first redrive that may have moved what may have died at `from`.
@@ -64,8 +84,7 @@ pub(crate) fn dead_letters(index: &Index, observers: &Observers, redriving: bool
         if maybe_dead(index, delivery, count, u64::MAX) {
             most.add(observers.touched(lease.from, Moment::NEVER), 1);
             if surely_dead(index, delivery, count) {
-                let from = lease.settled_from(&index.deliveries[delivery as usize].window);
-                least.add(observers.covered(from, Moment::NEVER), 1);
+                least.add(observers.covered(dead_from(index, delivery), Moment::NEVER), 1);
             }
         }
     }

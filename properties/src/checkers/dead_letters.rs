@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
-use stanchion_queues::{DeadLettering, Reason, Settle};
+use stanchion_queues::{Attempt, DeadLettering, Reason, Settle, Time};
 
 use super::accounting::Census;
 use super::at_least_once::{final_ack, is_confirmed, licensed};
 use super::attempts::{Count, surely_dead, unseen_between};
-use super::index::{Index, NEVER, Redrive, Shown, Window, falls_between};
+use super::index::{Index, Redrive, Shown, Window, falls_between};
 use super::lease::Causes;
 use super::tables::NONE;
 use super::tally::Tally;
@@ -325,7 +325,7 @@ fn wrong_attempts<'i>(index: &'i Index<'_>) -> impl Iterator<Item = (u32, Option
     (0..index.copies.len()).flat_map(|copy| {
         let deliveries = index.by_copy.get(copy);
         deliveries.iter().enumerate().filter_map(|(position, &delivery)| {
-            let count = &index.counts[delivery as usize];
+            let count = index.reportable(delivery);
             let attempt = index.deliveries[delivery as usize].attempt;
             let right = attempt > 0 && (count.lo..=count.hi).contains(&(attempt - 1));
             let before = position.checked_sub(1).map(|before| deliveries[before]);
@@ -365,6 +365,10 @@ pub(crate) fn attempt_monotone(index: &Index) -> Verdict {
 /// Exactly the declared ways of ending an attempt count.
 pub(crate) fn count_triggers(index: &Index) -> Verdict {
     let mut tally = Tally::of(Invariant::Dl6);
+    if index.contract.attempt == Attempt::Ordinal {
+        // The number of a delivery does not tell what was counted; deaths do, and they are DL-1's.
+        return tally.verdict();
+    }
     tally.tested(index.pairs().count() as u64);
     for (delivery, before, count) in wrong_attempts(index) {
         let attempt = index.deliveries[delivery as usize].attempt;
@@ -395,7 +399,44 @@ pub(crate) fn dead_letter_fidelity(index: &Index) -> Verdict {
             });
         }
     }
+    for letters in index.shown.chunk_by(|a, b| a.event == b.event) {
+        blame_disorder(index, letters, &mut tally);
+    }
     tally.verdict()
+}
+
+/// Tells of each letter of one browse that stands behind one that died after it.
+fn blame_disorder(index: &Index, letters: &[Shown], tally: &mut Tally) {
+    let browse = index.window(letters[0].event);
+    // The latest death among the letters before, by its tick and by its time, and whose.
+    let (mut tick, mut time) = ((0, NONE), (Time::ZERO, NONE));
+    for shown in letters {
+        let Some(&delivery) = delivered_before(index, shown.copy, browse.ret).last() else { continue };
+        let window = index.deliveries[delivery as usize].window;
+        let lease = &index.leases[delivery as usize];
+        let unclear = window.ret >= browse.call
+            || lease.causes.is_empty()
+            || falls_between(&index.falls.any, window.call, browse.ret);
+        if unclear {
+            continue;
+        }
+        let told = index.deaths().told(index, delivery);
+        if let Some(told) = told.filter(|_| !index.redrive_between(window.call, browse.ret)) {
+            let later = if tick.0 > told.ret { tick.1 } else { time.1 };
+            if tick.0 > told.ret || time.0 > told.until {
+                tally.blame(&[later, shown.event], || {
+                    format!(
+                        "event {} shows {} behind what died after it (see event {later})",
+                        shown.event,
+                        index.name(shown.copy)
+                    )
+                });
+            }
+        }
+        let event = index.deliveries[delivery as usize].event;
+        tick = tick.max((lease.from.tick, event));
+        time = time.max((lease.from.time, event));
+    }
 }
 
 fn infidelity(index: &Index, shown: &Shown) -> Option<String> {
@@ -428,21 +469,25 @@ fn infidelity(index: &Index, shown: &Shown) -> Option<String> {
     let mut rejected = delivered_before(index, shown.copy, window.ret)
         .iter()
         .filter(|&&delivery| may_be_rejected(index, delivery, window.ret))
-        .map(|&delivery| index.deliveries[delivery as usize].attempt)
         .peekable();
     if rejected.peek().is_none() {
         return Some(String::from("as rejected and nobody had rejected it"));
     }
     let forgotten = falls_between(&index.falls.counts, 0, window.ret);
     // Whether the rejected attempt itself counts is not promised.
-    (!forgotten && rejected.all(|attempt| letter.attempts != attempt && letter.attempts + 1 != attempt)).then(
-        || {
-            format!(
-                "as rejected after {} attempts, which is not the attempt that was rejected",
-                letter.attempts
-            )
-        },
-    )
+    let fits = |&delivery: &u32| {
+        let count = &index.counts[delivery as usize];
+        let reported = index.deliveries[delivery as usize].attempt;
+        let (lo, hi) = match index.contract.attempt {
+            Attempt::Counted => (reported.saturating_sub(1), reported),
+            Attempt::Ordinal if count.unordered => return true,
+            Attempt::Ordinal => (count.lo, count.hi + 1),
+        };
+        (lo..=hi).contains(&letter.attempts)
+    };
+    (!forgotten && !rejected.any(fits)).then(|| {
+        format!("as rejected after {} attempts, which is not the attempt that was rejected", letter.attempts)
+    })
 }
 
 /// Whether a delivery may have been rejected before a tick.
@@ -567,31 +612,31 @@ fn blame_unchosen(index: &Index, tally: &mut Tally) {
             );
         }
     }
-    // By the order in which they died, where that is told by the calls that killed them.
-    let mut deaths: Vec<u64> = Vec::new();
-    for (delivery, count) in index.counts.iter().enumerate() {
-        let over = index.leases[delivery].over.tick;
-        if over != NEVER && surely_dead(index, delivery as u32, count) {
-            deaths.push(over);
-        }
-    }
+    // By the order in which they died, where that is told.
+    let mut deaths: Vec<u64> = (0..index.deliveries.len() as u32)
+        .filter_map(|delivery| index.deaths().told(index, delivery).map(|told| told.ret))
+        .collect();
     deaths.sort_unstable();
+    let moved = |redrive: &Redrive| redrive.moved.unwrap_or(redrive.max);
     for (delivery, next) in index.pairs() {
         if !surely_dead(index, delivery, &index.counts[delivery as usize]) {
             continue;
         }
+        let from = index.leases[delivery as usize].from.tick;
         let back = index.deliveries[next as usize].window.ret;
-        let Some(redrive) = only_redrive(index, 0, back) else { continue };
-        let before =
-            deaths.partition_point(|&death| death < index.leases[delivery as usize].from.tick) as u64;
-        if before >= redrive.moved.unwrap_or(redrive.max) && !falls_between(&index.falls.any, 0, back) {
-            told(next, redrive, format!("before which {before} others had died"));
+        let Some(redrive) = only_redrive(index, from, back) else { continue };
+        let before = deaths.partition_point(|&death| death < from) as u64;
+        // Those that earlier redrives took are not before it any more.
+        let gone = index.redrives.iter().take_while(|other| other.window.call < redrive.window.call);
+        let gone = gone.map(moved).fold(0, u64::saturating_add);
+        if before.saturating_sub(gone) >= moved(redrive).max(1) && !falls_between(&index.falls.any, 0, back) {
+            told(next, redrive, format!("before which {} others had died", before - gone));
         }
     }
 }
 
 /// The redrive that may have moved something between two ticks, if there is exactly one.
-fn only_redrive<'i>(index: &'i Index<'_>, from: u64, to: u64) -> Option<&'i Redrive> {
+pub(crate) fn only_redrive<'i>(index: &'i Index<'_>, from: u64, to: u64) -> Option<&'i Redrive> {
     if index.redrive_ticks.touching(from, to) != 1 {
         return None;
     }

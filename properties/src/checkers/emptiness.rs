@@ -49,9 +49,9 @@ pub(crate) struct FalseEmpties {
 
 impl FalseEmpties {
     pub(crate) fn of(index: &Index) -> FalseEmpties {
-        let exact = index.contract.empty == Answer::Exact;
+        let relaxed = index.contract.empty == Answer::Relaxed;
         let events: Vec<u32> =
-            index.empties.iter().copied().filter(|&event| exact || !index.overlapped(event)).collect();
+            index.empties.iter().copied().filter(|&event| !relaxed || !index.overlapped(event)).collect();
         let last = index.quiet_end().and_then(|end| {
             let (began, ended) = (index.drain_began?, index.window(end).call);
             let inside = |&event: &u32| {

@@ -6,13 +6,14 @@
 use std::cell::OnceCell;
 use std::time::Duration;
 
-use stanchion_queues::{Contract, Crash, Durability, MessageId, Time};
+use stanchion_queues::{Answer, Contract, Crash, Durability, MessageId, Time};
 
 use super::attempts::{self, Count};
 use super::dead::Deaths;
 use super::emptiness::FalseEmpties;
 use super::lease::{self, Lease, Standing};
 use super::tables::{Dense, Groups, Intervals, NONE};
+use super::timeline::Observers;
 use crate::history::{Event, History, Letter, Outcome, PENDING, SendOutcome, Token, What};
 
 /// A tick that never comes.
@@ -145,6 +146,8 @@ pub(crate) struct Index<'h> {
     pub(crate) handles: u64,
     pub(crate) leases: Vec<Lease>,
     pub(crate) counts: Vec<Count>,
+    /// What deliveries report instead of the counts, if they do.
+    ordinals: Option<Vec<Count>>,
     pub(crate) shown: Vec<Shown>,
     /// Letters by copy, as indices into `shown`.
     pub(crate) shown_of: Groups,
@@ -156,7 +159,14 @@ pub(crate) struct Index<'h> {
     /// Receives in doubt, each with its actor.
     pub(crate) unseen: Vec<(u32, u32)>,
     pub(crate) unseen_ticks: Intervals,
+    /// Empty receives that prove something if nothing else was unfinished.
     pub(crate) empties: Vec<u32>,
+    /// How many receives were answered.
+    pub(crate) received: u64,
+    /// Receives that were answered with more than they asked for, or though they should have been refused.
+    pub(crate) ill_answered: Vec<u32>,
+    /// Receives that found fewer messages than they asked for, and so looked at all there are.
+    searches: Vec<u32>,
     pub(crate) depths: Vec<u32>,
     pub(crate) browses: Vec<u32>,
     pub(crate) redrives: Vec<Redrive>,
@@ -169,6 +179,7 @@ pub(crate) struct Index<'h> {
     deaths: OnceCell<Deaths>,
     false_empties: OnceCell<FalseEmpties>,
     overlaps: OnceCell<Vec<bool>>,
+    searchers: OnceCell<Observers>,
 }
 
 impl<'h> Index<'h> {
@@ -186,8 +197,11 @@ impl<'h> Index<'h> {
         let (mut bodiless, mut strays, mut reissued) = (Vec::new(), Vec::new(), Vec::new());
         let (mut shown, mut shown_of, mut bodiless_letters) = (Vec::new(), Vec::new(), Vec::new());
         let mut lost: Vec<u32> = Vec::new();
-        let (mut unseen, mut empties, mut depths, mut browses) =
-            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut unseen, mut empties, mut searches, mut depths, mut browses) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let patience = if contract.empty == Answer::Unreliable { Answer::PATIENCE } else { 1 };
+        let mut found_nothing = 0;
+        let (mut received, mut ill_answered) = (0, Vec::new());
         let (mut redrives, mut observed, mut boots) = (Vec::new(), Vec::new(), Vec::new());
         let (mut drain_began, mut drain_ended, mut panicked) = (None, None, None);
         let falls = falls(contract, events);
@@ -211,6 +225,8 @@ impl<'h> Index<'h> {
 
         for (number, event) in events.iter().enumerate() {
             let number = number as u32;
+            found_nothing =
+                if matches!(event.what, What::Receive { got: Some(0), .. }) { found_nothing + 1 } else { 0 };
             match &event.what {
                 What::Send { token, outcome, .. } => {
                     let token = tokens.number(token.0);
@@ -222,11 +238,24 @@ impl<'h> Index<'h> {
                         }
                     }
                 }
-                What::Receive { got: None, .. } => {
-                    unseen.push((number, actors.number(event.actor.0.into())));
+                What::Receive { got: None, max, lease } => {
+                    // What makes no sense is refused: nothing can have been handed over.
+                    if *max > 0 && !lease.is_zero() {
+                        unseen.push((number, actors.number(event.actor.0.into())));
+                    }
                 }
-                What::Receive { got: Some(0), .. } => empties.push(number),
-                What::Receive { .. } | What::Advanced { .. } | What::Opened | What::Crashed { .. } => {}
+                What::Receive { got: Some(got), max, lease } => {
+                    received += 1;
+                    if got > max || *max == 0 || lease.is_zero() {
+                        ill_answered.push(number);
+                    } else if *got == 0 && found_nothing >= patience {
+                        empties.push(number);
+                        searches.push(number);
+                    } else if got < max && contract.empty != Answer::Unreliable {
+                        searches.push(number);
+                    }
+                }
+                What::Advanced { .. } | What::Opened | What::Crashed { .. } => {}
                 What::Panicked { .. } => panicked = Some(number),
                 What::Deliver { token, id, handle, attempt, lease, .. } => {
                     let handle = handles.number(handle.0) as usize;
@@ -334,6 +363,7 @@ impl<'h> Index<'h> {
             handles: handles.len() as u64,
             leases: Vec::new(),
             counts: Vec::new(),
+            ordinals: None,
             shown,
             bodiless_letters,
             falls,
@@ -341,6 +371,9 @@ impl<'h> Index<'h> {
             unseen,
             unseen_ticks,
             empties,
+            received,
+            ill_answered,
+            searches,
             depths,
             browses,
             redrives,
@@ -353,9 +386,11 @@ impl<'h> Index<'h> {
             deaths: OnceCell::new(),
             false_empties: OnceCell::new(),
             overlaps: OnceCell::new(),
+            searchers: OnceCell::new(),
         };
         (index.leases, index.standings) = lease::all(&index);
         index.counts = attempts::all(&index);
+        index.ordinals = attempts::ordinals(&index);
         index
     }
 
@@ -435,6 +470,35 @@ impl<'h> Index<'h> {
     /// Whether a redrive that moved something may lie between two ticks.
     pub(crate) fn redrive_between(&self, from: u64, to: u64) -> bool {
         self.redrive_ticks.touching(from, to) > 0
+    }
+
+    /// What the attempt of a delivery, less one, may be.
+    pub(crate) fn reportable(&self, delivery: u32) -> &Count {
+        &self.ordinals.as_ref().unwrap_or(&self.counts)[delivery as usize]
+    }
+
+    /// The return of the first receive that looked at all there is and began after `from`.
+    pub(crate) fn next_search(&self, from: Moment) -> Moment {
+        let searchers = self.searchers.get_or_init(|| {
+            let relaxed = self.contract.empty == Answer::Relaxed;
+            let sound = |event: &u32| !relaxed || !self.overlapped(*event);
+            Observers::of(self, self.searches.iter().copied().filter(sound).collect())
+        });
+        let first = searchers.covered(from, Moment::NEVER).start;
+        searchers
+            .events
+            .get(first)
+            .map_or(Moment::NEVER, |&event| Moment { tick: self.window(event).ret, time: Time::ZERO })
+    }
+
+    /// The events of the batch that an event belongs to.
+    pub(crate) fn batch(&self, event: u32) -> std::ops::Range<u32> {
+        let name = |event: &Event| (event.call, event.actor, event.op);
+        let own = name(&self.events[event as usize]);
+        let (before, after) = self.events.split_at(event as usize);
+        let first = before.iter().rev().take_while(|other| name(other) == own).count() as u32;
+        let last = after.iter().take_while(|other| name(other) == own).count() as u32;
+        event - first..event + last
     }
 
     /// Each delivery with the next one of the same copy.

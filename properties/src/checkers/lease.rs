@@ -32,7 +32,7 @@ impl Causes {
     pub(crate) const EXPIRY: Causes = Causes(8);
     pub(crate) const LOSS: Causes = Causes(16);
     pub(crate) const CRASH: Causes = Causes(32);
-    /// A crash that may take the message itself: after it everything is possible.
+    /// A crash that may take the message itself, or give back a lease: after it everything is possible.
     pub(crate) const UNKNOWN: Causes = Causes(64);
     /// A crash that may take back a settlement.
     pub(crate) const UNDONE: Causes = Causes(128);
@@ -172,7 +172,18 @@ fn lease(
 
     let mut deadline = Deadline::new(&window, me.lease);
     let enders = Enders::of(index, operations);
-    let mut first_done = NEVER;
+    // The return of the first settlement that was done, and whether it was one that an ack's durability covers.
+    let mut first_done: Option<(u64, bool)> = None;
+    let done_before = |done: Option<(u64, bool)>, call: &Window| {
+        done.is_some_and(|(ret, lasting)| {
+            let undone = if lasting {
+                falls_between(&index.falls.acks, ret, call.ret)
+            } else {
+                first_fall(index, ret).is_some_and(|fall| fall.call <= call.ret)
+            };
+            ret < call.call && !undone
+        })
+    };
     candidates.clear();
     let mut exact: Option<usize> = None;
     for (position, &event) in operations.iter().enumerate() {
@@ -182,7 +193,7 @@ fn lease(
         let hi = deadline.hi_during(index, &operations[position + 1..], call.ret);
         let known = wild.is_none_or(|wild| wild.call > call.ret);
         let over = call.at > hi
-            || first_done < call.call
+            || done_before(first_done, &call)
             || loss.is_some_and(|loss| loss.ret < call.call)
             || contract.leases.end_with_crash
                 && fall.is_some_and(|fall| fall.call > window.ret && fall.ret < call.call)
@@ -209,8 +220,8 @@ fn lease(
             },
             What::Settle { how, outcome, .. } if outcome != Outcome::Stale => {
                 let done = outcome == Outcome::Done;
-                if done {
-                    first_done = first_done.min(call.ret);
+                if done && first_done.is_none_or(|(ret, _)| call.ret < ret) {
+                    first_done = Some((call.ret, !matches!(how, Settle::Nack { .. })));
                 }
                 if standing == Standing::Stale {
                     continue;
@@ -255,6 +266,13 @@ fn lease(
         from = Moment { tick: exact.window.call, time: exact.window.at };
         over = Moment { tick: exact.window.ret, time: Time::FAR_FUTURE };
         again = exact.again;
+        // A crash that keeps leases may take back a nack: then the lease goes on, and ends in any way.
+        let goes_on = !contract.leases.end_with_crash
+            && causes == Causes::NACK
+            && first_fall(index, exact.window.call).is_some_and(|fall| fall.call <= last_tick);
+        if goes_on {
+            causes = causes.with(Causes::UNKNOWN);
+        }
     } else {
         for (cause, end, certain) in
             [(Causes::LOSS, loss, true), (Causes::CRASH, fall, contract.leases.end_with_crash)]

@@ -285,12 +285,9 @@ pub(crate) fn receipt_unique(index: &Index) -> Verdict {
     let mut tally = Tally::of(Invariant::Lv6);
     tally.tested(index.handles);
     for &(first, second) in &index.reissued {
-        // A queue that forgets its messages in a crash may start to count again.
-        if !falls_between(&index.falls.sends, index.window(first).call, index.window(second).ret) {
-            tally.blame(&[first, second], || {
-                format!("{} was issued at event {first} and again at event {second}", index.receipt(second))
-            });
-        }
+        tally.blame(&[first, second], || {
+            format!("{} was issued at event {first} and again at event {second}", index.receipt(second))
+        });
     }
     tally.verdict()
 }
@@ -364,6 +361,9 @@ pub(crate) fn ack_truthful(index: &Index) -> Verdict {
             _ => {}
         }
     }
+    if index.contract.stale_refused {
+        blame_settled_twice(index, &mut tally);
+    }
     for (delivery, next) in index.pairs() {
         // Before the redelivery it was final; after it, the receipt was stale: "done" is wrong in both worlds.
         let (me, other) = (&index.deliveries[delivery as usize], &index.deliveries[next as usize]);
@@ -397,6 +397,30 @@ pub(crate) fn ack_truthful(index: &Index) -> Verdict {
         }
     }
     tally.verdict()
+}
+
+/// Tells of each receipt that was settled twice: whichever came first, the other one found it stale.
+fn blame_settled_twice(index: &Index, tally: &mut Tally) {
+    for delivery in 0..index.deliveries.len() {
+        let operations = index.operations.get(delivery);
+        if operations.len() < 2 {
+            continue;
+        }
+        let mut done =
+            operations.iter().copied().filter(|&event| is_settle(index, event) && index.done(event));
+        let (Some(first), Some(second)) = (done.next(), done.next()) else { continue };
+        // A crash may take back a settlement and keep the lease.
+        let crash =
+            index.falls.all.partition_point(|fall| fall.window.ret < index.events[first as usize].call);
+        if index.falls.all.get(crash).is_none_or(|fall| fall.window.call > index.window(second).ret) {
+            tally.blame(&[first, second], || {
+                format!(
+                    "{} was settled as \"done\" at event {first} and again at event {second}",
+                    index.receipt(second)
+                )
+            });
+        }
+    }
 }
 
 /// After a crash each lease is kept or released as declared, and none is held for ever.

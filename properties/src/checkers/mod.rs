@@ -8,6 +8,7 @@
 mod accounting;
 mod at_least_once;
 mod attempts;
+mod batches;
 mod capacity;
 mod consumer;
 mod dead;
@@ -55,6 +56,7 @@ const CHECKERS: &[(Invariant, Checker)] = &[
     (Invariant::Al7, at_least_once::no_unlicensed_redelivery),
     (Invariant::Al8, at_least_once::one_copy_per_send),
     (Invariant::Al10, accounting::accounting),
+    (Invariant::Al11, batches::as_asked),
     (Invariant::Dl1, dead_letters::threshold_exact),
     (Invariant::Dl2, dead_letters::not_before_threshold),
     (Invariant::Dl3, dead_letters::not_beyond_threshold),
@@ -83,6 +85,7 @@ const CHECKERS: &[(Invariant, Checker)] = &[
     (Invariant::Cb1, capacity::bound),
     (Invariant::Cb2, capacity::no_false_full),
     (Invariant::Cb3, capacity::refused_has_no_effect),
+    (Invariant::Cb6, capacity::oversize),
     (Invariant::Ic1, consumer::effect_at_most_once),
     (Invariant::Ic2, consumer::no_ack_without_effect),
     (Invariant::Ic3, consumer::record_effect_atomic),

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use stanchion_queues::{
-    Contract, Count, Counting, Crash, DeadLettering, Depth, Durability, Leases, MessageId, Order, Reason,
-    Refusal, Requeue, Settle, Time,
+    Answer, Attempt, Batches, Contract, Count, Counting, Crash, DeadLettering, Death, Depth, Durability,
+    Leases, MessageId, Order, Reason, Refusal, Requeue, Retries, Settle, Time,
 };
 
 use super::scripted::{SECOND, Script, body};
@@ -73,6 +73,9 @@ struct Stored {
     id: u64,
     place: u64,
     counted: u32,
+    handed: u32,
+    /// Out of attempts; the next receive that comes upon it kills it.
+    doomed: bool,
     state: State,
 }
 
@@ -101,6 +104,8 @@ struct Model {
     retries: Vec<u64>,
     /// Whether a deadline that is just now has passed.
     eager: bool,
+    /// How many receives in a row found nothing.
+    nothing: usize,
 }
 
 /// A contract with every choice made at random.
@@ -108,6 +113,8 @@ pub(crate) fn any_contract(dice: &mut Dice) -> Contract {
     let durabilities = [Durability::None, Durability::Process, Durability::Power];
     let counts = [Count::Yes, Count::Yes, Count::No, Count::Maybe];
     let durable = dice.one_in(2);
+    let places = [Requeue::Original, Requeue::Tail, Requeue::Unspecified];
+    let answers = [Answer::Exact, Answer::Exact, Answer::Exact, Answer::Unreliable];
     let durability = |dice: &mut Dice| {
         if durable { Durability::Power } else { dice.pick(&durabilities) }
     };
@@ -133,7 +140,14 @@ pub(crate) fn any_contract(dice: &mut Dice) -> Contract {
         },
         dead_lettering: dice.pick(&[DeadLettering::Atomic, DeadLettering::Atomic, DeadLettering::Dropped]),
         redrive_resets: !dice.one_in(3),
-        requeue: dice.pick(&[Requeue::Original, Requeue::Tail, Requeue::Unspecified]),
+        requeue: dice.pick(&places),
+        redriven: dice.pick(&places),
+        empty: dice.pick(&answers),
+        full: dice.pick(&answers),
+        retries: dice.pick(&[Retries::Stored, Retries::Stored, Retries::Deduplicated]),
+        batches: dice.pick(&[Batches::Items, Batches::Items, Batches::Whole]),
+        attempt: dice.pick(&[Attempt::Counted, Attempt::Counted, Attempt::Ordinal]),
+        death: dice.pick(&[Death::AtOnce, Death::AtOnce, Death::NextReceive]),
         ..Contract::in_memory()
     }
 }
@@ -158,6 +172,7 @@ pub(crate) fn run(contract: Contract, faults: Faults, seed: u64, operations: usi
         known: Vec::new(),
         retries: Vec::new(),
         eager,
+        nothing: 0,
     };
     for actor in 1..=3 {
         model.script.event(actor, What::Opened);
@@ -217,7 +232,11 @@ impl Model {
                 _ => {}
             }
         }
+        // What ran out since it last looked may be seen in any order.
         expired.sort_unstable();
+        if self.dice.one_in(2) {
+            expired.reverse();
+        }
         for (_, at) in expired {
             self.fail(at, self.contract.counting.expiry, Duration::ZERO);
         }
@@ -235,16 +254,19 @@ impl Model {
         if self.contract.deliveries_allowed.is_some_and(|allowed| self.stored[at].counted >= allowed)
             && counts
         {
-            return self.kill(at, Reason::Attempts);
+            if self.contract.death == Death::AtOnce {
+                return self.kill(at, Reason::Attempts);
+            }
+            self.stored[at].doomed = true;
         }
-        self.requeue(at);
+        self.requeue(at, self.contract.requeue);
         if !delay.is_zero() {
             self.stored[at].state = State::Delayed { until: now + delay };
         }
     }
 
-    fn requeue(&mut self, at: usize) {
-        let place = match self.contract.requeue {
+    fn requeue(&mut self, at: usize, to: Requeue) {
+        let place = match to {
             Requeue::Original => self.stored[at].id,
             Requeue::Tail => self.place(),
             Requeue::Unspecified => self.dice.below(self.next_place + 1),
@@ -260,6 +282,7 @@ impl Model {
 
     fn kill(&mut self, at: usize, reason: Reason) {
         self.deaths += 1;
+        self.stored[at].doomed = false;
         self.stored[at].state = match self.contract.dead_lettering {
             DeadLettering::Atomic => State::Dead { reason, death: self.deaths },
             DeadLettering::Dropped if reason == Reason::Attempts => State::Dropped,
@@ -274,7 +297,11 @@ impl Model {
     }
 
     fn send(&mut self, actor: u32) {
-        for item in 0..1 + self.dice.below(3) {
+        let items = 1 + self.dice.below(3);
+        let room =
+            self.contract.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.resident()));
+        let refused = self.contract.batches == Batches::Whole && items > room;
+        for item in 0..items {
             let token = if !self.retries.is_empty() && self.dice.one_in(3) {
                 let at = self.dice.below(self.retries.len() as u64) as usize;
                 self.retries.swap_remove(at)
@@ -285,14 +312,20 @@ impl Model {
             let delay = if self.dice.one_in(5) { 5 * SECOND } else { Duration::ZERO };
             let (doubt, effect) = self.doubt();
             let full = self.contract.capacity.is_some_and(|capacity| self.resident() >= capacity);
+            let lie = self.contract.full == Answer::Unreliable
+                && self.contract.batches == Batches::Items
+                && self.dice.one_in(8);
             let mut outcome = SendOutcome::Refused(Refusal::Full);
-            if effect && !full {
+            let known = self.stored.iter().find(|stored| stored.token == token).map(|stored| stored.id);
+            if let Some(id) = known.filter(|_| self.contract.retries == Retries::Deduplicated && !refused) {
+                outcome = SendOutcome::Confirmed(MessageId(id));
+            } else if effect && !full && !refused && !lie {
                 let (id, place) = (self.next_id, self.place().max(self.next_id));
                 self.next_place = place;
                 self.next_id = place.max(self.next_id) + 1;
                 let until = self.now() + delay;
                 let state = if delay.is_zero() { State::Ready } else { State::Delayed { until } };
-                self.stored.push(Stored { token, id, place, counted: 0, state });
+                self.stored.push(Stored { token, id, place, counted: 0, handed: 0, doomed: false, state });
                 outcome = SendOutcome::Confirmed(MessageId(id));
             }
             if doubt {
@@ -332,7 +365,22 @@ impl Model {
                 }
             }
         }
-        ready.truncate(if effect { max as usize } else { 0 });
+        let lie = self.contract.empty == Answer::Unreliable
+            && self.nothing + 1 < Answer::PATIENCE
+            && self.dice.one_in(3);
+        let mut chosen = Vec::new();
+        for (place, at) in ready {
+            if !effect || lie || chosen.len() as u64 == max {
+                break;
+            }
+            if self.stored[at].doomed {
+                self.kill(at, Reason::Attempts);
+            } else {
+                chosen.push((place, at));
+            }
+        }
+        let ready = chosen;
+        self.nothing = if ready.is_empty() && !doubt { self.nothing + 1 } else { 0 };
         let deadline = self.now() + lease;
         let got = (!doubt).then_some(ready.len() as u64);
         self.script.event(actor, What::Receive { max, got, lease });
@@ -341,13 +389,18 @@ impl Model {
             self.next_handle += 1;
             let stored = &mut self.stored[at];
             stored.state = State::Leased { handle, deadline, actor };
+            stored.handed += 1;
+            let attempt = match self.contract.attempt {
+                Attempt::Counted => stored.counted + 1,
+                Attempt::Ordinal => stored.handed,
+            };
             if !doubt {
                 self.known.push((handle, actor));
                 let what = What::Deliver {
                     token: Some(Token(stored.token)),
                     id: MessageId(stored.id),
                     handle: Handle(handle),
-                    attempt: stored.counted + 1,
+                    attempt,
                     deadline,
                     lease,
                     key: None,
@@ -478,9 +531,9 @@ impl Model {
         dead.truncate(if effect { max.min(room) as usize } else { 0 });
         for &at in &dead {
             if self.contract.redrive_resets {
-                self.stored[at].counted = 0;
+                (self.stored[at].counted, self.stored[at].handed) = (0, 0);
             }
-            self.requeue(at);
+            self.requeue(at, self.contract.redriven);
         }
         self.script.event(actor, What::Redrive { max, moved: (!doubt).then_some(dead.len() as u64) });
     }
@@ -540,12 +593,14 @@ impl Model {
             };
             let settled = self.stored[at].state == State::Acked || reason == Some(Reason::Rejected);
             if settled && !survives(contract.acks) && self.dice.one_in(2) {
-                self.requeue(at);
+                self.requeue(at, Requeue::Unspecified);
             }
             if !survives(contract.counts) && self.stored[at].counted > 0 && self.dice.one_in(2) {
                 self.stored[at].counted = self.dice.below(self.stored[at].counted.into()) as u32;
+                self.stored[at].handed = self.dice.below(self.stored[at].handed.into()) as u32;
+                self.stored[at].doomed = false;
                 if reason == Some(Reason::Attempts) || self.stored[at].state == State::Dropped {
-                    self.requeue(at);
+                    self.requeue(at, Requeue::Unspecified);
                 }
             }
             if matches!(self.stored[at].state, State::Delayed { .. })
@@ -559,6 +614,12 @@ impl Model {
             let all = contract.sends == Durability::None;
             let dice = &mut self.dice;
             self.stored.retain(|_| !all && dice.one_in(2));
+        }
+        // What stood where is nobody's promise after a crash.
+        if self.dice.one_in(2) {
+            for at in 0..self.stored.len() {
+                self.stored[at].place = self.dice.below(self.next_place + 1);
+            }
         }
         self.script.crash(crash);
         for actor in self.actors.clone() {
@@ -576,7 +637,13 @@ impl Model {
             let before = self.known.len();
             self.receive(actor);
             if self.known.len() == before {
-                break;
+                let patience = if self.contract.empty == Answer::Unreliable { Answer::PATIENCE } else { 1 };
+                if (1..patience).all(|_| {
+                    self.receive(actor);
+                    self.known.len() == before
+                }) {
+                    break;
+                }
             }
             for known in before..self.known.len() {
                 let handle = self.known[known].0;

@@ -1,16 +1,17 @@
 //! In which order messages come, and whether "empty" is true.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
-use stanchion_queues::{Order, Requeue, Settle};
+use stanchion_queues::{Order, Requeue, Time};
 
-use super::index::{Index, NEVER};
+use super::attempts::{maybe_dead, surely_dead};
+use super::dead_letters::only_redrive;
+use super::index::{Delivered, Index, Moment, NEVER};
 use super::lease::Causes;
 use super::tables::NONE;
 use super::tally::Tally;
 use super::timeline::{Cause, Span, State, spans};
-use crate::history::What;
 use crate::invariant::Invariant;
 use crate::verdict::Verdict;
 
@@ -184,20 +185,37 @@ pub(crate) fn requeue_position(index: &Index) -> Verdict {
     if index.contract.order != Order::Fifo {
         return Verdict::NotClaimed;
     }
-    match index.contract.requeue {
-        Requeue::Unspecified => Verdict::NotClaimed,
-        Requeue::Original => original_position(index),
-        Requeue::Tail => tail_position(index),
+    let (requeue, redriven) = (index.contract.requeue, index.contract.redriven);
+    if [requeue, redriven] == [Requeue::Unspecified; 2] {
+        return Verdict::NotClaimed;
     }
+    let mut tally = Tally::of(Invariant::Or4);
+    if [requeue, redriven].contains(&Requeue::Original) {
+        original_position(index, &mut tally);
+    }
+    if [requeue, redriven].contains(&Requeue::Tail) {
+        let mut ready = Vec::new();
+        spans(index, |span| {
+            if let Some((from, to)) = undisturbed(index, &span)
+                && from.time == Time::ZERO
+            {
+                ready.push((from.tick, to, span.copy));
+            }
+        });
+        let ready = Waiting::of(ready);
+        if requeue == Requeue::Tail {
+            tail_position(index, &mut tally, &ready);
+        }
+        if redriven == Requeue::Tail {
+            redriven_to_tail(index, &mut tally, &ready);
+        }
+    }
+    tally.verdict()
 }
 
-/// When a copy that is ready at once is certainly ready, in ticks, if nothing in doubt can disturb it.
-fn undelayed(index: &Index, span: &Span) -> Option<(u64, u64)> {
-    let plain = span.certain
-        && span.state == State::Ready
-        && span.from.time == stanchion_queues::Time::ZERO
-        && matches!(span.cause, Cause::Fresh | Cause::Nack);
-    if !plain {
+/// When a copy is certainly ready, and until when if nothing in doubt can disturb it.
+fn undisturbed(index: &Index, span: &Span) -> Option<(Moment, u64)> {
+    if !span.certain || span.state != State::Ready {
         return None;
     }
     // It may have been ready, and taken unseen, before it was certainly ready.
@@ -206,104 +224,218 @@ fn undelayed(index: &Index, span: &Span) -> Option<(u64, u64)> {
     } else {
         index.leases[span.after as usize].from.tick
     };
-    Some((span.from.tick, span.to.tick.min(undisturbed_until(index, earliest))))
+    Some((span.from, span.to.tick.min(undisturbed_until(index, earliest))))
 }
 
-fn original_position(index: &Index) -> Verdict {
+/// The tick from which on a copy may stand elsewhere than where its send put it: after a crash, and after a redrive
+/// where the contract does not say that it returns to its place.
+fn displaced_from(index: &Index, copy: u32, sent: u64) -> u64 {
+    let falls = &index.falls.all;
+    let fall = falls.get(falls.partition_point(|fall| fall.window.ret < sent));
+    let crash = fall.map_or(NEVER, |fall| fall.window.call);
+    if index.contract.redriven == Requeue::Original || index.redrive_ticks.is_empty() {
+        return crash;
+    }
+    let unseen = index.contract.deliveries_allowed.map(|allowed| index.unseen_ticks.nth_call(sent, allowed));
+    let died = index.by_copy.get(copy as usize).iter().copied().filter_map(|delivery| {
+        maybe_dead(index, delivery, &index.counts[delivery as usize], NEVER)
+            .then_some(index.deliveries[delivery as usize].window.call)
+    });
+    let died = died.chain(unseen).min().unwrap_or(NEVER);
+    crash.min(index.redrive_ticks.nth_call(died, 1))
+}
+
+/// Whether a message has a place among the ready ones when it is delivered: where the contract does not say where a
+/// returned one goes, only its first delivery has.
+fn has_place(index: &Index, delivery: &Delivered, sent: u64) -> bool {
+    let first = index.by_copy.get(delivery.copy as usize).first();
+    index.contract.requeue != Requeue::Unspecified
+        || first.is_some_and(|&first| index.deliveries[first as usize].event == delivery.event)
+            && index.unseen_ticks.touching(sent, delivery.window.ret) == 0
+}
+
+/// The causes of being ready after which a copy is where its send put it, if that is declared.
+fn keeps_place(index: &Index, span: &Span) -> bool {
+    span.after != NONE
+        && match span.cause {
+            Cause::Nack | Cause::Delay | Cause::Expiry | Cause::Loss => {
+                index.contract.requeue == Requeue::Original
+            }
+            Cause::Redrive => index.contract.redriven == Requeue::Original,
+            Cause::Fresh | Cause::Crash => false,
+        }
+}
+
+/// What came back to its place is delivered before what was sent after it.
+fn original_position(index: &Index, tally: &mut Tally) {
     struct Returned {
-        from: u64,
+        from: Moment,
         to: u64,
         sent: u64,
         copy: u32,
-        nack: u32,
+        /// The delivery before, or the settlement that ended it.
+        event: u32,
     }
-    let mut tally = Tally::of(Invariant::Or4);
     let mut returned = Vec::new();
     spans(index, |span| {
-        if span.after == NONE {
+        if !span.certain || span.state != State::Ready || !keeps_place(index, &span) {
             return;
         }
-        let Some((from, to)) = undelayed(index, &span) else { return };
+        let Some((from, to)) = undisturbed(index, &span) else { return };
         let Some(sent) = sent(index, span.copy).filter(|sent| !sent.delayed) else { return };
-        let nack = index.leases[span.after as usize].settled;
-        returned.push(Returned { from, to, sent: sent.ret, copy: span.copy, nack });
+        let to = to.min(displaced_from(index, span.copy, sent.call));
+        let settled = index.leases[span.after as usize].settled;
+        let event = if settled == NONE { index.deliveries[span.after as usize].event } else { settled };
+        if from.tick < to {
+            returned.push(Returned { from, to, sent: sent.ret, copy: span.copy, event });
+        }
     });
-    if returned.is_empty() {
-        return tally.verdict();
-    }
     tally.tested(returned.len() as u64);
-    returned.sort_unstable_by_key(|returned| returned.from);
-    let mut waiting = BinaryHeap::new();
+    returned.sort_unstable_by_key(|returned| returned.from.tick);
+    // Those whose time has not come, by that time; and those that are ready, by their places.
+    let (mut early, mut waiting) = (BinaryHeap::new(), BinaryHeap::new());
     let mut next = 0;
     // Deliveries are in the order of their calls, as events are.
     for delivery in &index.deliveries {
         let window = delivery.window;
-        while next < returned.len() && returned[next].from < window.call {
-            waiting.push(Reverse((returned[next].sent, next)));
+        while next < returned.len() && returned[next].from.tick < window.call {
+            early.push(Reverse((returned[next].from.time, next)));
             next += 1;
+        }
+        while let Some(&Reverse((time, first))) = early.peek()
+            && (time == Time::ZERO || time < window.at)
+        {
+            early.pop();
+            waiting.push(Reverse((returned[first].sent, first)));
         }
         while waiting.peek().is_some_and(|Reverse((_, first))| returned[*first].to <= window.call) {
             waiting.pop();
         }
         let Some(&Reverse((sent_ret, first))) = waiting.peek() else { continue };
         let first = &returned[first];
-        let overtakes = sent(index, delivery.copy).is_some_and(|sent| sent_ret < sent.call);
-        if overtakes && window.ret < first.to {
-            tally.blame(&[first.nack, delivery.event], || {
+        if window.ret >= first.to || first.from.time != Time::ZERO && first.from.time >= window.at {
+            continue;
+        }
+        let overtakes = sent(index, delivery.copy).is_some_and(|sent| {
+            sent_ret < sent.call
+                && displaced_from(index, delivery.copy, sent.call) > window.ret
+                && has_place(index, delivery, sent.call)
+        });
+        if overtakes {
+            tally.blame(&[first.event, delivery.event], || {
                 format!(
-                    "{} was returned at event {} to its place before {}, which event {} delivered before it",
+                    "{} came back (see event {}) to its place before {}, which event {} delivered before it",
                     index.name(first.copy),
-                    first.nack,
+                    first.event,
                     index.name(delivery.copy),
                     delivery.event
                 )
             });
         }
     }
-    tally.verdict()
 }
 
-fn tail_position(index: &Index) -> Verdict {
-    let mut tally = Tally::of(Invariant::Or4);
-    let mut ready: Vec<(u64, u64, u32)> = Vec::new();
-    spans(index, |span| {
-        if let Some((from, to)) = undelayed(index, &span) {
-            ready.push((from, to, span.copy));
+/// Certain stretches of readiness, of which one asks which lasted longest among those that began before a tick.
+struct Waiting(Vec<(u64, u64, u32)>);
+
+impl Waiting {
+    fn of(mut ready: Vec<(u64, u64, u32)>) -> Waiting {
+        ready.sort_unstable();
+        let mut longest = (0, NONE);
+        for (_, to, copy) in &mut ready {
+            longest = longest.max((*to, *copy));
+            (*to, *copy) = longest;
         }
-    });
-    ready.sort_unstable();
-    let mut longest: Vec<(u64, u32)> = Vec::with_capacity(ready.len());
-    for &(_, to, copy) in &ready {
-        let before = longest.last().copied().unwrap_or((0, copy));
-        longest.push(before.max((to, copy)));
+        Waiting(ready)
     }
+
+    /// Of those that began before `tick` the last to end: when, and whose it is.
+    fn longest(&self, tick: u64) -> Option<(u64, u32)> {
+        let before = self.0.partition_point(|&(from, _, _)| from < tick);
+        before.checked_sub(1).map(|last| (self.0[last].1, self.0[last].2))
+    }
+}
+
+/// What was ready all the time before it came back and after it was delivered stood before it.
+fn tail_position(index: &Index, tally: &mut Tally, ready: &Waiting) {
     for (delivery, next) in index.pairs() {
-        let lease = &index.leases[delivery as usize];
+        let (me, lease) = (&index.deliveries[delivery as usize], &index.leases[delivery as usize]);
+        let count = &index.counts[delivery as usize];
         let next = &index.deliveries[next as usize];
-        if lease.causes != Causes::NACK || lease.settled == NONE || index.counts[delivery as usize].unordered
-        {
+        let redriven = maybe_dead(index, delivery, count, next.window.ret)
+            && index.redrive_between(me.window.call, next.window.ret);
+        if count.unordered || redriven {
             continue;
         }
-        let nack = index.window(lease.settled);
-        let What::Settle { how: Settle::Nack { .. }, .. } = index.events[lease.settled as usize].what else {
-            continue;
+        let back = match lease.causes {
+            Causes::NACK if lease.settled != NONE => index.window(lease.settled),
+            Causes::LOSS => match index.loss(me.actor) {
+                Some(loss) => loss,
+                None => continue,
+            },
+            _ => continue,
         };
         tally.tested(1);
-        let before = ready.partition_point(|&(from, _, _)| from < nack.call);
-        let Some(&(to, copy)) = before.checked_sub(1).map(|last| &longest[last]) else { continue };
-        if to > next.window.ret {
-            tally.blame(&[lease.settled, next.event], || {
-                format!(
-                    "{} was returned at event {} behind {}, which was ready, and event {} delivered it first",
-                    index.name(next.copy),
-                    lease.settled,
-                    index.name(copy),
-                    next.event
-                )
-            });
+        let event = if lease.settled == NONE { me.event } else { lease.settled };
+        if let Some((to, copy)) = ready.longest(back.call)
+            && to > next.window.ret
+        {
+            blame_overtaking(index, tally, event, (next, copy), "came back");
         }
     }
-    tally.verdict()
+}
+
+/// The same for what was redriven; and what one redrive moved comes in the order of deaths.
+fn redriven_to_tail(index: &Index, tally: &mut Tally, ready: &Waiting) {
+    // Who was redriven, by the redrive: the latest tick of its death, the end of its readiness, who.
+    let mut moved: BTreeMap<u32, Vec<(u64, u64, u32)>> = BTreeMap::new();
+    spans(index, |span| {
+        if span.cause == Cause::Redrive
+            && let Some((from, to)) = undisturbed(index, &span)
+            && let Some(died) = index.deaths().told(index, span.after)
+            && let Some(redrive) = only_redrive(index, died.call, from.tick)
+        {
+            moved.entry(redrive.event).or_default().push((died.ret, to, span.copy));
+        }
+    });
+    let moved: BTreeMap<u32, Waiting> =
+        moved.into_iter().map(|(redrive, moved)| (redrive, Waiting::of(moved))).collect();
+    for (delivery, next) in index.pairs() {
+        if !surely_dead(index, delivery, &index.counts[delivery as usize]) {
+            continue;
+        }
+        let (me, next) = (&index.deliveries[delivery as usize], &index.deliveries[next as usize]);
+        let from = index.leases[delivery as usize].from.tick;
+        let Some(redrive) = only_redrive(index, me.window.call, next.window.ret) else { continue };
+        let crash = index.falls.all.partition_point(|fall| fall.window.ret < from);
+        if index.falls.all.get(crash).is_some_and(|fall| fall.window.call <= next.window.ret) {
+            continue;
+        }
+        tally.tested(1);
+        let ahead = moved.get(&redrive.event).and_then(|moved| moved.longest(from));
+        for (to, copy) in ready.longest(redrive.window.call).into_iter().chain(ahead) {
+            if to > next.window.ret {
+                blame_overtaking(index, tally, redrive.event, (next, copy), "was redriven");
+            }
+        }
+    }
+}
+
+fn blame_overtaking(
+    index: &Index,
+    tally: &mut Tally,
+    event: u32,
+    (next, copy): (&Delivered, u32),
+    came: &str,
+) {
+    tally.blame(&[event, next.event], || {
+        format!(
+            "{} {came} (see event {event}) behind {}, which was ready, and event {} delivered it first",
+            index.name(next.copy),
+            index.name(copy),
+            next.event
+        )
+    });
 }
 
 /// An answer "empty" was true at some instant of the call.

@@ -135,6 +135,26 @@ impl Script {
         self
     }
 
+    /// A receive of at most `max` with this lease.
+    pub(crate) fn receive_at_most(
+        &mut self,
+        actor: u32,
+        max: u64,
+        lease: Duration,
+        got: &[Got],
+    ) -> &mut Script {
+        self.receive(actor, got);
+        let (op, now) = (self.op, self.now);
+        for event in self.events.iter_mut().rev().take_while(|event| event.op == op) {
+            match &mut event.what {
+                What::Receive { max: asked, lease: held, .. } => (*asked, *held) = (max, lease),
+                What::Deliver { lease: held, deadline, .. } => (*held, *deadline) = (lease, now + lease),
+                _ => {}
+            }
+        }
+        self
+    }
+
     pub(crate) fn receive_in_doubt(&mut self, actor: u32, max: u64) -> &mut Script {
         self.event(actor, What::Receive { max, got: None, lease: 10 * SECOND })
     }

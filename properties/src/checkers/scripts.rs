@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use stanchion_queues::{
-    Answer, Contract, Count, Counting, Crash, Leases, MessageId, Order, Reason, Refusal, Requeue, Settle,
-    Time,
+    Answer, Attempt, Batches, Bytes, Contract, Count, Counting, Crash, Death, Leases, MessageId, Order,
+    Reason, Refusal, Requeue, Retries, Settle, Time,
 };
 
 use super::scripted::{SECOND, Script, body};
@@ -192,7 +192,20 @@ fn integrity() -> Vec<Case> {
                 s.receive_in_doubt(2, 1).depth(1, [0, 1, 0, 0]).depth(1, [1, 1, 0, 0])
             },
         },
+        Case {
+            of: Al11,
+            contract: durable,
+            broken: |s| s.send(1, 1).send(1, 2).receive_at_most(2, 1, 10 * SECOND, &[(1, 1, 1), (2, 2, 1)]),
+            kept: |s| s.send(1, 1).send(1, 2).receive_at_most(2, 2, 10 * SECOND, &[(1, 1, 1), (2, 2, 1)]),
+            // Whoever asks for nothing is not told that there is nothing: it is refused.
+            open: |s| s.send(1, 1).receive_in_doubt(2, 0).receive(2, &[(1, 1, 1)]),
+        },
     ]
+}
+
+/// A body of so many bytes.
+fn sized(size: u64, outcome: SendOutcome) -> What {
+    What::Send { token: Token(1), key: None, body: Digest(size << 32), delay: Duration::ZERO, outcome }
 }
 
 fn dead_letters() -> Vec<Case> {
@@ -551,6 +564,16 @@ fn order_and_capacity() -> Vec<Case> {
                 s.send_full(1, 3)
             },
         },
+        Case {
+            of: Cb6,
+            contract: || Contract { body_limit: Some(Bytes(100)), ..durable() },
+            broken: |s| s.event(1, sized(101, confirmed(1))),
+            kept: |s| {
+                s.event(1, sized(100, confirmed(1)));
+                s.event(1, sized(101, SendOutcome::Refused(Refusal::TooLarge)))
+            },
+            open: |s| s.event(1, sized(101, SendOutcome::InDoubt)).event(1, sized(99, SendOutcome::InDoubt)),
+        },
     ]
 }
 
@@ -738,9 +761,22 @@ fn a_crash_takes_what_the_contract_lets_it_take() {
     assert_blamed(durable(), lost, &[Al1, Du1, Or6], &[Al2]);
     assert_blamed(Contract::in_memory(), lost, &[], &[Al1, Du1, Or6, Li1]);
     let again: Write =
-        |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).crash(Crash::Process).receive(3, &[(1, 1, 1)]);
-    assert_blamed(durable(), again, &[Al6, Du3, Lv6], &[]);
-    assert_blamed(Contract::in_memory(), again, &[], &[Al6, Al7, Du3, Lv6, Dl5]);
+        |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).crash(Crash::Process).receive(3, &[(1, 2, 1)]);
+    assert_blamed(durable(), again, &[Al6, Du3], &[Lv6]);
+    assert_blamed(Contract::in_memory(), again, &[], &[Al6, Al7, Du3, Dl5, Lv6]);
+}
+
+#[test]
+fn a_receipt_is_not_issued_again_after_a_crash_that_took_everything() {
+    // The same receipt, before the crash and after it.
+    let again: Write = |s| {
+        s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]).crash(Crash::Process).send(3, 3);
+        s.receive(3, &[(3, 1, 1)]).depth(3, [0, 1, 0, 0]).ack(3, 1).drain().depth(3, [0; 4])
+    };
+    let blamed = judge(&history(Contract::in_memory(), again));
+    let blamed: Vec<_> =
+        blamed.into_iter().filter(|(_, verdict)| verdict.is_broken()).map(|(of, _)| of).collect();
+    assert_eq!(blamed, [Lv6], "and nobody else is misled by it");
 }
 
 #[test]
@@ -766,6 +802,240 @@ fn answers_that_need_not_be_exact_are_judged_only_when_alone() {
     assert_blamed(durable(), overlapped, &[Or6], &[]);
     let alone: Write = |s| s.send(1, 1).receive(3, &[]).send_full(1, 2);
     assert_blamed(relaxed(), alone, &[Or6, Cb2], &[]);
+}
+
+#[test]
+fn answers_that_are_unreliable_are_believed_after_many_in_a_row() {
+    let unreliable = || Contract { empty: Answer::Unreliable, full: Answer::Unreliable, ..roomy(2) };
+    let nothing = |s: &mut Script, times: usize| {
+        for _ in 0..times {
+            s.receive(3, &[]);
+        }
+    };
+    let blamed = |times: usize, interrupted: bool| {
+        let mut script = Script::new(unreliable());
+        script.send(1, 1).send_full(1, 2).event(0, What::DrainBegan);
+        nothing(&mut script, times);
+        if interrupted {
+            script.depth(3, [1, 0, 0, 0]);
+            nothing(&mut script, times - 1);
+        }
+        script.event(0, What::DrainEnded { quiet: true });
+        let history = script.history();
+        [Or6, Al1, Li1, Al10, Cb2].map(|of| check(of, &history).is_broken())
+    };
+    assert_eq!(blamed(Answer::PATIENCE, false), [true, true, true, true, false]);
+    assert_eq!(blamed(Answer::PATIENCE - 1, false), [false; 5]);
+    assert_eq!(blamed(Answer::PATIENCE - 1, true), [false; 5]);
+}
+
+#[test]
+fn what_is_returned_by_whatever_means_takes_its_place() {
+    // Two messages, the first of them out and back by one of these means.
+    let means: [Write; 3] = [
+        |s| s.advance(11 * SECOND),
+        |s| s.lose(2),
+        |s| s.settle(2, 1, Settle::Nack { delay: SECOND }, Outcome::Done).advance(2 * SECOND),
+    ];
+    for back in means {
+        let mut script = Script::new(unlimited());
+        script.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]);
+        back(&mut script);
+        let [mut overtaken, mut in_place, mut doubtful] = [(); 3].map(|()| script.clone());
+        overtaken.receive(3, &[(2, 2, 1)]).receive(3, &[(1, 3, 2)]);
+        assert!(check(Or4, &overtaken.history()).is_broken());
+        in_place.receive(3, &[(1, 2, 2)]).receive(3, &[(2, 3, 1)]);
+        assert!(matches!(check(Or4, &in_place.history()), Verdict::Holds { .. }));
+        // It may be out again, unseen.
+        doubtful.receive_in_doubt(3, 1).receive(3, &[(2, 2, 1)]);
+        assert!(!check(Or4, &doubtful.history()).is_broken());
+    }
+}
+
+#[test]
+fn a_redriven_message_has_the_place_that_is_declared_and_no_other() {
+    let placed = |redriven| Contract { redriven, ..unlimited() };
+    // Behind a message that was sent after it.
+    let back: Write = |s| {
+        rejected(s).send(1, 2).redrive(1, 1, 1).receive_at_most(2, 1, 10 * SECOND, &[(2, 2, 1)]).nack(2, 2);
+        s.receive_at_most(2, 1, 10 * SECOND, &[(2, 3, 2)]).receive(2, &[(1, 4, 1)])
+    };
+    assert_blamed(placed(Requeue::Unspecified), back, &[], &[Or4]);
+    assert_blamed(placed(Requeue::Original), back, &[Or4], &[]);
+    assert_blamed(placed(Requeue::Tail), back, &[], &[Or4]);
+    let first: Write = |s| rejected(s).send(1, 2).redrive(1, 1, 1).receive(2, &[(1, 2, 1), (2, 3, 1)]);
+    assert_blamed(placed(Requeue::Unspecified), first, &[], &[Or4]);
+    assert_blamed(placed(Requeue::Original), first, &[], &[Or4]);
+    let alone: Write =
+        |s| rejected(s).send(1, 2).redrive(1, 1, 1).receive(2, &[(1, 2, 1)]).receive(2, &[(2, 3, 1)]);
+    assert_blamed(placed(Requeue::Tail), alone, &[Or4], &[]);
+    // Several come in the order of their deaths.
+    let reversed: Write = |s| {
+        s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]).reject(2, 2).reject(2, 1);
+        s.redrive(1, 5, 2).receive(2, &[(1, 3, 1)]).receive(2, &[(2, 4, 1)])
+    };
+    let in_order: Write = |s| {
+        s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]).reject(2, 2).reject(2, 1);
+        s.redrive(1, 5, 2).receive(2, &[(2, 3, 1)]).receive(2, &[(1, 4, 1)])
+    };
+    let at_once: Write = |s| {
+        s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]).reject(2, 2).wide(0, 4).reject(3, 1);
+        s.advance(SECOND).redrive(1, 5, 2).receive(2, &[(1, 3, 1)]).receive(2, &[(2, 4, 1)])
+    };
+    assert_blamed(placed(Requeue::Tail), reversed, &[Or4], &[Dl8]);
+    assert_blamed(placed(Requeue::Tail), in_order, &[], &[Or4, Dl8]);
+    assert_blamed(placed(Requeue::Tail), at_once, &[], &[Or4, Dl8]);
+    assert_blamed(placed(Requeue::Unspecified), reversed, &[], &[Or4]);
+}
+
+#[test]
+fn the_oldest_death_is_shown_first_where_it_is_told() {
+    let two = |s: &mut Script, first: bool| {
+        let letters = [(1, Reason::Rejected, 1), (2, Reason::Rejected, 1)];
+        let letters = if first { letters } else { [letters[1], letters[0]] };
+        s.browse(1, &letters);
+    };
+    for (order, overlap, blamed) in [(true, 0, false), (false, 0, true), (false, 4, false)] {
+        let mut script = Script::new(unlimited());
+        script
+            .send(1, 1)
+            .send(1, 2)
+            .receive(2, &[(1, 1, 1), (2, 2, 1)])
+            .reject(2, 1)
+            .wide(0, overlap)
+            .reject(3, 2);
+        two(script.advance(SECOND), order);
+        assert_eq!(check(Dl7, &script.history()).is_broken(), blamed, "{order} {overlap}");
+    }
+    // Leases that ran out unnoticed die in any order, until a browse has shown one of them.
+    let mut script = Script::new(Contract { deliveries_allowed: Some(1), ..durable() });
+    script.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).advance(SECOND).receive(2, &[(2, 2, 1)]);
+    let mut unnoticed = script.clone();
+    unnoticed.advance(20 * SECOND).browse(1, &[(2, Reason::Attempts, 1), (1, Reason::Attempts, 1)]);
+    assert!(!check(Dl7, &unnoticed.history()).is_broken());
+    script.advance(Duration::from_millis(9_500)).browse(1, &[(1, Reason::Attempts, 1)]).advance(SECOND);
+    script.browse(1, &[(2, Reason::Attempts, 1), (1, Reason::Attempts, 1)]);
+    assert!(check(Dl7, &script.history()).is_broken());
+}
+
+#[test]
+fn a_receipt_is_settled_once_whatever_the_order_in_a_batch() {
+    let twice = |second: Outcome| {
+        let mut script = Script::new(durable());
+        script.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1);
+        script.also(2, What::Settle { handle: Handle(1), how: Settle::Ack, outcome: second });
+        check(Lv8, &script.history()).is_broken()
+    };
+    assert_eq!([Outcome::Done, Outcome::Stale, Outcome::InDoubt].map(twice), [true, false, false]);
+    // A crash that keeps leases may take back the nack.
+    let kept = Contract { leases: Leases { end_with_session: false, end_with_crash: false }, ..durable() };
+    let crash: Write = |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).crash(Crash::Process).ack(3, 1);
+    assert_blamed(kept, crash, &[], &[Lv8]);
+}
+
+#[test]
+fn the_dead_move_when_it_is_declared() {
+    let lazily = || Contract { death: Death::NextReceive, ..roomy(1) };
+    let counted: Write = |s| dead(s).depth(1, [1, 0, 0, 0]).send_full(1, 2).browse(1, &[]).redrive(1, 5, 0);
+    assert_blamed(lazily(), counted, &[], &[Al10, Cb2, Dl1, Dl4, Dl8]);
+    assert_blamed(roomy(1), counted, &[Al10, Cb2, Dl1, Dl4, Dl8], &[]);
+    let never: Write = |s| dead(s).receive(2, &[]).depth(1, [1, 0, 0, 0]).send_full(1, 2).browse(1, &[]);
+    assert_blamed(lazily(), never, &[Al10, Cb2, Dl1, Dl4], &[]);
+    let again: Write = |s| dead(s).receive(2, &[(1, 3, 3)]);
+    assert_blamed(lazily(), again, &[Dl3], &[]);
+    // A receive that finds as many as it asked for need not have come upon it.
+    let enough: Write = |s| {
+        s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(1, 2, 2)]).nack(2, 2);
+        s.receive_at_most(2, 1, 10 * SECOND, &[(2, 3, 1)]).browse(1, &[])
+    };
+    assert_blamed(Contract { death: Death::NextReceive, ..durable() }, enough, &[], &[Dl1, Dl4]);
+    // Nor one before the delay that it was returned with is over.
+    let delayed: Write = |s| {
+        s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(1, 2, 2)]);
+        s.settle(2, 2, Settle::Nack { delay: 5 * SECOND }, Outcome::Done).receive(2, &[]);
+        s.depth(1, [0, 0, 1, 0]).advance(6 * SECOND)
+    };
+    assert_blamed(lazily(), delayed, &[], &[Al10, Dl1]);
+    assert_blamed(lazily(), |s| delayed_death(s).receive(2, &[]).browse(1, &[]), &[Dl1], &[]);
+}
+
+/// A message that was returned for the last time with a delay that is over.
+fn delayed_death(script: &mut Script) -> &mut Script {
+    script.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(1, 2, 2)]);
+    script.settle(2, 2, Settle::Nack { delay: 5 * SECOND }, Outcome::Done).advance(6 * SECOND)
+}
+
+#[test]
+fn batches_are_refused_as_declared() {
+    let whole = || Contract { batches: Batches::Whole, ..roomy(2) };
+    let refused = |s: &mut Script, many: u64| {
+        s.send_full(1, 11);
+        for token in 12..11 + many {
+            let (delay, outcome) = (Duration::ZERO, SendOutcome::Refused(Refusal::Full));
+            s.also(1, What::Send { token: Token(token), key: None, body: body(token), delay, outcome });
+        }
+    };
+    let blamed = |contract: Contract, many: u64| {
+        let mut script = Script::new(contract);
+        refused(script.send(1, 1), many);
+        check(Cb2, &script.history()).is_broken()
+    };
+    assert_eq!([1, 2].map(|many| blamed(whole(), many)), [true, false]);
+    assert_eq!([1, 2].map(|many| blamed(roomy(2), many)), [true, true]);
+    let torn: Write = |s| {
+        let (delay, outcome) = (Duration::ZERO, SendOutcome::Refused(Refusal::Full));
+        s.send(1, 1).send(1, 2);
+        s.also(1, What::Send { token: Token(3), key: None, body: body(3), delay, outcome })
+    };
+    assert_blamed(whole(), torn, &[Al11], &[Cb2]);
+    assert_blamed(roomy(2), torn, &[], &[Al11, Cb2]);
+    let apart: Write = |s| s.send(1, 1).send(1, 2).send_full(1, 3);
+    assert_blamed(whole(), apart, &[], &[Al11, Cb2]);
+}
+
+#[test]
+fn an_attempt_is_what_it_is_declared_to_be() {
+    let counting = Counting { expiry: Count::No, ..Counting::AT_HAND_OVER };
+    let said = |attempt| Contract { attempt, counting, ..durable() };
+    let ordinal: Write =
+        |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(11 * SECOND).receive(2, &[(1, 2, 2)]);
+    let count: Write =
+        |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(11 * SECOND).receive(2, &[(1, 2, 1)]);
+    assert_blamed(said(Attempt::Ordinal), ordinal, &[], &[Dl5, Dl6]);
+    assert_blamed(said(Attempt::Ordinal), count, &[Dl5], &[]);
+    assert_blamed(said(Attempt::Counted), ordinal, &[Dl5, Dl6], &[]);
+    assert_blamed(said(Attempt::Counted), count, &[], &[Dl5, Dl6]);
+    // It does not tell when to die: the expiry did not count.
+    let early: Write = |s| {
+        s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(11 * SECOND).receive(2, &[(1, 2, 2)]).nack(2, 2);
+        s.browse(1, &[(1, Reason::Attempts, 2)])
+    };
+    assert_blamed(said(Attempt::Ordinal), early, &[Dl1, Dl2], &[]);
+    let unseen: Write = |s| s.send(1, 1).receive_in_doubt(2, 1).advance(11 * SECOND).receive(2, &[(1, 2, 2)]);
+    assert_blamed(said(Attempt::Ordinal), unseen, &[], &[Dl5]);
+}
+
+#[test]
+fn a_retry_is_stored_once_where_that_is_declared() {
+    let once = || Contract { retries: Retries::Deduplicated, ..durable() };
+    let copies: Write = |s| {
+        s.send_in_doubt(1, 1).send_as(1, 1, Duration::ZERO, confirmed(2));
+        s.receive_ids(2, &[(1, 1, 1, 1), (1, 2, 2, 1)])
+    };
+    assert_blamed(once(), copies, &[Al8], &[]);
+    assert_blamed(durable(), copies, &[], &[Al8]);
+    let acked: Write = |s| s.send_in_doubt(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).send(1, 1).drain();
+    assert_blamed(once(), acked, &[], &[Al1, Al8, Al10]);
+    let forgotten: Write = |s| {
+        s.send(1, 1).crash(Crash::Power).send_as(3, 1, Duration::ZERO, confirmed(2));
+        s.receive_ids(4, &[(1, 2, 1, 1)])
+    };
+    assert_blamed(
+        Contract { retries: Retries::Deduplicated, ..Contract::in_memory() },
+        forgotten,
+        &[],
+        &[Al8],
+    );
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! The states of each copy over time, and the questions that observers asked: who must have been seen, who
 //! may have been.
 
-use stanchion_queues::{DeadLettering, Settle, Time};
+use stanchion_queues::{DeadLettering, Death, Settle, Time};
 
-use super::attempts::{surely_dead, unseen_weight};
+use super::attempts::{dead_from, surely_dead, unseen_weight};
 use super::index::{Index, Moment, NEVER, first_from};
 use super::lease::{Causes, Lease};
 use super::tables::NONE;
@@ -306,7 +306,7 @@ fn after(
         return;
     }
     if dies {
-        return dead(index, delivery, gap, from, emit);
+        return dead(index, delivery, gap, emit);
     }
     // From here on the message comes back. Receives in doubt may use up what it has left.
     if let Some(allowed) = allowed.filter(|_| unseen_weight(index) > 0) {
@@ -381,8 +381,14 @@ fn returned(index: &Index, lease: &Lease, gap: &Gap, from: Moment, emit: &mut im
 }
 
 /// After a certain death: dead until a redrive.
-fn dead(index: &Index, delivery: u32, gap: Gap, from: Moment, emit: &mut impl FnMut(Span)) {
+fn dead(index: &Index, delivery: u32, gap: Gap, emit: &mut impl FnMut(Span)) {
     let lease = &index.leases[delivery as usize];
+    let from = dead_from(index, delivery);
+    if lease.causes != Causes::REJECT && index.contract.death == Death::NextReceive {
+        for state in [State::Ready, State::Delayed] {
+            gap.possible(emit, state, lease.from, Moment { tick: from.tick, time: Time::FAR_FUTURE });
+        }
+    }
     let taken_back = if lease.causes == Causes::REJECT { &index.falls.acks } else { &index.falls.any };
     let mut gap = gap;
     let fall = first_from(taken_back, lease.from.tick).map_or(NEVER, |fall| fall.call);

@@ -52,10 +52,15 @@ pub(super) fn run(matched: &Matched<'_>, effort: Effort, out: &mut Judgement) {
     let mut unexcused = None;
     for (producer, log) in history.producers.iter().enumerate() {
         for answer in log.fulls.iter().filter(|answer| !filled.within(**answer)) {
-            if !answers.full && relaxed::excused(history, Who::Producer(producer), *answer) {
-                out.lies.excused_fulls += 1;
-            } else {
-                unexcused.get_or_insert((producer, *answer));
+            match contract.full {
+                // Nobody asks a buffer twice in a row and nothing else meanwhile.
+                Answer::Unreliable => {}
+                Answer::Relaxed if relaxed::excused(history, Who::Producer(producer), *answer) => {
+                    out.lies.excused_fulls += 1;
+                }
+                Answer::Exact | Answer::Relaxed => {
+                    unexcused.get_or_insert((producer, *answer));
+                }
             }
         }
     }

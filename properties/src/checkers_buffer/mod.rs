@@ -184,10 +184,15 @@ pub fn judge_with(history: &BufferHistory, effort: Effort) -> Judgement {
 
     let mut unexcused = None;
     for (consumer, answer) in fifo::false_empties(history, &steps) {
-        if contract.empty == Answer::Relaxed && relaxed::excused(history, Who::Consumer(consumer), answer) {
-            out.lies.excused_empties += 1;
-        } else {
-            unexcused.get_or_insert((consumer, answer));
+        match contract.empty {
+            // Nobody asks a buffer twice in a row and nothing else meanwhile.
+            Answer::Unreliable => {}
+            Answer::Relaxed if relaxed::excused(history, Who::Consumer(consumer), answer) => {
+                out.lies.excused_empties += 1;
+            }
+            Answer::Exact | Answer::Relaxed => {
+                unexcused.get_or_insert((consumer, answer));
+            }
         }
     }
     drop(steps);

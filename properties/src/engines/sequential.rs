@@ -8,20 +8,26 @@ use std::sync::Once;
 use std::time::Duration;
 
 use stanchion_queues::{
-    Broker, Clock, Contract, Crash, DeadLetter, Delivery, Depth, Error, Host, Message, Receipt, Sent,
-    Session, Settings, Settle, Settled, Settlement, Time,
+    Answer, Broker, Bytes, Clock, Contract, Crash, DeadLetter, Delivery, Depth, Error, Host, Message,
+    Receipt, Sent, Session, Settings, Settle, Settled, Settlement, Time,
 };
 
 use crate::engines::watchdog::{self, Call, calling};
 use crate::history::{Actor, Event, HARNESS, History, Token, What};
 use crate::payload;
-use crate::plan::{Fate, How, Plan, SESSIONS, Step, Which};
+use crate::plan::{Fate, How, Odd, Plan, SESSIONS, Step, Which};
 use crate::recording::{Recorder, Sink, Ticks};
 
 /// How many messages the drain asks for at once.
 const DRAIN_BATCH: usize = 16;
 /// The lease of the drain. Any: nobody else receives then.
 const DRAIN_LEASE: Duration = Duration::from_millis(50);
+/// The lease of a message that is acked at once. Any.
+const CHURN_LEASE: Duration = Duration::from_millis(10);
+/// A body whose size does not fit into 16 bits.
+const LARGE_BODY: usize = 70_000;
+/// Limits of bodies above this are not tried out.
+const MOST_BYTES: u64 = 1 << 20;
 /// The slot of the session that drains: none of a plan's.
 const DRAIN: usize = SESSIONS;
 
@@ -244,7 +250,7 @@ impl<H: Host> Run<H> {
         });
         watchdog::step(plan.steps.len());
         if ended.is_ok() {
-            ended = self.drain(plan.redrive_at_end);
+            ended = self.drain(plan);
         }
         let dropped = self.drop_all();
         let Script { mut events, pending } = std::mem::take(&mut self.recorder.sink);
@@ -269,8 +275,18 @@ impl<H: Host> Run<H> {
 
     fn step(&mut self, step: &Step) -> Result<(), Stop> {
         match *step {
+            Step::SettleEach { session, ref each, fate } => {
+                let one = |&(which, how)| Some((*self.pick(which, 1).first()?, settle_of(how)));
+                let batch: Vec<_> = each.iter().filter_map(one).collect();
+                self.settle(session % SESSIONS, &batch, fate)
+            }
+            Step::Churn { session, count } => (0..count).try_for_each(|_| self.churn(session % SESSIONS)),
             Step::Send { session, count, delay_ms, keyed, fate } => {
                 let batch = (0..count).map(|_| self.new_message(keyed, millis(delay_ms))).collect();
+                self.send(session % SESSIONS, batch, fate)
+            }
+            Step::SendOdd { session, odd, fate } => {
+                let batch = self.odd_message(odd).into_iter().collect();
                 self.send(session % SESSIONS, batch, fate)
             }
             Step::Retry { session, which, fate } => {
@@ -282,8 +298,8 @@ impl<H: Host> Run<H> {
                 self.receive(session % SESSIONS, max, millis(lease_ms), fate).map(drop)
             }
             Step::Settle { session, which, count, how, fate } => {
-                let receipts = self.pick(which, count);
-                self.settle(session % SESSIONS, &receipts, settle_of(how), fate)
+                let batch = all(&self.pick(which, count), settle_of(how));
+                self.settle(session % SESSIONS, &batch, fate)
             }
             Step::Extend { session, which, lease_ms, fate } => self
                 .pick(which, 1)
@@ -293,6 +309,7 @@ impl<H: Host> Run<H> {
                 .call(session % SESSIONS, fate, |recorder, line| recorder.redrive(line, max).is_ok())
                 .map(drop),
             Step::Browse { session } => self.browse(session % SESSIONS),
+            Step::BrowseFew { session, max } => self.browse_few(session % SESSIONS, max),
             Step::Depth { session } => self.depth(session % SESSIONS),
             Step::Advance { ms } => {
                 self.advance(millis(ms));
@@ -340,7 +357,33 @@ impl<H: Host> Run<H> {
         // Sizes differ a little, so that records are not all aligned alike.
         let body = payload::encode(token, payload::SMALLEST + (self.tokens % 5) as usize);
         let message = Message::new(body).with_delay(delay);
+        // One message in four lacks the key, so that batches are mixed.
+        let keyed = keyed && !self.tokens.is_multiple_of(4);
         (token, if keyed { message.with_key([b'k', (self.tokens % 3) as u8]) } else { message })
+    }
+
+    /// `None`: the contract gives no such message a meaning.
+    fn odd_message(&mut self, odd: Odd) -> Option<(Token, Message)> {
+        let limit = self.contract.body_limit.map(|Bytes(limit)| limit).filter(|limit| *limit <= MOST_BYTES);
+        let limit = limit.map(|limit| limit as usize).filter(|limit| *limit >= payload::SMALLEST);
+        let size = match odd {
+            Odd::EmptyKey => payload::SMALLEST,
+            Odd::Large => LARGE_BODY.min(limit.unwrap_or(LARGE_BODY)),
+            Odd::AtLimit => limit?,
+            Odd::OverLimit => limit? + 1,
+        };
+        self.tokens += 1;
+        let token = Token(self.tokens);
+        let message = Message::new(payload::encode(token, size));
+        Some((token, if odd == Odd::EmptyKey { message.with_key([]) } else { message }))
+    }
+
+    /// Sends, receives and acks one message.
+    fn churn(&mut self, slot: usize) -> Result<(), Stop> {
+        let message = self.new_message(false, Duration::ZERO);
+        self.send(slot, vec![message], Fate::Arrives)?;
+        let receipts = self.receive(slot, 1, CHURN_LEASE, Fate::Arrives)?.unwrap_or_default();
+        self.settle(slot, &all(&receipts, Settle::Ack), Fate::Arrives)
     }
 
     fn send(&mut self, slot: usize, batch: Vec<(Token, Message)>, fate: Fate) -> Result<(), Stop> {
@@ -390,16 +433,17 @@ impl<H: Host> Run<H> {
         Ok(Some(receipts))
     }
 
-    fn settle(&mut self, slot: usize, receipts: &[Receipt], how: Settle, fate: Fate) -> Result<(), Stop> {
-        if receipts.is_empty() {
+    fn settle(&mut self, slot: usize, batch: &[(Receipt, Settle)], fate: Fate) -> Result<(), Stop> {
+        if batch.is_empty() {
             return Ok(());
         }
-        if let Settle::Nack { delay } = how {
-            self.due_after(delay);
+        for (_, how) in batch {
+            if let Settle::Nack { delay } = how {
+                self.due_after(*delay);
+            }
         }
-        let batch: Vec<(Receipt, Settle)> = receipts.iter().map(|&receipt| (receipt, how)).collect();
-        let settled = self.call(slot, fate, |recorder, line| recorder.settle(line, &batch))?;
-        for (receipt, settled) in receipts.iter().zip(settled.unwrap_or_default()) {
+        let settled = self.call(slot, fate, |recorder, line| recorder.settle(line, batch))?;
+        for ((receipt, _), settled) in batch.iter().zip(settled.unwrap_or_default()) {
             if matches!(settled, Settled::Done | Settled::Stale) {
                 self.held.retain(|held| held.receipt != *receipt);
             }
@@ -424,7 +468,10 @@ impl<H: Host> Run<H> {
 
     /// Asks for more than there can be, so that what is shown is all there is.
     fn browse(&mut self, slot: usize) -> Result<(), Stop> {
-        let max = self.more_than_all();
+        self.browse_few(slot, self.more_than_all())
+    }
+
+    fn browse_few(&mut self, slot: usize, max: usize) -> Result<(), Stop> {
         self.call(slot, Fate::Arrives, |recorder, line| drop(recorder.browse(line, max))).map(drop)
     }
 
@@ -498,7 +545,7 @@ impl<H: Host> Run<H> {
     fn advance_past_all(&mut self) -> bool {
         let now = self.clock.now();
         let Some(last) = self.due.iter().copied().max().filter(|due| *due >= now) else { return false };
-        self.advance(last.since(now) + Duration::from_millis(1));
+        self.advance(last.since(now) + Duration::from_nanos(1));
         true
     }
 
@@ -521,13 +568,18 @@ impl<H: Host> Run<H> {
 
     /// Faults are over: one new session receives and acks until nothing more comes after every lease and
     /// delay, then everything is counted.
-    fn drain(&mut self, redrive_at_end: bool) -> Result<(), Stop> {
+    fn drain(&mut self, plan: &Plan) -> Result<(), Stop> {
         self.recorder.note(HARNESS, What::DrainBegan);
-        let mut quiet = self.drain_until_quiet()?;
-        if redrive_at_end {
-            let max = self.more_than_all();
-            self.call(DRAIN, Fate::Arrives, |recorder, line| drop(recorder.redrive(line, max)))?;
-            quiet = self.drain_until_quiet()?;
+        let mut quiet = self.drain_until_quiet(DRAIN_BATCH)?;
+        if plan.redrive_at_end {
+            // All at once, or in every second plan the oldest first; received one by one, so that it shows which they
+            // are and in which order they come.
+            self.browse(DRAIN)?;
+            let oldest = (!plan.settings.seed.is_multiple_of(2)).then_some(1);
+            for max in oldest.into_iter().chain([self.more_than_all()]) {
+                self.call(DRAIN, Fate::Arrives, |recorder, line| drop(recorder.redrive(line, max)))?;
+                quiet = self.drain_until_quiet(1)?;
+            }
         }
         self.depth(DRAIN)?;
         self.browse(DRAIN)?;
@@ -535,16 +587,25 @@ impl<H: Host> Run<H> {
         Ok(())
     }
 
-    fn drain_until_quiet(&mut self) -> Result<bool, Stop> {
+    fn drain_until_quiet(&mut self, batch: usize) -> Result<bool, Stop> {
         self.advance_past_all();
-        // Each round takes a message away or moves the clock, so a broker that keeps its promises needs
+        // An answer "empty" that may be false is asked for again until it is believed.
+        let patience = if self.contract.empty == Answer::Unreliable { Answer::PATIENCE } else { 1 };
+        let mut found_nothing = 0;
+        // Each round takes a message away, moves the clock or asks again, so a broker that keeps its promises needs
         // fewer.
-        for _ in 0..self.more_than_all() {
-            match self.receive(DRAIN, DRAIN_BATCH, DRAIN_LEASE, Fate::Arrives)? {
+        for _ in 0..self.more_than_all() * patience {
+            match self.receive(DRAIN, batch, DRAIN_LEASE, Fate::Arrives)? {
                 Some(receipts) if !receipts.is_empty() => {
-                    self.settle(DRAIN, &receipts, Settle::Ack, Fate::Arrives)?;
+                    found_nothing = 0;
+                    self.settle(DRAIN, &all(&receipts, Settle::Ack), Fate::Arrives)?;
                 }
                 answer => {
+                    found_nothing += 1;
+                    if answer.is_some() && found_nothing < patience {
+                        continue;
+                    }
+                    found_nothing = 0;
                     let waited = self.advance_past_all();
                     if answer.is_some() && !waited {
                         return Ok(true);
@@ -554,6 +615,11 @@ impl<H: Host> Run<H> {
         }
         Ok(false)
     }
+}
+
+/// A batch that settles them all in one way.
+fn all(receipts: &[Receipt], how: Settle) -> Vec<(Receipt, Settle)> {
+    receipts.iter().map(|&receipt| (receipt, how)).collect()
 }
 
 /// The index of the `which`-th latest of `len`.

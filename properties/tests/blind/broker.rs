@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use stanchion_queues::{
-    Answer, Broker, Bytes, Contract, Count, Crash, DeadLetter, DeadLettering, Delivery, Depth, Durability,
-    Error, Host, Message, MessageId, Order, Reason, Receipt, Refusal, Requeue, Sent, Session, Settings,
-    Settle, Settled, Settlement, Time,
+    Answer, Attempt, Batches, Broker, Bytes, Contract, Count, Crash, DeadLetter, DeadLettering, Death,
+    Delivery, Depth, Durability, Error, Host, Message, MessageId, Order, Reason, Receipt, Refusal, Requeue,
+    Retries, Sent, Session, Settings, Settle, Settled, Settlement, Time,
 };
 
 use crate::quirks::Quirk as Q;
@@ -66,6 +66,9 @@ struct Store {
     redriven: Vec<(u64, u32)>,
     known: Vec<(Arc<[u8]>, u64)>,
     latest_reject: Option<u64>,
+    latest_ack: Option<Entry>,
+    latest_nack: Option<Entry>,
+    ever_redriven: Vec<u64>,
     next_id: u64,
     receipts: Arc<AtomicU64>,
     sessions: u64,
@@ -90,6 +93,9 @@ impl Store {
             redriven: Vec::new(),
             known: Vec::new(),
             latest_reject: None,
+            latest_ack: None,
+            latest_nack: None,
+            ever_redriven: Vec::new(),
             next_id: 1,
             receipts,
             sessions: 0,
@@ -118,6 +124,11 @@ impl Store {
         (self.random >> 20).is_multiple_of(one_in)
     }
 
+    /// Fails now and then, if it is wrong in this way.
+    fn fails(&mut self, quirk: Q, one_in: u64) -> Result<(), Error> {
+        if self.is(quirk) && self.chance(one_in) { Err(Error::Gone("timed out".into())) } else { Ok(()) }
+    }
+
     fn limit(&self) -> u32 {
         match self.quirk {
             Q::ReturnsCounted => self.settings.deliveries_allowed + 1,
@@ -143,7 +154,20 @@ impl Store {
 
     fn bury(&mut self, at: usize, reason: Reason) {
         let mut entry = self.entries.remove(at);
-        entry.receipt = None;
+        if !self.is(Q::RedriveRevivesReceipt) {
+            entry.receipt = None;
+        }
+        if self.is(Q::DeadKeysShift)
+            && let Some(before) = self.dead.last()
+        {
+            entry.key = before.entry.key.clone();
+        }
+        if self.is(Q::SecondLifeForgotten)
+            && reason == Reason::Rejected
+            && self.ever_redriven.contains(&entry.id)
+        {
+            return;
+        }
         let mut attempts = entry.counted();
         if self.is(Q::DeadAttemptsOfLimit) && reason == Reason::Rejected {
             attempts = self.limit();
@@ -201,7 +225,7 @@ impl Store {
             Q::LossSpares => how == End::Loss,
             Q::CrashSpares => how == End::Crash,
             Q::DepthSpares => !look,
-            Q::LazyDeath => true,
+            Q::LazyDeath | Q::LazyWhole => true,
             _ => false,
         };
         if entry.counted() >= limit && !spared {
@@ -244,6 +268,23 @@ impl Store {
     fn sweep(&mut self, look: bool) {
         let now = self.now();
         let mut at = 0;
+        if self.is(Q::DelayMeetsDeadline) {
+            let ends: Vec<Time> = self
+                .entries
+                .iter()
+                .filter_map(|entry| match entry.state {
+                    State::Leased(until) if until <= now => Some(until),
+                    _ => None,
+                })
+                .collect();
+            for entry in &mut self.entries {
+                if let State::Delayed(until) = &mut entry.state
+                    && ends.contains(until)
+                {
+                    *until = *until + Duration::from_millis(1);
+                }
+            }
+        }
         while at < self.entries.len() {
             if matches!(self.entries[at].state, State::Delayed(until) if until <= now) {
                 self.entries[at].state = State::Ready;
@@ -282,7 +323,7 @@ impl Store {
             self.sweep(true);
         }
         let full = || Sent::Refused(Refusal::Full);
-        if self.is(Q::AllOrNothing) && self.room() < messages.len() as i64 {
+        if matches!(self.quirk, Q::AllOrNothing | Q::LazyWhole) && self.room() < messages.len() as i64 {
             return messages.iter().map(|_| full()).collect();
         }
         let mut outcomes: Vec<Sent> = Vec::new();
@@ -292,6 +333,17 @@ impl Store {
             {
                 outcomes.push(Sent::Confirmed(MessageId(*id)));
                 continue;
+            }
+            let limit = BODY_LIMIT.0 as usize;
+            if self.is(Q::LimitKept) && message.body.len() > limit {
+                outcomes.push(Sent::Refused(Refusal::TooLarge));
+                continue;
+            }
+            if self.is(Q::FullDropsDelayed) && self.room() <= 0 {
+                let delayed = |entry: &Entry| matches!(entry.state, State::Delayed(_));
+                if let Some(at) = self.entries.iter().position(delayed) {
+                    self.entries.remove(at);
+                }
             }
             if self.room() <= 0 || (self.is(Q::FullRelaxed) && self.chance(8)) {
                 outcomes.push(full());
@@ -322,10 +374,14 @@ impl Store {
                 ready = Time(ready.0 / 1_000_000 * 1_000_000);
             }
             self.known.push((message.body.clone(), id));
+            let mut key = message.key.clone();
+            if self.is(Q::BatchKeys) && key.is_none() && !outcomes.is_empty() {
+                key = self.entries.last().and_then(|entry| entry.key.clone());
+            }
             let cut = self.is(Q::LargeBodyCut) && message.body.len() > 65_536;
             self.entries.push(Entry {
                 id,
-                key: message.key.clone().filter(|key| !(self.is(Q::EmptyKeyLost) && key.is_empty())),
+                key: key.filter(|key| !(self.is(Q::EmptyKeyLost) && key.is_empty())),
                 body: if cut { message.body[..65_536].into() } else { message.body.clone() },
                 state: if message.delay.is_zero() { State::Ready } else { State::Delayed(ready) },
                 receipt: None,
@@ -359,7 +415,7 @@ impl Store {
 
     /// Which to hand over, in which order.
     fn choose(&mut self, max: usize) -> Vec<u64> {
-        if self.is(Q::LazyDeath) {
+        if matches!(self.quirk, Q::LazyDeath | Q::LazyWhole) {
             let limit = self.limit();
             while let Some(at) =
                 self.entries.iter().position(|entry| entry.state == State::Ready && entry.counted() >= limit)
@@ -431,7 +487,11 @@ impl Store {
         if doubt && self.chance(2) {
             return Err(Error::Gone("timed out".into()));
         }
-        let handed = ids.into_iter().map(|id| self.hand_over(id, owner, lease)).collect();
+        let mut handed: Vec<Delivery> = ids.into_iter().map(|id| self.hand_over(id, owner, lease)).collect();
+        if self.is(Q::BatchReceipts) && handed.len() > 2 {
+            let (first, second) = (handed[0].receipt, handed[1].receipt);
+            (handed[0].receipt, handed[1].receipt) = (second, first);
+        }
         if doubt { Err(Error::Gone("timed out".into())) } else { Ok(handed) }
     }
 
@@ -509,6 +569,13 @@ impl Store {
                 })
                 .collect();
         }
+        let longest = settlements
+            .iter()
+            .filter_map(|one| match one.how {
+                Settle::Nack { delay } => Some(delay),
+                _ => None,
+            })
+            .max();
         let mut aborted = false;
         let mut rejected = false;
         let mut answers = Vec::new();
@@ -551,6 +618,7 @@ impl Store {
             }
             match how {
                 Settle::Ack => {
+                    self.latest_ack = Some(self.entries[at].clone());
                     if self.is(Q::AckFreesLate) {
                         self.acked_unswept += 1;
                     }
@@ -570,7 +638,13 @@ impl Store {
                     }
                 }
                 Settle::Nack { delay } => {
+                    self.latest_nack = Some(self.entries[at].clone());
+                    let delay = if self.is(Q::BatchDelays) { longest.unwrap_or(delay) } else { delay };
                     self.end(at, End::Nack(delay), true);
+                }
+                Settle::Reject if self.is(Q::RejectsAtMostThree) && self.dead.len() >= 3 => {
+                    answers.push(Settled::Stale);
+                    continue;
                 }
                 Settle::Reject if self.is(Q::BatchRejectAcks) && rejected => {
                     self.entries.remove(at);
@@ -602,6 +676,18 @@ impl Store {
             at = self.entries.iter().position(leased).unwrap_or(at);
         }
         let (now, quirk) = (self.now(), self.quirk);
+        let doubt = self.is(Q::ExtendInDoubt) && self.chance(3);
+        if doubt && self.chance(2) {
+            return Settled::InDoubt(Error::Gone("timed out".into()));
+        }
+        if quirk == Q::ExtendExtendsAll {
+            let owner = self.entries[at].owner;
+            for entry in self.entries.iter_mut().filter(|entry| entry.owner == owner) {
+                if let State::Leased(until) = &mut entry.state {
+                    *until = (*until).max(now + lease);
+                }
+            }
+        }
         if quirk == Q::ExtendNeedsNew {
             let serial = self.receipts.fetch_add(1, Ordering::Relaxed);
             self.entries[at].receipt = Some(u128::from(serial));
@@ -611,6 +697,7 @@ impl Store {
             State::Leased(until) if quirk == Q::ExtendOnce && entry.first_until != *until => {
                 let _ = until;
             }
+            State::Leased(_) if quirk == Q::ExtendLongIgnored && lease > Duration::from_secs(3600) => {}
             State::Leased(until) if quirk == Q::ExtendAdds => *until = *until + lease,
             State::Leased(until) => *until = (*until).max(now + lease),
             State::Delayed(until) if quirk == Q::ExtendMovesDelay => *until = (*until).max(now + lease),
@@ -622,7 +709,7 @@ impl Store {
         if quirk == Q::ExtendTakesOver {
             entry.owner = who;
         }
-        Settled::Done
+        if doubt { Settled::InDoubt(Error::Gone("timed out".into())) } else { Settled::Done }
     }
 
     fn dead_letters(&mut self, max: usize) -> Vec<DeadLetter> {
@@ -638,6 +725,11 @@ impl Store {
                 attempts: dead.attempts,
             })
             .collect();
+        if self.is(Q::BrowseEndsLease)
+            && let Some(at) = self.entries.iter().position(|entry| matches!(entry.state, State::Leased(_)))
+        {
+            self.end(at, End::Expiry, true);
+        }
         if self.is(Q::BrowseTakes) && max < self.dead.len() {
             self.dead.drain(..shown);
         }
@@ -649,7 +741,16 @@ impl Store {
         if self.is(Q::RedriveRejectedOnly) && self.dead.iter().any(|dead| dead.reason == Reason::Rejected) {
             self.dead.sort_by_key(|dead| dead.reason == Reason::Attempts);
         }
-        let moved = max.min(self.dead.len()).min(usize::try_from(self.room()).unwrap_or(0));
+        let room = usize::try_from(self.room()).unwrap_or(0);
+        let room = if self.is(Q::RedriveRoomOnce) && room > 0 { usize::MAX } else { room };
+        let moved = max.min(self.dead.len()).min(room);
+        if self.is(Q::RedriveEndsLeases) && moved > 0 {
+            for entry in &mut self.entries {
+                if matches!(entry.state, State::Leased(_)) {
+                    (entry.state, entry.receipt) = (State::Ready, None);
+                }
+            }
+        }
         let mut chosen: Vec<Dead> = self.dead.drain(..moved).collect();
         if self.is(Q::RedriveReversed) {
             chosen.reverse();
@@ -660,9 +761,10 @@ impl Store {
             entry.state = State::Ready;
             entry.nacked = false;
             self.redriven.push((entry.id, entry.counted()));
+            self.ever_redriven.push(entry.id);
             let keeps = self.is(Q::RedriveKeepsCount) || (self.is(Q::RedriveResetsFirst) && nth > 0);
             if !keeps {
-                (entry.handed, entry.uncounted) = (0, 0);
+                (entry.handed, entry.uncounted) = (u32::from(self.is(Q::RedriveStartsAtOne)), 0);
             }
             if self.is(Q::RedriveDropsKey) {
                 entry.key = None;
@@ -674,7 +776,9 @@ impl Store {
             if self.is(Q::RedriveTakesNoSlot) {
                 self.leaked -= 1;
             }
-            if self.is(Q::RedriveToPlace) {
+            if self.is(Q::RedriveToHead) {
+                self.entries.insert(0, entry);
+            } else if matches!(self.quirk, Q::RedriveToPlace | Q::LazyWhole) {
                 let place = self.entries.iter().position(|other| other.id > entry.id);
                 self.entries.insert(place.unwrap_or(self.entries.len()), entry);
             } else {
@@ -705,6 +809,7 @@ impl Store {
         for entry in &self.entries {
             match entry.state {
                 State::Ready => depth.ready += 1,
+                State::Delayed(_) if entry.nacked && self.quirk == Q::DelayedNackReady => depth.ready += 1,
                 State::Delayed(_) => depth.delayed += 1,
                 State::Leased(_) => depth.in_flight += 1,
             }
@@ -721,8 +826,14 @@ impl Store {
                 }
             }
         }
-        if [Q::LeasesOutliveSessions, Q::CrashForgetsExtension, Q::CrashRefusesReceipts, Q::LeasesOutliveAll]
-            .contains(&self.quirk)
+        if [
+            Q::LeasesOutliveSessions,
+            Q::CrashForgetsExtension,
+            Q::CrashRefusesReceipts,
+            Q::LeasesOutliveAll,
+            Q::NackForgotten,
+        ]
+        .contains(&self.quirk)
         {
             return;
         }
@@ -760,9 +871,19 @@ impl Store {
                 _ => {}
             }
         }
-        let kept =
-            [Q::LeasesOutliveCrash, Q::CrashForgetsExtension, Q::CrashRefusesReceipts, Q::LeasesOutliveAll]
-                .contains(&self.quirk);
+        let kept = [
+            Q::LeasesOutliveCrash,
+            Q::CrashForgetsExtension,
+            Q::CrashRefusesReceipts,
+            Q::LeasesOutliveAll,
+            Q::NackForgotten,
+        ]
+        .contains(&self.quirk);
+        if self.is(Q::CrashCountsTwice) {
+            for entry in self.entries.iter_mut().filter(|entry| matches!(entry.state, State::Leased(_))) {
+                entry.handed += u32::from(entry.handed > 1);
+            }
+        }
         if !kept {
             let held = |entry: &&Entry| matches!(entry.state, State::Leased(_));
             let ids: Vec<u64> = self.entries.iter().filter(held).map(|entry| entry.id).collect();
@@ -774,6 +895,33 @@ impl Store {
         }
         match self.quirk {
             Q::CrashReorders => self.entries.reverse(),
+            Q::IdsJump => self.next_id += 1000,
+            Q::CrashKeepsTwoDead => self.dead.truncate(2),
+            Q::CrashUndoesAck if crash == Crash::Power => {
+                if let Some(mut entry) = self.latest_ack.take() {
+                    entry.state = State::Ready;
+                    self.entries.insert(0, entry);
+                }
+            }
+            Q::CrashCopiesDead => {
+                if let Some(dead) = self.dead.last() {
+                    let mut entry = dead.entry.clone();
+                    entry.state = State::Ready;
+                    self.entries.push(entry);
+                }
+            }
+            Q::NackForgotten => {
+                // As if it had not come: the lease goes on, unless the message was delivered or died since.
+                if let Some(before) = self.latest_nack.take()
+                    && let Some(entry) = self.entries.iter_mut().find(|entry| {
+                        entry.id == before.id
+                            && entry.handed == before.handed
+                            && !matches!(entry.state, State::Leased(_))
+                    })
+                {
+                    *entry = before;
+                }
+            }
             Q::CrashRenumbers => {
                 let living = self.entries.iter().map(|entry| entry.id);
                 self.next_id =
@@ -805,6 +953,9 @@ impl Store {
     }
 }
 
+/// The body limit of those that declare one.
+const BODY_LIMIT: Bytes = Bytes(1024);
+
 /// A broker, and a session of it.
 pub(crate) struct Blind {
     store: Arc<Mutex<Store>>,
@@ -832,7 +983,21 @@ impl Broker for Blind {
             ..base
         };
         match store.quirk {
-            Q::ExpiryUncounted | Q::ExpiryUncountedOrdinal => contract.counting.expiry = Count::No,
+            Q::ExpiryUncounted => contract.counting.expiry = Count::No,
+            Q::ExpiryUncountedOrdinal => {
+                contract.counting.expiry = Count::No;
+                contract.attempt = Attempt::Ordinal;
+            }
+            Q::LazyDeath => contract.death = Death::NextReceive,
+            Q::AllOrNothing => contract.batches = Batches::Whole,
+            Q::LazyWhole => {
+                contract.death = Death::NextReceive;
+                contract.batches = Batches::Whole;
+                contract.redriven = Requeue::Original;
+            }
+            Q::RetriesDeduplicated => contract.retries = Retries::Deduplicated,
+            Q::RedriveReversed => contract.redriven = Requeue::Tail,
+            Q::RedriveToPlace => contract.redriven = Requeue::Original,
             Q::LossUncounted => contract.counting.session_loss = Count::No,
             Q::NackUncounted => contract.counting.nack = Count::No,
             Q::ExpiryMaybe => contract.counting.expiry = Count::Maybe,
@@ -841,6 +1006,7 @@ impl Broker for Blind {
             Q::LeasesOutliveSessions => contract.leases.end_with_session = false,
             Q::LeasesOutliveCrash
             | Q::LeasesOutliveAll
+            | Q::NackForgotten
             | Q::CrashForgetsExtension
             | Q::CrashRefusesReceipts => {
                 contract.leases.end_with_crash = false;
@@ -850,8 +1016,8 @@ impl Broker for Blind {
             Q::RequeueTail => contract.requeue = Requeue::Tail,
             Q::AnyOrder | Q::NewestFirst => contract.order = Order::Unordered,
             Q::PerProducer => contract.order = Order::PerProducer,
-            Q::EmptyRelaxed => contract.empty = Answer::Relaxed,
-            Q::FullRelaxed => contract.full = Answer::Relaxed,
+            Q::EmptyRelaxed => contract.empty = Answer::Unreliable,
+            Q::FullRelaxed => contract.full = Answer::Unreliable,
             Q::DeadDropped => contract.dead_lettering = DeadLettering::Dropped,
             Q::RedriveKeepsCount => contract.redrive_resets = false,
             Q::NoLimit => contract.deliveries_allowed = None,
@@ -859,7 +1025,7 @@ impl Broker for Blind {
             Q::AcksForgotten => contract.acks = Durability::None,
             Q::CountsForgotten => contract.counts = Durability::None,
             Q::DelaysForgotten => contract.delays = Durability::None,
-            Q::LimitIgnored => contract.body_limit = Some(Bytes(1024)),
+            Q::LimitIgnored | Q::LimitKept => contract.body_limit = Some(BODY_LIMIT),
             _ => {}
         }
         if matches!(store.quirk, Q::AnyOrder | Q::NewestFirst) {
@@ -923,15 +1089,23 @@ impl Session for Client {
     }
 
     fn dead_letters(&mut self, max: usize) -> Result<Vec<DeadLetter>, Error> {
-        Ok(lock(&self.store).dead_letters(max))
+        let mut store = lock(&self.store);
+        store.fails(Q::LooksFail, 3)?;
+        Ok(store.dead_letters(max))
     }
 
     fn redrive(&mut self, max: usize) -> Result<usize, Error> {
-        Ok(lock(&self.store).redrive(max))
+        let mut store = lock(&self.store);
+        store.fails(Q::RedriveInDoubt, 4)?;
+        let moved = store.redrive(max);
+        store.fails(Q::RedriveInDoubt, 4)?;
+        Ok(moved)
     }
 
     fn depth(&mut self) -> Result<Depth, Error> {
-        Ok(lock(&self.store).depth())
+        let mut store = lock(&self.store);
+        store.fails(Q::LooksFail, 3)?;
+        Ok(store.depth())
     }
 }
 

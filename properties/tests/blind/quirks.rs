@@ -7,8 +7,6 @@ pub(crate) enum Kind {
     Bug,
     /// The contract says so truthfully: it must not be blamed.
     Correct,
-    /// The contract does not say whether this is allowed.
-    Unclear,
 }
 
 macro_rules! quirks {
@@ -41,9 +39,9 @@ quirks! {
     None Correct memory "Nothing.";
     NoneDurable Correct disk "Nothing, and it survives.";
     ReturnsCounted Correct memory "Returns are compared with the limit: one delivery more.";
-    RejectUncounted Unclear memory "A dead letter that was rejected does not count the attempt that rejected it.";
+    RejectUncounted Correct memory "A dead letter that was rejected does not count the attempt that rejected it.";
     ExpiryUncounted Correct memory "An expiry does not count; the attempt says how many were counted, plus one.";
-    ExpiryUncountedOrdinal Unclear memory "An expiry does not count; the attempt is the ordinal of the delivery all the same.";
+    ExpiryUncountedOrdinal Correct memory "An expiry does not count; the attempt is the ordinal of the delivery all the same.";
     LossUncounted Correct memory "The loss of a session does not count.";
     NackUncounted Correct memory "A nack does not count.";
     ExpiryMaybe Correct memory "An expiry counts now and then.";
@@ -66,11 +64,10 @@ quirks! {
     ReceiveInDoubt Correct memory "A receive fails now and then; half of those leased what nobody sees.";
     Unavailable Correct memory "A send is refused as unavailable now and then.";
     TwoSessions Correct memory "At most two sessions at once.";
-    RetriesDeduplicated Unclear memory "The same bytes are stored once, and confirmed under the same id for ever.";
-    DeathInStoreOrder Unclear memory "Of the leases that ran out unnoticed, the message sent first dies first.";
-    LazyDeath Unclear memory "What is out of attempts dies with the next receive, and is counted as ready until then.";
-    AllOrNothing Unclear memory "A batch that does not fit is refused as a whole, though some of it would fit.";
-    ReceiptsRestart Unclear memory "Nothing survives a crash, and receipts start again after it.";
+    RetriesDeduplicated Correct memory "The same bytes are stored once, and confirmed under the same id for ever.";
+    DeathInStoreOrder Correct memory "Of the leases that ran out unnoticed, the message sent first dies first.";
+    LazyDeath Correct memory "What is out of attempts dies with the next receive, and is counted as ready until then.";
+    AllOrNothing Correct memory "A batch that does not fit is refused as a whole, though some of it would fit.";
     RedriveToPlace Correct memory "A redriven message takes the place it had.";
     LeasesOutliveCrash Correct disk "Leases are kept in a crash, with their deadline.";
     LeasesOutliveAll Correct disk "Leases end by time only.";
@@ -79,6 +76,15 @@ quirks! {
     AcksForgotten Correct disk "Acks do not survive, and it says so.";
     CountsForgotten Correct disk "Counts do not survive, and it says so.";
     DelaysForgotten Correct disk "Delays do not survive, and it says so.";
+    CrashReorders Correct disk "After a crash the newest comes first: the order is promised without faults.";
+    IdsJump Correct disk "After a crash ids go on a thousand higher.";
+    NackForgotten Correct disk "Leases outlive a crash, and a crash takes back the latest nack: only acks and rejects are promised to survive.";
+    LimitKept Correct memory "A body limit is declared and enforced.";
+    RedriveToHead Correct memory "Redriven messages go before everything that is ready, the last death first.";
+    ExtendInDoubt Correct memory "An extension is in doubt now and then; half of those were done.";
+    RedriveInDoubt Correct memory "A redrive is in doubt now and then; half of those were done.";
+    LooksFail Correct memory "Counting and showing fail now and then.";
+    LazyWhole Correct memory "The dead move late, batches are refused as a whole, redriven messages take their place.";
 
     SweepSkipsNext Bug memory "When a lease ends with a death, the sweep passes over the next entry.";
     ExtendFirst Bug memory "Extending changes the first lease of the session instead of the one named.";
@@ -164,7 +170,6 @@ quirks! {
     ExpiryBacksOff Bug memory "What expired waits another 5 ms.";
     LossWaits Bug memory "What a lost session held waits until its first deadline.";
     NackOfLostMessage Bug memory "A second delayed nack changes the key.";
-    CrashReorders Bug disk "After a crash the newest comes first.";
     CrashRenumbers Bug disk "After a crash the next id is above those that are left.";
     CrashRestartsDelays Bug disk "After a crash delays start again.";
     CrashForgetsExtension Bug disk "Leases are kept in a crash, but not their extension.";
@@ -176,4 +181,26 @@ quirks! {
     CrashForgetsReject Bug disk "A power failure undoes the latest reject.";
     CrashForgetsNack Bug disk "A crash ends the delays of nacks, not those of sends.";
     CrashForgetsRedrive Bug disk "A crash brings back the count that redrive reset.";
+    ReceiptsRestart Bug memory "Nothing survives a crash, and receipts start again after it.";
+
+    RedriveEndsLeases Bug memory "A redrive that moves something ends every lease.";
+    RedriveRevivesReceipt Bug memory "After a redrive the receipt under which a message died is good again.";
+    RedriveStartsAtOne Bug memory "Redrive sets the count to one.";
+    RedriveRoomOnce Bug memory "A redrive of several looks once whether there is room.";
+    DelayMeetsDeadline Bug memory "A delay that ends at the instant at which a lease ends takes a millisecond more.";
+    DeadKeysShift Bug memory "A dead letter has the key of the one before it.";
+    DelayedNackReady Bug memory "Depth counts what was returned with a delay as ready.";
+    BatchKeys Bug memory "In a batch a message without a key takes that of the one before it.";
+    BatchDelays Bug memory "All nacks of a batch take the longest of their delays.";
+    BatchReceipts Bug memory "Of three or more deliveries the first two have each other's receipt.";
+    ExtendExtendsAll Bug memory "Extending one lease extends all of the session.";
+    ExtendLongIgnored Bug memory "An extension by more than an hour is answered \"done\" and changes nothing.";
+    RejectsAtMostThree Bug memory "With three dead letters a reject is answered \"stale\".";
+    FullDropsDelayed Bug memory "A send to a full queue takes the place of a delayed message.";
+    BrowseEndsLease Bug memory "Showing dead letters ends the first lease.";
+    SecondLifeForgotten Bug memory "A message that was redriven once is deleted when it dies again, if it was rejected.";
+    CrashKeepsTwoDead Bug disk "A crash keeps two dead letters.";
+    CrashUndoesAck Bug disk "A power failure undoes the latest ack.";
+    CrashCopiesDead Bug disk "After a crash the last dead letter is ready, too.";
+    CrashCountsTwice Bug disk "A crash counts twice what was leased more than once.";
 }
