@@ -15,7 +15,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use stanchion_queues::{Buffer, Ends, Pop, Push, Shape};
+use stanchion_queues::{Answer, Buffer, Ends, Pop, Push, Shape};
 
 use crate::buffer_history::BufferHistory;
 use crate::dice::Dice;
@@ -159,11 +159,11 @@ pub fn run<B: Buffer, S: Stamps, const WORDS: usize>(round: &Round, stamps: &S) 
         let limit = 4 * round.items + 1000;
         let brim = if B::CONTRACT.bounded { round.capacity + 1 } else { 8 };
         let after = Fault::of(|| {
-            if drain(&mut consumers, limit) {
+            if drain(&mut consumers, limit, B::CONTRACT.empty) {
                 for _ in 0..brim {
                     calling(Call::Push, || producers[0].push());
                 }
-                drained = drain(&mut consumers, limit);
+                drained = drain(&mut consumers, limit, B::CONTRACT.empty);
             }
             Ok(())
         });
@@ -183,15 +183,17 @@ pub fn run<B: Buffer, S: Stamps, const WORDS: usize>(round: &Round, stamps: &S) 
 
 /// How often each consumer must answer "empty" before it is believed that nothing is left: a false answer is
 /// not a loss.
-const QUIET_PASSES: u32 = 3;
+const QUIET_PASSES: usize = 3;
 
 /// Pops until every consumer answers "empty" in turn; `false`: more comes out than can be inside.
 fn drain<C: Pop<Item<WORDS>>, S: Stamps, const WORDS: usize>(
     consumers: &mut [RecordedConsumer<'_, C, S, WORDS>],
     mut limit: usize,
+    empty: Answer,
 ) -> bool {
+    let needed = if empty == Answer::Unreliable { Answer::PATIENCE } else { QUIET_PASSES };
     let mut quiet_passes = 0;
-    while quiet_passes < QUIET_PASSES {
+    while quiet_passes < needed {
         quiet_passes += 1;
         for end in consumers.iter_mut() {
             while calling(Call::Pop, || end.pop()) {
