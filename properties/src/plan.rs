@@ -240,7 +240,7 @@ pub enum Odd {
     Large,
     /// Its body is as large as the contract allows. (Not sent where that is nothing or more than a mebibyte.)
     AtLimit,
-    /// Its body is a byte larger than that.
+    /// Its body is a byte larger than that. (Not sent where the limit is nothing or more than 64 mebibytes.)
     OverLimit,
 }
 
