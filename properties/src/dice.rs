@@ -19,9 +19,9 @@ impl Dice {
         self.0
     }
 
-    /// A number below `bound`, which is not 0.
+    /// A number below `bound`; 0 if there is none.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        (self.next() >> 32) % bound
+        (self.next() >> 11) % bound.max(1)
     }
 
     /// True once in `many`, which is not 0.

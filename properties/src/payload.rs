@@ -8,6 +8,8 @@ const HEADER: usize = 8;
 const TRAILER: usize = 4;
 /// The smallest body, in bytes.
 pub const SMALLEST: usize = HEADER + TRAILER;
+/// So many bytes are drawn one by one. Larger bodies repeat them: they are sent to be refused, and should not take long to make.
+const DRAWN: usize = 1 << 20;
 
 /// A body of `size` bytes (at least [`SMALLEST`]) that carries `token`.
 pub fn encode(token: Token, size: usize) -> Arc<[u8]> {
@@ -15,12 +17,16 @@ pub fn encode(token: Token, size: usize) -> Arc<[u8]> {
     let mut body = Vec::with_capacity(size);
     body.extend_from_slice(&token.0.to_le_bytes());
     let mut filler = token.0 ^ 0x9e37_79b9_7f4a_7c15;
-    while body.len() < size - TRAILER {
+    let whole = size - TRAILER;
+    while body.len() < whole.min(DRAWN) {
         // A step of xorshift64 (Marsaglia 2003): bytes that do not compress and do not repeat.
         filler ^= filler << 13;
         filler ^= filler >> 7;
         filler ^= filler << 17;
         body.push(filler as u8);
+    }
+    while body.len() < whole {
+        body.extend_from_within(..body.len().min(whole - body.len()));
     }
     let checksum = crc32c::crc32c(&body);
     body.extend_from_slice(&checksum.to_le_bytes());
@@ -45,7 +51,7 @@ mod tests {
 
     #[test]
     fn a_body_carries_its_token_and_nothing_else_does() {
-        for size in [0, SMALLEST, 13, 64, 1000] {
+        for size in [0, SMALLEST, 13, 64, 1000, 3 * DRAWN + 1] {
             let body = encode(Token(7), size);
             assert_eq!(body.len(), size.max(SMALLEST));
             assert_eq!(decode(&body), Some(Token(7)));

@@ -240,7 +240,7 @@ pub enum Odd {
     Large,
     /// Its body is as large as the contract allows. (Not sent where that is nothing or more than a mebibyte.)
     AtLimit,
-    /// Its body is a byte larger than that.
+    /// Its body is a byte larger than that. (Not sent where the limit is nothing or more than 64 mebibytes.)
     OverLimit,
 }
 
@@ -371,7 +371,7 @@ impl Mix {
                 ..even
             },
             Mix::Crash => Recipe {
-                steps: Steps { crash: 12, redrive: 8, browse: 4, browse_few: 2, ..steps },
+                steps: Steps { crash: 24, redrive: 8, browse: 4, browse_few: 2, ..steps },
                 lost: 10,
                 ack: 45,
                 nack: 35,
@@ -585,7 +585,8 @@ impl Recipe {
                 }),
                 (steps.lose, |_, _, session| Step::LoseSession { session }),
                 (steps.crash, |_, rng, _| Step::Crash {
-                    kind: if rng.random() { Crash::Process } else { Crash::Power },
+                    // A loss of power leaves more to be found: it tears what was not synced.
+                    kind: choose(rng, &[(1, Crash::Process), (2, Crash::Power)]),
                 }),
             ],
         );

@@ -11,41 +11,8 @@ use stanchion_queues::{
 };
 
 use super::scripted::{SECOND, Script, body};
+use crate::dice::Dice;
 use crate::history::{Handle, History, Letter, Outcome, SendOutcome, Token, What};
-
-/// A source of randomness that is the same everywhere (xorshift64, Marsaglia 2003).
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Dice {
-        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        (0..4).for_each(|_| {
-            dice.next();
-        });
-        dice
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    /// Below `bound`.
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        (self.next() >> 11) % bound.max(1)
-    }
-
-    /// True once in `many`.
-    pub(crate) fn one_in(&mut self, many: u64) -> bool {
-        self.below(many) == 0
-    }
-
-    pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len() as u64) as usize]
-    }
-}
 
 #[derive(Clone, Copy, PartialEq)]
 enum State {

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use stanchion_queues::{Contract, Settle};
 
 use super::judge;
-use super::model::{Dice, Faults, any_contract, run};
+use super::model::{Faults, any_contract, run};
+use crate::dice::Dice;
 use crate::history::{Event, Handle, History, Outcome, SendOutcome, What};
 use crate::invariant::Invariant;
 use crate::verdict::Verdict;

@@ -26,8 +26,10 @@ const DRAIN_LEASE: Duration = Duration::from_millis(50);
 const CHURN_LEASE: Duration = Duration::from_millis(10);
 /// A body whose size does not fit into 16 bits.
 const LARGE_BODY: usize = 70_000;
-/// Limits of bodies above this are not tried out.
-const MOST_BYTES: u64 = 1 << 20;
+/// Bodies of a limit above this are not stored.
+const MOST_STORED: usize = 1 << 20;
+/// Bodies above a limit, which are not stored, may be larger; above this they are not tried out.
+const MOST_REFUSED: usize = 64 << 20;
 /// The slot of the session that drains: none of a plan's.
 const DRAIN: usize = SESSIONS;
 
@@ -364,13 +366,13 @@ impl<H: Host> Run<H> {
 
     /// `None`: the contract gives no such message a meaning.
     fn odd_message(&mut self, odd: Odd) -> Option<(Token, Message)> {
-        let limit = self.contract.body_limit.map(|Bytes(limit)| limit).filter(|limit| *limit <= MOST_BYTES);
-        let limit = limit.map(|limit| limit as usize).filter(|limit| *limit >= payload::SMALLEST);
+        let limit = self.contract.body_limit.and_then(|Bytes(limit)| usize::try_from(limit).ok());
+        let up_to = |most| limit.filter(|limit| (payload::SMALLEST..=most).contains(limit));
         let size = match odd {
             Odd::EmptyKey => payload::SMALLEST,
             Odd::Large => LARGE_BODY.min(limit.unwrap_or(LARGE_BODY)),
-            Odd::AtLimit => limit?,
-            Odd::OverLimit => limit? + 1,
+            Odd::AtLimit => up_to(MOST_STORED)?,
+            Odd::OverLimit => up_to(MOST_REFUSED)? + 1,
         };
         self.tokens += 1;
         let token = Token(self.tokens);

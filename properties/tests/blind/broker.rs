@@ -1062,6 +1062,7 @@ impl Session for Client {
 
     fn receive(&mut self, max: usize, lease: Duration) -> Result<Vec<Delivery>, Error> {
         if lock(&self.store).is(Q::Racy) {
+            Error::check_receive(max, lease)?;
             let ids = {
                 let mut store = lock(&self.store);
                 store.sweep(true);
