@@ -32,6 +32,11 @@ mod sync {
 
     pub(crate) use loom::sync::Arc;
 
+    /// A pause changes nothing here.
+    pub(crate) mod hint {
+        pub(crate) fn spin_loop() {}
+    }
+
     thread_local! {
         /// The ordering that is weakened to nothing. Loom runs its threads on the thread of the test.
         pub(crate) static WEAKENED: Cell<&'static str> = const { Cell::new("") };

@@ -265,10 +265,12 @@ impl Worker {
     ) -> Result<(), Fault> {
         while end.settled() < quota && end.has_room() {
             let accepted = match self.moves_many() {
-                Some(count) => calling(Call::PushMany, || end.push_many(count)).map_err(|Miscounted(sentence)| {
-                    // What is neither in nor left.
-                    Fault { invariant: Invariant::Cb3, sentence }
-                })?,
+                Some(count) => {
+                    calling(Call::PushMany, || end.push_many(count)).map_err(|Miscounted(sentence)| {
+                        // What is neither in nor left.
+                        Fault { invariant: Invariant::Cb3, sentence }
+                    })?
+                }
                 None => calling(Call::Push, || end.push()),
             };
             if !accepted && self.dice.one_in(32) {

@@ -95,7 +95,7 @@ impl<T> fmt::Debug for Consumer<T> {
 }
 
 impl<T: Send> Push<T> for Producer<T> {
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, item: T) -> Result<(), Full<T>> {
         self.0.push(item).map_err(Full)
     }
@@ -107,7 +107,7 @@ impl<T: Send> Push<T> for Producer<T> {
 }
 
 impl<T: Send> Pop<T> for Consumer<T> {
-    #[inline]
+    #[inline(always)]
     fn pop(&mut self) -> Option<T> {
         self.0.pop()
     }

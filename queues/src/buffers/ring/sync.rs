@@ -1,5 +1,6 @@
 //! What the ring shares memory with. The model checker's tests put their own in its place.
 
+pub(super) use std::hint;
 pub(super) use std::sync::Arc;
 pub(super) use std::sync::atomic::{AtomicUsize, Ordering, fence};
 
