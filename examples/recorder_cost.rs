@@ -236,6 +236,9 @@ fn blamed(stamps: &impl Stamps, rounds: usize, operations: usize) -> (usize, usi
         let judgement = checkers_buffer::judge(&history);
         judged += history.len();
         blamed += usize::from(judgement.broken().next().is_some());
+        for found in &judgement.counterexamples {
+            println!("{round}: {found}");
+        }
     }
     (blamed, judged)
 }

@@ -127,14 +127,12 @@ fn decide(
     match search(loose, answers, effort.configurations) {
         Searched::Possible => Fits::Yes,
         Searched::Impossible(at) => Fits::No(shrink::counterexample(loose, at, answers, effort)),
-        Searched::Undecided { configurations } => {
+        Searched::Undecided(why) => {
             out.decided = Some(Decided::Undecided);
             Fits::Unknown(format!(
-                "whether {} operations fit into one queue of capacity {} was given up at {configurations} ways \
-                 to follow at once, of {} allowed",
+                "whether {} operations fit into one queue of capacity {} was given up: {why}",
                 matched.history().len(),
                 matched.history().capacity,
-                effort.configurations,
             ))
         }
     }

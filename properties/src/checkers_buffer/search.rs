@@ -12,21 +12,18 @@ use super::tighten::{Tight, tighten};
 use super::{Answers, NEVER, Tick, UNRETURNED};
 
 /// What came of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Searched {
     /// There is a linearization.
     Possible,
     /// There is none, whatever comes after this tick.
     Impossible(Tick),
-    /// There were more ways to follow than were allowed.
-    Undecided {
-        /// How many were followed at once when it gave up.
-        configurations: usize,
-    },
+    /// It was given up, for this reason.
+    Undecided(String),
 }
 
 /// How many operations may be open at once: a bit each.
-const OPEN: u32 = u128::BITS;
+pub(crate) const OPEN: usize = u128::BITS as usize;
 
 /// An operation by its thread or value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +80,7 @@ pub(super) fn search(matched: &Matched<'_>, answers: Answers, most: usize) -> Se
         matched,
         tight: &tight,
         capacity: matched.history().capacity,
-        what: vec![What::PopAny; OPEN as usize],
+        what: vec![What::PopAny; OPEN],
         open: 0,
         empties: 0,
         fulls: 0,
@@ -94,17 +91,19 @@ pub(super) fn search(matched: &Matched<'_>, answers: Answers, most: usize) -> Se
         configurations: vec![Configuration { done: 0, popped: 0, pushed: Vec::new() }],
         steps: 0,
     };
-    let undecided = |configurations| Searched::Undecided { configurations };
     while let Some((at, event)) = events.next() {
         match event {
             Event::Call(what) => {
                 if !search.call(what) {
-                    return undecided(search.configurations.len());
+                    let why = format!("more than {OPEN} of them were open at once");
+                    return Searched::Undecided(why);
                 }
             }
             Event::Return(what) => {
                 if let Err(configurations) = search.ret(what, most) {
-                    return undecided(configurations);
+                    let why =
+                        format!("there were {configurations} ways to follow at once, of {most} allowed");
+                    return Searched::Undecided(why);
                 }
                 if search.configurations.is_empty() {
                     return Searched::Impossible(at);
@@ -119,13 +118,13 @@ pub(super) fn search(matched: &Matched<'_>, answers: Answers, most: usize) -> Se
 impl Search<'_> {
     /// `false`: too many are open.
     fn call(&mut self, what: What) -> bool {
-        let at = self.open.trailing_ones();
+        let at = self.open.trailing_ones() as usize;
         if at == OPEN {
             return false;
         }
         let bit = 1 << at;
         self.open |= bit;
-        self.what[at as usize] = what;
+        self.what[at] = what;
         match what {
             What::Empty(..) => self.empties |= bit,
             What::Full(..) => self.fulls |= bit,

@@ -18,6 +18,7 @@ use std::thread;
 use stanchion_queues::{Answer, Buffer, Ends, Pop, Push, Shape};
 
 use crate::buffer_history::BufferHistory;
+use crate::checkers_buffer;
 use crate::dice::Dice;
 use crate::invariant::Invariant;
 
@@ -117,7 +118,7 @@ pub fn run<B: Buffer, S: Stamps, const WORDS: usize>(round: &Round, stamps: &S) 
             .map(|(number, end)| {
                 let mut recorded =
                     RecordedProducer::<_, _, WORDS>::new(end, number, stamps, round.pace, room(quota));
-                let mut worker = Worker::new(dice.split(), round.capacity);
+                let mut worker = Worker::new(dice.split(), round);
                 let (crew, barrier, working) = (&crew, &barrier, &working);
                 scope.spawn(move || {
                     crew.enter();
@@ -133,7 +134,7 @@ pub fn run<B: Buffer, S: Stamps, const WORDS: usize>(round: &Round, stamps: &S) 
             .map(|end| {
                 let mut recorded =
                     RecordedConsumer::<_, _, WORDS>::new(end, stamps, round.pace, room(round.items));
-                let mut worker = Worker::new(dice.split(), round.capacity);
+                let mut worker = Worker::new(dice.split(), round);
                 let (crew, barrier, working) = (&crew, &barrier, &working);
                 scope.spawn(move || {
                     crew.enter();
@@ -223,10 +224,13 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(mut dice: Dice, capacity: usize) -> Worker {
+    fn new(mut dice: Dice, round: &Round) -> Worker {
+        let Round { producers, consumers, capacity, pace, .. } = *round;
         let batches = dice.pick(&[0, 1, 1, 3]);
-        // Beyond the capacity in any case.
-        let largest = dice.pick(&[7.max(capacity + 2), 2 * capacity + 2]);
+        let sharing = if let Pace::Chained(every) = pace { every as usize } else { 1 };
+        let most = (checkers_buffer::OPEN / (producers + consumers) / sharing).max(1);
+        // Beyond the capacity where that is small.
+        let largest = dice.pick(&[7.max(capacity + 2), 2 * capacity + 2]).min(most);
         let restless = dice.pick(&[None, None, Some(64), Some(8)]);
         let stubborn = dice.pick(&[0, 0, 8, 64]);
         Worker { dice, batches, largest, restless, stubborn, refused: 0 }
