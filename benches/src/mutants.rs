@@ -22,8 +22,12 @@ pub(crate) type Duplicating = Wrong<Repeat>;
 pub(crate) type Reordering = Wrong<Overtake>;
 pub(crate) type Torn = Wrong<Tear>;
 pub(crate) type Endless = Wrong<Stick>;
-pub(crate) type BatchForgetful = Wrong<Miscount>;
+pub(crate) type BatchForgetful = Wrong<ForgetLast>;
 pub(crate) type BatchReordering = Wrong<Flip>;
+pub(crate) type MoreSaidToBePopped = Wrong<Miscount<false, true>>;
+pub(crate) type NoneSaidToBePopped = Wrong<Miscount<false, false>>;
+pub(crate) type MoreSaidToBePushed = Wrong<Miscount<true, true>>;
+pub(crate) type NoneSaidToBePushed = Wrong<Miscount<true, false>>;
 
 /// Keeps and hands out items; `nth` counts the items kept.
 pub(crate) trait Mistake: Send + 'static {
@@ -36,6 +40,16 @@ pub(crate) trait Mistake: Send + 'static {
 
     fn give<T: 'static>(items: &mut VecDeque<T>) -> Option<T> {
         items.pop_front()
+    }
+
+    /// What a call says that has put so many items in.
+    fn say_pushed(moved: usize) -> usize {
+        moved
+    }
+
+    /// What a call says that has taken so many items out.
+    fn say_popped(moved: usize) -> usize {
+        moved
     }
 }
 
@@ -98,9 +112,9 @@ impl Mistake for Stick {
 }
 
 /// Forgets the last item of a batch.
-pub(crate) struct Miscount;
+pub(crate) struct ForgetLast;
 
-impl Mistake for Miscount {
+impl Mistake for ForgetLast {
     fn batch<T: 'static>(items: &mut VecDeque<T>) {
         items.pop_back();
     }
@@ -112,6 +126,25 @@ pub(crate) struct Flip;
 impl Mistake for Flip {
     fn batch<T: 'static>(items: &mut VecDeque<T>) {
         items.make_contiguous().reverse();
+    }
+}
+
+/// Moves every item, and says one more than it moved, or none.
+pub(crate) struct Miscount<const PUSHED: bool, const MORE: bool>;
+
+impl<const PUSHED: bool, const MORE: bool> Miscount<PUSHED, MORE> {
+    fn say(moved: usize) -> usize {
+        if MORE { moved + 1 } else { 0 }
+    }
+}
+
+impl<const PUSHED: bool, const MORE: bool> Mistake for Miscount<PUSHED, MORE> {
+    fn say_pushed(moved: usize) -> usize {
+        if PUSHED { Self::say(moved) } else { moved }
+    }
+
+    fn say_popped(moved: usize) -> usize {
+        if PUSHED { moved } else { Self::say(moved) }
     }
 }
 
@@ -172,13 +205,20 @@ impl<T: Send + 'static, M: Mistake> Push<T> for End<T, M> {
             *nth += 1;
             M::keep(items, item, *nth);
         }
-        fitting
+        M::say_pushed(fitting)
     }
 }
 
 impl<T: Send + 'static, M: Mistake> Pop<T> for End<T, M> {
     fn pop(&mut self) -> Option<T> {
         M::give(&mut self.state.lock().expect("no mistake panics").0)
+    }
+
+    fn pop_many(&mut self, into: &mut Vec<T>, max: usize) -> usize {
+        let items = &mut self.state.lock().expect("no mistake panics").0;
+        let before = into.len();
+        into.extend((0..max).map_while(|_| M::give(items)));
+        M::say_popped(into.len() - before)
     }
 }
 
