@@ -12,6 +12,7 @@ use stanchion_queues::{
     MessageId, Opened, Pop, Push, Receipt, Sent, Session, Settled, Settlement, Shape, Time,
 };
 
+use crate::comparison::{SMOKE_ITEMS, SMOKE_MESSAGES};
 use crate::workload::Item;
 
 /// A locked deque that makes one mistake.
@@ -55,6 +56,12 @@ pub(crate) trait Mistake: Send + 'static {
 
 /// How often a mistake is made. Prime, so that it does not keep step with capacities and threads.
 const NTH: u64 = 97;
+/// The same of a broker.
+const NTH_MESSAGE: u64 = 100;
+
+// Counted from a fresh buffer, by no more than one trial moves: the smallest must meet every mistake, and more
+// than once.
+const _: () = assert!(10 * NTH < SMOKE_ITEMS && 4 * NTH_MESSAGE < SMOKE_MESSAGES);
 
 /// Forgets an item.
 pub(crate) struct Forget;
@@ -222,7 +229,7 @@ impl<T: Send + 'static, M: Mistake> Pop<T> for End<T, M> {
     }
 }
 
-/// What is wrong with a [`TestBroker`], of every 100th message or of all.
+/// What is wrong with a [`TestBroker`], of every [`NTH_MESSAGE`]th message or of all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     Nothing,
@@ -248,7 +255,7 @@ impl TestBroker {
     fn store(&mut self, mut message: Message) -> MessageId {
         self.sent += 1;
         let id = MessageId(self.sent);
-        let wrong = if self.sent.is_multiple_of(100) { self.fault } else { Fault::Nothing };
+        let wrong = if self.sent.is_multiple_of(NTH_MESSAGE) { self.fault } else { Fault::Nothing };
         if wrong == Fault::Damages {
             let mut body = message.body.to_vec();
             body[9] ^= 1;
