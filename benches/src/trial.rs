@@ -30,7 +30,7 @@ impl Trial {
     /// [`Fault::Unclean`] with the ledger.
     pub fn judge(spans: &[Span], ledger: BenchLedger) -> Result<Trial, Fault> {
         if !ledger.is_clean() {
-            return Err(Fault::Unclean(ledger));
+            return Err(Fault::Unclean(Box::new(ledger)));
         }
         Ok(Trial { elapsed: Span::of_all(spans), ledger })
     }
@@ -46,7 +46,7 @@ impl Trial {
 #[derive(Debug)]
 pub enum Fault {
     /// Items were lost, duplicated, invented, reordered or late.
-    Unclean(BenchLedger),
+    Unclean(Box<BenchLedger>),
     /// The queue panicked, with this message.
     Panicked(String),
     /// The buffer does not open.

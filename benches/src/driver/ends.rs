@@ -205,11 +205,14 @@ pub(crate) struct Staffed<S, R> {
     pub(crate) crew: Arc<Crew>,
 }
 
+/// What [`polled`] opens.
+type PolledEnds<B, T> = Staffed<Polled<<B as Buffer>::Producer<T>>, Polled<<B as Buffer>::Consumer<T>>>;
+
 /// The ends of a buffer, used by workers that wait as `crew` does.
 pub(crate) fn polled<B: Buffer, T: Send + 'static>(
     shape: Shape,
     crew: Arc<Crew>,
-) -> Result<Staffed<Polled<B::Producer<T>>, Polled<B::Consumer<T>>>, ShapeError> {
+) -> Result<PolledEnds<B, T>, ShapeError> {
     let ends = B::open::<T>(shape)?;
     Ok(Staffed {
         senders: ends.producers.into_iter().map(|end| Polled::new(end, crew.producer())).collect(),

@@ -265,7 +265,7 @@ mod tests {
     fn fault<B: Buffer>(topology: Topology, batch: usize) -> BenchLedger {
         let workload = Workload { batch, ..small(topology, ItemSize::Line) };
         match run::<B>(&workload, ITEMS) {
-            Err(Fault::Unclean(ledger)) => ledger,
+            Err(Fault::Unclean(ledger)) => *ledger,
             other => panic!("{workload:?}: expected an unclean ledger, got {other:?}"),
         }
     }
