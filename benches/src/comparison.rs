@@ -232,6 +232,10 @@ fn label(workload: &Workload) -> String {
     label
 }
 
+/// See [`Contest::smoke`].
+pub(crate) const SMOKE_ITEMS: u64 = 5000;
+pub(crate) const SMOKE_MESSAGES: u64 = 500;
+
 /// The workload of brokers.
 pub(crate) const DELIVER: &str = "deliver";
 
@@ -285,7 +289,7 @@ impl Contest<'_> {
     /// has come to a mistake which it makes once in some hundred messages. The trials of a slow broker are
     /// shorter than that, so this is also what proves it.
     pub(crate) fn smoke(&self) -> u64 {
-        if self.workload == DELIVER { 500 } else { 5000 }
+        if self.workload == DELIVER { SMOKE_MESSAGES } else { SMOKE_ITEMS }
     }
 
     /// Compares with the queue of this name, where it takes part.

@@ -1,13 +1,13 @@
 //! The threads of a trial: pinned, started together, and patient in the same way whatever queue they use.
 
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
-use event_listener::{Event, IntoNotification, Listener, listener};
 
+use crate::bed::Bed;
 use crate::workload::Wait;
 
 /// The cores of this process. Read once, before anything is pinned: a pinned thread sees only its own.
@@ -78,30 +78,16 @@ impl Crew {
 struct Side {
     present: AtomicUsize,
     /// Where those of this side sleep who wait for the other one.
-    bed: Event,
-    /// How many sleep, or are about to: the event takes a lock even when there is nobody to wake.
-    asleep: AtomicUsize,
+    bed: Bed,
 }
 
 impl Side {
     fn new(workers: usize) -> Side {
-        Side { present: AtomicUsize::new(workers), bed: Event::new(), asleep: AtomicUsize::new(0) }
+        Side { present: AtomicUsize::new(workers), bed: Bed::default() }
     }
 
     fn nobody(&self) -> bool {
         self.present.load(Ordering::Acquire) == 0
-    }
-
-    /// Counts one more sleeper, until it is dropped.
-    fn go_to_sleep(&self) -> impl Drop {
-        struct Asleep<'a>(&'a AtomicUsize);
-        impl Drop for Asleep<'_> {
-            fn drop(&mut self) {
-                self.0.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
-        self.asleep.fetch_add(1, Ordering::SeqCst);
-        Asleep(&self.asleep)
     }
 }
 
@@ -114,8 +100,8 @@ impl Drop for Stay {
     fn drop(&mut self) {
         (self.side)(&self.crew).present.fetch_sub(1, Ordering::Release);
         // Those who wait for this side look again whether anybody is left.
-        self.crew.pushing.bed.notify(usize::MAX);
-        self.crew.popping.bed.notify(usize::MAX);
+        self.crew.pushing.bed.wake(usize::MAX);
+        self.crew.popping.bed.wake(usize::MAX);
     }
 }
 
@@ -137,6 +123,9 @@ pub(crate) struct Waiting {
 
 /// Rounds of brief spinning, each twice as long as the one before: at most 127 pauses of the processor in all.
 const SPINS: u32 = 7;
+/// Who is about to sleep yields so often before: where threads outnumber cores, the other side mostly needs no
+/// more than the core. With the rounds of spinning, these are the steps of crossbeam's `Backoff`.
+const YIELDS: u32 = 4;
 /// The clock is asked once in so many rounds.
 const GLANCE: u32 = 1024;
 /// A queue on which nothing moves for so long is stuck.
@@ -149,11 +138,7 @@ impl Waiting {
     pub(crate) fn moved(&self, items: usize) {
         if self.crew.wait == Wait::Park {
             let others = if self.pushes { &self.crew.popping } else { &self.crew.pushing };
-            // Either this load sees the sleeper, or the sleeper, who counted itself before, sees what moved.
-            fence(Ordering::SeqCst);
-            if others.asleep.load(Ordering::Relaxed) > 0 {
-                others.bed.notify(items.additional());
-            }
+            others.bed.wake(items);
         }
     }
 
@@ -179,17 +164,16 @@ impl Waiting {
                 match self.crew.wait {
                     Wait::Spin => (0..1 << SPINS).for_each(|_| std::hint::spin_loop()),
                     Wait::Yield => thread::yield_now(),
+                    Wait::Park if round < self.crew.spins + YIELDS => thread::yield_now(),
                     Wait::Park => {
-                        let _asleep = own.go_to_sleep();
-                        listener!(own.bed => listener);
-                        // Whoever moves something from here on wakes this worker.
-                        if let Some(done) = attempt() {
-                            return Ok(done);
+                        own.bed.lie_down();
+                        // Whoever moves something from here on, or leaves, wakes this worker.
+                        let done = attempt();
+                        if done.is_some() || others.nobody() {
+                            own.bed.get_up();
+                            return done.ok_or(GaveUp::Deserted);
                         }
-                        if others.nobody() {
-                            return Err(GaveUp::Deserted);
-                        }
-                        if listener.wait_timeout(PATIENCE).is_none() {
+                        if !own.bed.sleep(PATIENCE) {
                             return Err(GaveUp::Stuck);
                         }
                     }

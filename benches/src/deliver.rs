@@ -178,7 +178,7 @@ mod tests {
 
     fn ledger(wrong: Wrong, delivering: Delivering) -> BenchLedger {
         match run(&TestBroker::new(wrong), delivering, 1050) {
-            Err(Fault::Unclean(ledger)) => ledger,
+            Err(Fault::Unclean(ledger)) => *ledger,
             other => panic!("{wrong:?}: expected an unclean ledger, got {other:?}"),
         }
     }

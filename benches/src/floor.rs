@@ -43,11 +43,11 @@ fn costs_ns<const WORDS: usize>(workload: &Workload) -> Option<(f64, f64)> {
     let mut worker = Workers::new();
     worker.start(0, move || {
         let push = least_ns(|| {
-            let mut end = Polled { end: Nothing(0), waiting: crew.producer() };
+            let mut end = Polled::new(Nothing(0), crew.producer());
             flow::produce::<WORDS>(&mut end, Source::new(0, ITEMS, batch)).nanoseconds()
         });
         let pop = least_ns(|| {
-            let mut end = Polled { end: Nothing(0), waiting: crew.consumer() };
+            let mut end = Polled::new(Nothing(0), crew.consumer());
             let sink = Sink::<WORDS>::new(Tally::new(std::iter::once(ITEMS), true), batch);
             flow::consume(&mut end, ITEMS, sink).nanoseconds()
         });

@@ -18,12 +18,15 @@ pub struct BenchLedger {
     pub late: u64,
     /// How many deliveries of a broker could not be acked.
     pub unsettled: u64,
+    /// How many calls for many items said another number than they moved.
+    pub miscounted: u64,
     /// A worker waited without any progress until its patience ended.
     pub stuck: bool,
 }
 
 impl BenchLedger {
-    /// Whether every item asked for was taken, and came out once, whole, in time and in the promised order.
+    /// Whether every item asked for was taken, and came out once, whole, in time and in the promised order, and
+    /// every call said how many it moved.
     pub fn is_clean(&self) -> bool {
         let Ledger { confirmed, delivered, in_doubt, .. } = self.counts;
         self.counts.is_clean()
@@ -32,6 +35,7 @@ impl BenchLedger {
             && in_doubt == 0
             && self.late == 0
             && self.unsettled == 0
+            && self.miscounted == 0
             && !self.stuck
     }
 
@@ -40,6 +44,7 @@ impl BenchLedger {
         self.asked += other.asked;
         self.late += other.late;
         self.unsettled += other.unsettled;
+        self.miscounted += other.miscounted;
         self.stuck |= other.stuck;
         let (into, from) = (&mut self.counts, &other.counts);
         into.confirmed += from.confirmed;
@@ -67,6 +72,7 @@ impl fmt::Display for BenchLedger {
             (counts.in_doubt, "in doubt"),
             (self.late, "late"),
             (self.unsettled, "not acked"),
+            (self.miscounted, "calls miscounted"),
             (self.asked.saturating_sub(counts.confirmed + counts.in_doubt), "not taken"),
         ];
         let mut any = false;

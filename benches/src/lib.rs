@@ -5,6 +5,7 @@
 //! [`machine`] costs, and how fast the driver would be without a queue. A [`Comparison`] lists the queues and runs them
 //! under Criterion, for the curves, and in a duel, for the question which is faster.
 
+mod bed;
 pub mod blocking;
 pub mod comparison;
 mod crew;

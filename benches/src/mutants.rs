@@ -12,6 +12,7 @@ use stanchion_queues::{
     MessageId, Opened, Pop, Push, Receipt, Sent, Session, Settled, Settlement, Shape, Time,
 };
 
+use crate::comparison::{SMOKE_ITEMS, SMOKE_MESSAGES};
 use crate::workload::Item;
 
 /// A locked deque that makes one mistake.
@@ -22,8 +23,12 @@ pub(crate) type Duplicating = Wrong<Repeat>;
 pub(crate) type Reordering = Wrong<Overtake>;
 pub(crate) type Torn = Wrong<Tear>;
 pub(crate) type Endless = Wrong<Stick>;
-pub(crate) type BatchForgetful = Wrong<Miscount>;
+pub(crate) type BatchForgetful = Wrong<ForgetLast>;
 pub(crate) type BatchReordering = Wrong<Flip>;
+pub(crate) type MoreSaidToBePopped = Wrong<Miscount<false, true>>;
+pub(crate) type NoneSaidToBePopped = Wrong<Miscount<false, false>>;
+pub(crate) type MoreSaidToBePushed = Wrong<Miscount<true, true>>;
+pub(crate) type NoneSaidToBePushed = Wrong<Miscount<true, false>>;
 
 /// Keeps and hands out items; `nth` counts the items kept.
 pub(crate) trait Mistake: Send + 'static {
@@ -37,10 +42,26 @@ pub(crate) trait Mistake: Send + 'static {
     fn give<T: 'static>(items: &mut VecDeque<T>) -> Option<T> {
         items.pop_front()
     }
+
+    /// What a call says that has put so many items in.
+    fn say_pushed(moved: usize) -> usize {
+        moved
+    }
+
+    /// What a call says that has taken so many items out.
+    fn say_popped(moved: usize) -> usize {
+        moved
+    }
 }
 
 /// How often a mistake is made. Prime, so that it does not keep step with capacities and threads.
 const NTH: u64 = 97;
+/// The same of a broker.
+const NTH_MESSAGE: u64 = 100;
+
+// Counted from a fresh buffer, by no more than one trial moves: the smallest must meet every mistake, and more
+// than once.
+const _: () = assert!(10 * NTH < SMOKE_ITEMS && 4 * NTH_MESSAGE < SMOKE_MESSAGES);
 
 /// Forgets an item.
 pub(crate) struct Forget;
@@ -98,9 +119,9 @@ impl Mistake for Stick {
 }
 
 /// Forgets the last item of a batch.
-pub(crate) struct Miscount;
+pub(crate) struct ForgetLast;
 
-impl Mistake for Miscount {
+impl Mistake for ForgetLast {
     fn batch<T: 'static>(items: &mut VecDeque<T>) {
         items.pop_back();
     }
@@ -112,6 +133,25 @@ pub(crate) struct Flip;
 impl Mistake for Flip {
     fn batch<T: 'static>(items: &mut VecDeque<T>) {
         items.make_contiguous().reverse();
+    }
+}
+
+/// Moves every item, and says one more than it moved, or none.
+pub(crate) struct Miscount<const PUSHED: bool, const MORE: bool>;
+
+impl<const PUSHED: bool, const MORE: bool> Miscount<PUSHED, MORE> {
+    fn say(moved: usize) -> usize {
+        if MORE { moved + 1 } else { 0 }
+    }
+}
+
+impl<const PUSHED: bool, const MORE: bool> Mistake for Miscount<PUSHED, MORE> {
+    fn say_pushed(moved: usize) -> usize {
+        if PUSHED { Self::say(moved) } else { moved }
+    }
+
+    fn say_popped(moved: usize) -> usize {
+        if PUSHED { moved } else { Self::say(moved) }
     }
 }
 
@@ -172,7 +212,7 @@ impl<T: Send + 'static, M: Mistake> Push<T> for End<T, M> {
             *nth += 1;
             M::keep(items, item, *nth);
         }
-        fitting
+        M::say_pushed(fitting)
     }
 }
 
@@ -180,9 +220,16 @@ impl<T: Send + 'static, M: Mistake> Pop<T> for End<T, M> {
     fn pop(&mut self) -> Option<T> {
         M::give(&mut self.state.lock().expect("no mistake panics").0)
     }
+
+    fn pop_many(&mut self, into: &mut Vec<T>, max: usize) -> usize {
+        let items = &mut self.state.lock().expect("no mistake panics").0;
+        let before = into.len();
+        into.extend((0..max).map_while(|_| M::give(items)));
+        M::say_popped(into.len() - before)
+    }
 }
 
-/// What is wrong with a [`TestBroker`], of every 100th message or of all.
+/// What is wrong with a [`TestBroker`], of every [`NTH_MESSAGE`]th message or of all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     Nothing,
@@ -208,7 +255,7 @@ impl TestBroker {
     fn store(&mut self, mut message: Message) -> MessageId {
         self.sent += 1;
         let id = MessageId(self.sent);
-        let wrong = if self.sent.is_multiple_of(100) { self.fault } else { Fault::Nothing };
+        let wrong = if self.sent.is_multiple_of(NTH_MESSAGE) { self.fault } else { Fault::Nothing };
         if wrong == Fault::Damages {
             let mut body = message.body.to_vec();
             body[9] ^= 1;

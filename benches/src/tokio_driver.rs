@@ -8,7 +8,7 @@ use tokio::sync::{Barrier, mpsc};
 use tokio::task::JoinSet;
 
 use crate::crew::{core_count, pin};
-use crate::ledger::Tally;
+use crate::ledger::{BenchLedger, Tally};
 use crate::trial::{Fault, Span, Trial};
 use crate::workload::{Identity, Item, ItemSize, Topology, Wait, Workload, quota};
 
@@ -79,18 +79,24 @@ async fn together<const WORDS: usize>(workload: Workload, items: u64) -> Result<
     let receiver = tokio::spawn(async move {
         barrier.wait().await;
         let start = std::time::Instant::now();
+        let mut miscounted = 0;
         if batch == 1 {
             while let Some(item) = receiver.recv().await {
                 tally.enter(item.identity());
             }
         } else {
             let mut come = Vec::with_capacity(batch);
-            while receiver.recv_many(&mut come, batch).await > 0 {
+            loop {
+                let said = receiver.recv_many(&mut come, batch).await;
+                miscounted += u64::from(said != come.len());
+                if come.is_empty() {
+                    break;
+                }
                 tally.enter_all(&come);
                 come.clear();
             }
         }
-        (Span { start, end: std::time::Instant::now() }, tally)
+        (Span { start, end: std::time::Instant::now() }, tally, miscounted)
     });
     let panicked = |error: tokio::task::JoinError| match error.try_into_panic() {
         Ok(panic) => Fault::panicked(panic.as_ref()),
@@ -103,9 +109,9 @@ async fn together<const WORDS: usize>(workload: Workload, items: u64) -> Result<
         spans.push(span);
         confirmed[producer] = sent;
     }
-    let (span, tally) = receiver.await.map_err(panicked)?;
+    let (span, tally, miscounted) = receiver.await.map_err(panicked)?;
     spans.push(span);
-    Trial::judge(&spans, Tally::ledger(items, vec![tally], &confirmed))
+    Trial::judge(&spans, BenchLedger { miscounted, ..Tally::ledger(items, vec![tally], &confirmed) })
 }
 
 #[cfg(test)]

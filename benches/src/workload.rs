@@ -57,8 +57,8 @@ pub enum Wait {
     Spin,
     /// It spins briefly, then yields its core to whoever wants it.
     Yield,
-    /// It spins briefly, then sleeps until the other side wakes it. Channels that wait by themselves are
-    /// compared here, through their own waiting.
+    /// It spins briefly (where every thread has a core), yields a few times, then sleeps until the other side
+    /// wakes it. Channels that wait by themselves are compared here, through their own waiting.
     Park,
 }
 

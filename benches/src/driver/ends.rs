@@ -2,11 +2,13 @@
 //! whoever did the waiting.
 
 use std::collections::VecDeque;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::thread;
 
 use stanchion_queues::{Buffer, Full, Pop, Push, Shape, ShapeError};
 
+use super::counted::Counted;
 use crate::blocking::Blocking;
 use crate::crew::{Crew, GaveUp, Waiting};
 
@@ -17,6 +19,9 @@ pub(crate) trait Sends<T>: Send {
 
     /// All items, from the front. What could not be sent stays.
     fn send_all(&mut self, items: &mut VecDeque<T>) -> Result<(), GaveUp>;
+
+    /// How many calls said another number of items than they moved.
+    fn miscounted(&self) -> u64;
 }
 
 /// Gets items out.
@@ -30,14 +35,23 @@ pub(crate) trait Receives<T>: Send {
     /// One that is left over after everybody has ended.
     fn left_over(&mut self) -> Option<T>;
 
+    /// How many calls said another number of items than they moved.
+    fn miscounted(&self) -> u64;
+
     /// Whether the other side is released only by this end's drop.
     const RELEASES_BY_DROP: bool;
 }
 
 /// An end of a buffer, which does not wait, in the hands of someone who does.
 pub(crate) struct Polled<E> {
-    pub(crate) end: E,
-    pub(crate) waiting: Waiting,
+    end: Counted<E>,
+    waiting: Waiting,
+}
+
+impl<E> Polled<E> {
+    pub(crate) fn new(end: E, waiting: Waiting) -> Polled<E> {
+        Polled { end: Counted::new(end), waiting }
+    }
 }
 
 impl<T: Send, P: Push<T>> Sends<T> for Polled<P> {
@@ -70,6 +84,10 @@ impl<T: Send, P: Push<T>> Sends<T> for Polled<P> {
             pushed = self.waiting.until(|| Some(self.end.push_many(items)).filter(|pushed| *pushed > 0))?;
         }
     }
+
+    fn miscounted(&self) -> u64 {
+        self.end.miscounted
+    }
 }
 
 impl<T: Send, C: Pop<T>> Receives<T> for Polled<C> {
@@ -98,6 +116,10 @@ impl<T: Send, C: Pop<T>> Receives<T> for Polled<C> {
         self.end.pop()
     }
 
+    fn miscounted(&self) -> u64 {
+        self.end.miscounted
+    }
+
     const RELEASES_BY_DROP: bool = false;
 }
 
@@ -121,14 +143,20 @@ pub(super) fn wait_for<R>(waiting: &Waiting, mut look: impl FnMut() -> Option<R>
 /// The ends of a channel that waits itself. Whoever waits is released by the drop of the last end of the other
 /// side.
 pub(crate) struct ItsOwn<B: Blocking, E> {
-    end: E,
-    channel: std::marker::PhantomData<fn() -> B>,
+    end: Counted<E>,
+    channel: PhantomData<fn() -> B>,
+}
+
+impl<B: Blocking, E> ItsOwn<B, E> {
+    fn new(end: E) -> ItsOwn<B, E> {
+        ItsOwn { end: Counted::new(end), channel: PhantomData }
+    }
 }
 
 impl<T: Copy + Send + 'static, B: Blocking> Sends<T> for ItsOwn<B, B::Producer<T>> {
     #[inline]
     fn send(&mut self, item: T) -> Result<(), GaveUp> {
-        if B::send(&mut self.end, item) { Ok(()) } else { Err(GaveUp::Deserted) }
+        if B::send(&mut self.end.end, item) { Ok(()) } else { Err(GaveUp::Deserted) }
     }
 
     #[inline]
@@ -139,12 +167,16 @@ impl<T: Copy + Send + 'static, B: Blocking> Sends<T> for ItsOwn<B, B::Producer<T
         }
         Ok(())
     }
+
+    fn miscounted(&self) -> u64 {
+        self.end.miscounted
+    }
 }
 
 impl<T: Send + 'static, B: Blocking> Receives<T> for ItsOwn<B, B::Consumer<T>> {
     #[inline]
     fn receive(&mut self) -> Result<T, GaveUp> {
-        B::receive(&mut self.end).ok_or(GaveUp::Deserted)
+        B::receive(&mut self.end.end).ok_or(GaveUp::Deserted)
     }
 
     /// Waits for the first, and takes what else is there.
@@ -159,6 +191,10 @@ impl<T: Send + 'static, B: Blocking> Receives<T> for ItsOwn<B, B::Consumer<T>> {
         self.end.pop()
     }
 
+    fn miscounted(&self) -> u64 {
+        self.end.miscounted
+    }
+
     const RELEASES_BY_DROP: bool = true;
 }
 
@@ -169,15 +205,18 @@ pub(crate) struct Staffed<S, R> {
     pub(crate) crew: Arc<Crew>,
 }
 
+/// What [`polled`] opens.
+type PolledEnds<B, T> = Staffed<Polled<<B as Buffer>::Producer<T>>, Polled<<B as Buffer>::Consumer<T>>>;
+
 /// The ends of a buffer, used by workers that wait as `crew` does.
 pub(crate) fn polled<B: Buffer, T: Send + 'static>(
     shape: Shape,
     crew: Arc<Crew>,
-) -> Result<Staffed<Polled<B::Producer<T>>, Polled<B::Consumer<T>>>, ShapeError> {
+) -> Result<PolledEnds<B, T>, ShapeError> {
     let ends = B::open::<T>(shape)?;
     Ok(Staffed {
-        senders: ends.producers.into_iter().map(|end| Polled { end, waiting: crew.producer() }).collect(),
-        receivers: ends.consumers.into_iter().map(|end| Polled { end, waiting: crew.consumer() }).collect(),
+        senders: ends.producers.into_iter().map(|end| Polled::new(end, crew.producer())).collect(),
+        receivers: ends.consumers.into_iter().map(|end| Polled::new(end, crew.consumer())).collect(),
         crew,
     })
 }
@@ -191,10 +230,9 @@ pub(crate) fn its_own<B: Blocking, T: Send + 'static>(
     crew: Arc<Crew>,
 ) -> Result<OwnEnds<B, T>, ShapeError> {
     let ends = B::open::<T>(shape)?;
-    let channel = std::marker::PhantomData;
     Ok(Staffed {
-        senders: ends.producers.into_iter().map(|end| ItsOwn { end, channel }).collect(),
-        receivers: ends.consumers.into_iter().map(|end| ItsOwn { end, channel }).collect(),
+        senders: ends.producers.into_iter().map(ItsOwn::new).collect(),
+        receivers: ends.consumers.into_iter().map(ItsOwn::new).collect(),
         crew,
     })
 }

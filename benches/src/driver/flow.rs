@@ -4,6 +4,7 @@ use std::sync::{Arc, Barrier};
 
 use stanchion_queues::{Ends, Pop, Push};
 
+use super::counted::Counted;
 use super::ends::{Receives, Sends, Staffed};
 use super::workers::Workers;
 use super::{Sink, Source, Worked, drain};
@@ -26,13 +27,14 @@ where
     let (capacity, batch) = (workload.capacity as u64, workload.batch);
     let mut worker = Workers::new();
     worker.start(0, move || {
-        let (producer, consumer) = (&mut ends.producers[0], &mut ends.consumers[0]);
+        let mut producer = Counted::new(ends.producers.swap_remove(0));
+        let mut consumer = Counted::new(ends.consumers.swap_remove(0));
         let tally = Tally::new(std::iter::once(items), ordered);
         let mut source = Source::new(0, items, batch);
         let mut sink = Sink::new(tally, batch);
         let (span, pushed) = Span::of(|| {
             if batch == 1 {
-                return singly(producer, consumer, &mut sink.tally, items, capacity);
+                return singly(&mut producer, &mut consumer, &mut sink.tally, items, capacity);
             }
             loop {
                 let before = source.sent();
@@ -53,10 +55,11 @@ where
             }
         });
         let late = drain(|| consumer.pop(), &mut sink.tally, items);
-        (span, pushed, sink.tally, late)
+        let miscounted = producer.miscounted + consumer.miscounted;
+        (span, pushed, sink.tally, late, miscounted)
     });
-    let (span, pushed, tally, late) = worker.join()?.swap_remove(0);
-    Trial::judge(&[span], BenchLedger { late, ..Tally::ledger(items, vec![tally], &[pushed]) })
+    let (span, pushed, tally, late, miscounted) = worker.join()?.swap_remove(0);
+    Trial::judge(&[span], BenchLedger { late, miscounted, ..Tally::ledger(items, vec![tally], &[pushed]) })
 }
 
 /// The same with single items; says how many went in.
@@ -127,6 +130,8 @@ where
     let spans: Vec<Span> =
         pushed.iter().map(|worked| worked.span).chain(popped.iter().map(|(worked, _)| worked.span)).collect();
     let stuck = pushed.iter().any(Worked::is_stuck) || popped.iter().any(|(worked, _)| worked.is_stuck());
+    let miscounted = pushed.iter().map(|worked| worked.miscounted).sum::<u64>()
+        + popped.iter().map(|(worked, _)| worked.miscounted).sum::<u64>();
     let confirmed: Vec<u64> = pushed.into_iter().map(|worked| worked.result).collect();
     let mut late = 0;
     let tallies = popped
@@ -139,7 +144,7 @@ where
             tally
         })
         .collect();
-    Trial::judge(&spans, BenchLedger { late, stuck, ..Tally::ledger(items, tallies, &confirmed) })
+    Trial::judge(&spans, BenchLedger { late, stuck, miscounted, ..Tally::ledger(items, tallies, &confirmed) })
 }
 
 /// Sends all items of the source; the result says how many went in.
@@ -164,7 +169,7 @@ pub(crate) fn produce<const WORDS: usize>(
         }
         (source.end, None)
     });
-    Worked { span, gave_up, result }
+    Worked { span, gave_up, miscounted: sender.miscounted(), result }
 }
 
 /// Receives `quota` items into the tally.
@@ -191,5 +196,5 @@ pub(crate) fn consume<const WORDS: usize>(
         };
         result.err()
     });
-    Worked { span, gave_up, result: sink.tally }
+    Worked { span, gave_up, miscounted: receiver.miscounted(), result: sink.tally }
 }

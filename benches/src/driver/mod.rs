@@ -4,6 +4,7 @@
 //! every consumer has a quota, so that no counter is shared in the measured loop. Those who wait for a side
 //! that has left give up, so that a lossy buffer ends in the ledger and not in a hang.
 
+pub(crate) mod counted;
 pub(crate) mod ends;
 pub(crate) mod flow;
 mod pairs;
@@ -98,6 +99,8 @@ fn crew(workload: &Workload) -> Arc<Crew> {
 pub(crate) struct Worked<R> {
     span: Span,
     gave_up: Option<GaveUp>,
+    /// How many calls said another number of items than they moved.
+    miscounted: u64,
     result: R,
 }
 
@@ -196,7 +199,8 @@ mod tests {
     use super::*;
     use crate::ledger::BenchLedger;
     use crate::mutants::{
-        BatchForgetful, BatchReordering, Duplicating, Endless, Forgetful, Reordering, Torn,
+        BatchForgetful, BatchReordering, Duplicating, Endless, Forgetful, MoreSaidToBePopped,
+        MoreSaidToBePushed, NoneSaidToBePopped, NoneSaidToBePushed, Reordering, Torn,
     };
     use crate::workload::Wait;
 
@@ -261,7 +265,7 @@ mod tests {
     fn fault<B: Buffer>(topology: Topology, batch: usize) -> BenchLedger {
         let workload = Workload { batch, ..small(topology, ItemSize::Line) };
         match run::<B>(&workload, ITEMS) {
-            Err(Fault::Unclean(ledger)) => ledger,
+            Err(Fault::Unclean(ledger)) => *ledger,
             other => panic!("{workload:?}: expected an unclean ledger, got {other:?}"),
         }
     }
@@ -296,6 +300,27 @@ mod tests {
             let single = small(topology, ItemSize::Word);
             clean(&single, run::<BatchForgetful>(&single, ITEMS));
             clean(&single, run::<BatchReordering>(&single, ITEMS));
+        }
+    }
+
+    #[test]
+    fn a_wrong_count_gives_no_number_and_is_named_though_every_item_comes() {
+        fn only_miscounted<B: Buffer>(topology: Topology, batch: usize) {
+            let ledger = fault::<B>(topology, batch);
+            assert_eq!(ledger.counts.delivered, ITEMS);
+            assert!(ledger.to_string().contains("calls miscounted"), "{ledger}");
+            assert!(BenchLedger { miscounted: 0, ..ledger }.is_clean(), "{topology:?} {batch}: {ledger}");
+        }
+        for topology in flows() {
+            for batch in [8, 40] {
+                only_miscounted::<MoreSaidToBePopped>(topology, batch);
+                only_miscounted::<NoneSaidToBePopped>(topology, batch);
+                only_miscounted::<MoreSaidToBePushed>(topology, batch);
+                only_miscounted::<NoneSaidToBePushed>(topology, batch);
+            }
+            let single = small(topology, ItemSize::Word);
+            clean(&single, run::<MoreSaidToBePopped>(&single, ITEMS));
+            clean(&single, run::<NoneSaidToBePushed>(&single, ITEMS));
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Barrier};
 
 use stanchion_queues::{Ends, Full, Pop, Push};
 
+use super::counted::Counted;
 use super::ends::wait_for;
 use super::workers::Workers;
 use super::{Sink, Source, Worked, drain};
@@ -36,6 +37,7 @@ where
             let quota_of = |index| quota(items, threads, index);
             let source = Source::new(index, quota_of(index), batch);
             let sink = Sink::new(Tally::new((0..threads).map(quota_of), ordered), batch);
+            let (producer, consumer) = (Counted::new(producer), Counted::new(consumer));
             let mut player = Player { producer, consumer, source, sink, popped: 0, waiting: crew.consumer() };
             let pushing = crew.stay_pushing();
             barrier.wait();
@@ -45,13 +47,16 @@ where
                     player.take_the_rest()
                 })
             });
-            let Player { consumer, source, sink, .. } = player;
-            (Worked { span, gave_up: gave_up.err(), result: (source.sent(), sink.tally) }, consumer)
+            let Player { producer, consumer, source, sink, .. } = player;
+            let miscounted = producer.miscounted + consumer.miscounted;
+            let result = (source.sent(), sink.tally);
+            (Worked { span, gave_up: gave_up.err(), miscounted, result }, consumer)
         });
     }
     let played = workers.join()?;
     let spans: Vec<Span> = played.iter().map(|(worked, _)| worked.span).collect();
     let stuck = played.iter().any(|(worked, _)| worked.is_stuck());
+    let miscounted = played.iter().map(|(worked, _)| worked.miscounted).sum();
     let confirmed: Vec<u64> = played.iter().map(|(worked, _)| worked.result.0).collect();
     let mut late = 0;
     let tallies = played
@@ -62,13 +67,13 @@ where
             tally
         })
         .collect();
-    Trial::judge(&spans, BenchLedger { late, stuck, ..Tally::ledger(items, tallies, &confirmed) })
+    Trial::judge(&spans, BenchLedger { late, stuck, miscounted, ..Tally::ledger(items, tallies, &confirmed) })
 }
 
 /// One thread.
 struct Player<P, C, const WORDS: usize> {
-    producer: P,
-    consumer: C,
+    producer: Counted<P>,
+    consumer: Counted<C>,
     source: Source<WORDS>,
     sink: Sink<WORDS>,
     popped: u64,

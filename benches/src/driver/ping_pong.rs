@@ -44,7 +44,7 @@ where
                 }
                 (items, None)
             });
-            (Worked { span, gave_up, result }, tally, (!R::RELEASES_BY_DROP).then_some(catch))
+            (Worked { span, gave_up, miscounted: 0, result }, tally, (!R::RELEASES_BY_DROP).then_some(catch))
         });
     }
     let mut returner = Workers::new();
@@ -55,7 +55,7 @@ where
             let turn = || hit.receive().and_then(|item| return_.send(item));
             std::iter::repeat_with(turn).take(items as usize).find_map(Result::err)
         });
-        (Worked { span, gave_up, result: () }, (!R::RELEASES_BY_DROP).then_some(hit))
+        (Worked { span, gave_up, miscounted: 0, result: () }, (!R::RELEASES_BY_DROP).then_some(hit))
     });
     let (served, mut tally, catch) = server.join()?.swap_remove(0);
     let (returned, hit) = returner.join()?.swap_remove(0);
