@@ -46,9 +46,9 @@ pub(super) fn counterexample(
         matches!(searched, Searched::Impossible(_))
     };
     if parts.len() <= SMALL {
-        leave_out(&mut parts, |part| matches!(part, Part::Empty(..) | Part::Full(..)), &fails);
+        leave_out(&mut parts, |part| matches!(part, Part::Empty(..) | Part::Full(..)), fails);
         if !parts.iter().any(|part| matches!(part, Part::Full(..))) {
-            leave_out(&mut parts, |_| true, &fails);
+            leave_out(&mut parts, |_| true, fails);
         }
     }
     let empty = parts.iter().any(|part| matches!(part, Part::Empty(..)));

@@ -209,11 +209,14 @@ fn explain<B: Buffer>(
         let how = counterexample(&breach);
         Some((breach.transcript, how))
     };
-    let (how, failure, _) = case.explain(budget, counterexample(&breach), broken, picture);
+    let (how, failure, _) =
+        case.explain(budget, counterexample(&breach), broken, |transcript, how, notes| {
+            picture(transcript, how, notes)
+        });
     Finding { invariant, verdict: Verdict::Broken(how), cases, events, failure: Some(failure) }
 }
 
-fn picture(transcript: &Vec<String>, how: &Counterexample, notes: &[String]) -> String {
+fn picture(transcript: &[String], how: &Counterexample, notes: &[String]) -> String {
     let mut picture = timeline::heading(how);
     for (number, line) in transcript.iter().enumerate() {
         let mark = if number + 1 == transcript.len() { ">>" } else { "" };

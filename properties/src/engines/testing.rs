@@ -190,8 +190,10 @@ impl Session for HonestSession {
             *next += 1;
             let receipt = Receipt(u128::from(*boot) << 64 | u128::from(*next));
             stored.attempts += 1;
-            while *bug == Bug::ReceiveNeverReturns && stored.attempts > 1 {
-                std::thread::park();
+            if *bug == Bug::ReceiveNeverReturns && stored.attempts > 1 {
+                loop {
+                    std::thread::park();
+                }
             }
             assert!(
                 *bug != Bug::PanicsOnThirdAttempt || stored.attempts < 3,

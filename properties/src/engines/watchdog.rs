@@ -137,7 +137,7 @@ pub fn watch(
 ) -> Vec<Finding> {
     let (stuck, failure) = match attend(patience, breaks, engine) {
         Ok(findings) => return findings,
-        Err(left) => left,
+        Err(left) => *left,
     };
     let cases = failure.as_ref().map_or(0, |failure| failure.case + 1);
     let why = format!("{} was broken first. {}", breaks.id(), stuck.sentence());
@@ -154,7 +154,7 @@ pub(crate) fn attend<T: Send + 'static>(
     patience: Duration,
     breaks: Invariant,
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, (Stuck, Option<Failure>)> {
+) -> Result<T, Box<(Stuck, Option<Failure>)>> {
     let watch = Arc::new(Watch::default());
     let (done, waiting) = channel();
     let watched = Arc::clone(&watch);
@@ -182,7 +182,7 @@ pub(crate) fn attend<T: Send + 'static>(
             let stuck = Stuck { calls, step, patience, breaks };
             let tell = lock(&watch.tell).take();
             let failure = tell.map(|tell| tell(&stuck));
-            Err((stuck, failure))
+            Err(Box::new((stuck, failure)))
         }
     }
 }
@@ -308,7 +308,7 @@ mod tests {
             step(4);
             calling(Call::Pop, never);
         });
-        let (stuck, failure) = left.expect_err("it stands still");
+        let (stuck, failure) = *left.expect_err("it stands still");
         assert_eq!(stuck, Stuck { calls: vec![Call::Pop], step: 4, patience: SHORT, breaks: Invariant::Li1 });
         assert_eq!(failure.map(|failure| (failure.case, failure.steps_before)), Some((7, 4)));
         assert_eq!(stuck.sentence(), "The call `pop` never returned: nothing moved for 60ms.");

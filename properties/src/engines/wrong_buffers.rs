@@ -132,7 +132,7 @@ impl<T: Send + 'static> Push<T> for End<T> {
         let mut pushed = 0;
         while let Some(item) = items.pop_front() {
             // The place of a ring's slots where a batch goes on at the other end.
-            let at_the_end = pushed > 0 && (list.pushed + 1) % list.capacity == 0;
+            let at_the_end = pushed > 0 && (list.pushed + 1).is_multiple_of(list.capacity);
             match list.push(item) {
                 Ok(()) => pushed += 1,
                 Err(Full(item)) => {

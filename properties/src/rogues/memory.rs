@@ -346,7 +346,7 @@ impl<T: Send> Push<T> for End<T> {
             }
             Bug::Panic => {
                 ring.calls += 1;
-                assert!(!ring.calls.is_multiple_of(40), "a seeded panic");
+                assert!(!ring.calls.is_multiple_of(7), "a seeded panic");
                 ring.put(item);
             }
             _ => ring.put(item),
