@@ -44,7 +44,6 @@ use crate::verdict::{Counterexample, Verdict};
 
 use matching::Matched;
 pub use picture::{BufferCounterexample, Did, Operation, Who};
-pub(crate) use search::OPEN;
 
 /// Beyond every return: when a value that never came out is popped.
 const NEVER: Tick = u64::MAX;

@@ -23,7 +23,7 @@ pub(super) enum Searched {
 }
 
 /// How many operations may be open at once: a bit each.
-pub(crate) const OPEN: usize = u128::BITS as usize;
+const OPEN: usize = u128::BITS as usize;
 
 /// An operation by its thread or value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

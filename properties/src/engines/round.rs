@@ -18,7 +18,6 @@ use std::thread;
 use stanchion_queues::{Answer, Buffer, Ends, Pop, Push, Shape};
 
 use crate::buffer_history::BufferHistory;
-use crate::checkers_buffer;
 use crate::dice::Dice;
 use crate::invariant::Invariant;
 
@@ -225,12 +224,10 @@ struct Worker {
 
 impl Worker {
     fn new(mut dice: Dice, round: &Round) -> Worker {
-        let Round { producers, consumers, capacity, pace, .. } = *round;
         let batches = dice.pick(&[0, 1, 1, 3]);
-        let sharing = if let Pace::Chained(every) = pace { every as usize } else { 1 };
-        let most = (checkers_buffer::OPEN / (producers + consumers) / sharing).max(1);
-        // Beyond the capacity where that is small.
-        let largest = dice.pick(&[7.max(capacity + 2), 2 * capacity + 2]).min(most);
+        // The items of a batch share its window, and so do operations that share ticks: more of both at once, and
+        // the search for an order would not end. Beyond the smaller capacities in any case.
+        let largest = if matches!(round.pace, Pace::Chained(2..)) { 1 } else { dice.pick(&[3, 9]) };
         let restless = dice.pick(&[None, None, Some(64), Some(8)]);
         let stubborn = dice.pick(&[0, 0, 8, 64]);
         Worker { dice, batches, largest, restless, stubborn, refused: 0 }
