@@ -1,11 +1,11 @@
-//! Looks for a linearization of a bounded history: an order of the values, the earliest instants that the order
-//! and the capacity leave, and for each answer the first state in which it can be true. Whatever comes of it is
-//! replayed; a mistake here costs time, never truth.
+//! Looks for a linearization of a bounded history: an order of the values, the instants that the order and the
+//! capacity leave, and a walk through them on which every answer is true at some instant of its call. Whatever
+//! comes of it is replayed; a mistake here costs time, never truth.
 
 use super::matching::Matched;
-use super::merge::{Merge, merge};
-use super::replay::{Replay, Step};
+use super::merge::merge;
 use super::tighten::{Tight, deadlines, tighten};
+use super::walk::Walk;
 use super::{Answers, NEVER, Tick};
 
 /// How often the queue became full in the linearization that was found, if one was. The order tried is that of
@@ -52,62 +52,21 @@ fn ranked(order: &[u32], by_number: Vec<Tick>) -> Vec<Tick> {
 }
 
 /// Windows by rank in the order tried.
-struct Schedule<'a> {
-    matched: &'a Matched<'a>,
-    order: Vec<u32>,
-    ei: Vec<Tick>,
-    er: Vec<Tick>,
-    di: Vec<Tick>,
-    dr: Vec<Tick>,
-}
-
-/// Where one thread's answers stand.
-#[derive(Clone, Copy, Default)]
-struct Asked {
-    next: usize,
-    /// The fewest pops before the next can be true.
-    level: usize,
+pub(super) struct Schedule<'a> {
+    pub(super) matched: &'a Matched<'a>,
+    pub(super) order: Vec<u32>,
+    pub(super) ei: Vec<Tick>,
+    pub(super) er: Vec<Tick>,
+    pub(super) di: Vec<Tick>,
+    pub(super) dr: Vec<Tick>,
 }
 
 impl Schedule<'_> {
     fn replay(mut self, answers: Answers) -> Option<u64> {
-        if !self.propagate() {
-            return None;
-        }
-        let producers = self.matched.producers();
-        let mut asked = vec![Asked::default(); producers + self.matched.consumers()];
-        let mut heads = Vec::with_capacity(asked.len());
-        for (list, asked) in asked.iter_mut().enumerate() {
-            heads.push(self.earliest(list, asked, answers)?);
-        }
-        let mut tree = Merge::new(heads, NEVER);
-        let mut run =
-            Run { schedule: &self, replay: Replay::new(self.matched), now: 0, pushed: 0, popped: 0 };
-        while let Some((_, list)) = tree.first() {
-            let level = asked[list].level.max(run.popped);
-            let (call, step) = if list < producers {
-                let level = level.max(run.pushed.saturating_sub(self.capacity()));
-                run.advance(level + self.capacity(), level)?;
-                (self.matched.history().producers[list].fulls[asked[list].next].call, Step::Full(list))
-            } else {
-                let level = level.max(run.pushed);
-                run.advance(level, level)?;
-                let consumer = list - producers;
-                let answer = self.matched.history().consumers[consumer].empties[asked[list].next];
-                (answer.call, Step::Empty(consumer))
-            };
-            run.now = run.now.max(call);
-            if !run.replay.step(run.now, step) {
-                return None;
-            }
-            asked[list].next += 1;
-            tree.replace(list, self.earliest(list, &mut asked[list], answers)?);
-        }
-        run.advance(self.order.len(), self.order.len() - self.matched.unpopped)?;
-        run.replay.end(answers)
+        self.propagate().then(|| Walk::new(&self, answers).run()).flatten()
     }
 
-    fn capacity(&self) -> usize {
+    pub(super) fn capacity(&self) -> usize {
         // No more than there can be offers, so that ranks do not overflow.
         self.matched.history().capacity.min(u32::MAX as usize)
     }
@@ -140,66 +99,5 @@ impl Schedule<'_> {
             possible &= ei[at] <= push && di[at] <= pop;
         }
         possible
-    }
-
-    /// The earliest instant of a thread's next answer, [`NEVER`] if it has no more. `None`: it can not be true.
-    fn earliest(&self, list: usize, asked: &mut Asked, answers: Answers) -> Option<Tick> {
-        let history = self.matched.history();
-        let producers = history.producers.len();
-        let rises = |deadlines: &[Tick], level: &mut usize, call: Tick| {
-            while deadlines.get(*level).is_some_and(|deadline| *deadline < call) {
-                *level += 1;
-            }
-        };
-        if list < producers {
-            let next = history.producers[list].fulls.get(asked.next).filter(|_| answers.full);
-            let Some(answer) = next else { return Some(NEVER) };
-            rises(&self.dr, &mut asked.level, answer.call);
-            let last = (asked.level + self.capacity()).checked_sub(1)?;
-            Some(answer.call.max(*self.ei.get(last)?))
-        } else {
-            let next = history.consumers[list - producers].empties.get(asked.next).filter(|_| answers.empty);
-            let Some(answer) = next else { return Some(NEVER) };
-            rises(&self.er, &mut asked.level, answer.call);
-            let gone = asked.level.checked_sub(1).map_or(0, |last| self.di[last]);
-            Some(answer.call.max(gone)).filter(|earliest| *earliest != NEVER)
-        }
-    }
-}
-
-/// A schedule being replayed, each step as early as it can be.
-struct Run<'a> {
-    schedule: &'a Schedule<'a>,
-    replay: Replay<'a>,
-    now: Tick,
-    pushed: usize,
-    popped: usize,
-}
-
-impl Run<'_> {
-    /// Makes steps until so many values went in and came out; `None`: a step is not possible.
-    fn advance(&mut self, pushed: usize, popped: usize) -> Option<()> {
-        let Schedule { ei, di, order, .. } = self.schedule;
-        let pushed = (pushed <= order.len()).then_some(pushed)?;
-        while self.pushed < pushed || self.popped < popped {
-            let may_push = self.pushed < pushed && self.pushed - self.popped < self.schedule.capacity();
-            let may_pop = self.popped < popped && self.popped < self.pushed;
-            let push = if may_push { self.now.max(ei[self.pushed]) } else { NEVER };
-            let pop = if may_pop { self.now.max(di[self.popped]) } else { NEVER };
-            self.now = push.min(pop);
-            let step = if may_push && push <= pop {
-                self.pushed += 1;
-                Step::Push(order[self.pushed - 1] as usize)
-            } else if may_pop {
-                self.popped += 1;
-                Step::Pop(order[self.popped - 1] as usize)
-            } else {
-                return None;
-            };
-            if !self.replay.step(self.now, step) {
-                return None;
-            }
-        }
-        Some(())
     }
 }

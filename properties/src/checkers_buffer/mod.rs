@@ -34,6 +34,7 @@ mod shrink;
 #[cfg(test)]
 mod tests;
 mod tighten;
+mod walk;
 
 use stanchion_queues::{Answer, Order};
 
