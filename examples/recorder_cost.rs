@@ -276,10 +276,10 @@ fn default_budget() -> bool {
 fn judged_by_default<B: Buffer>(name: &str) -> bool {
     let start = Instant::now();
     let report = threads::observe::<B>(&Budget::quick());
-    let Report { rounds, operations, cut_short, lies, .. } = &report;
+    let Report { rounds, operations, cut_short, undecided, lies, .. } = &report;
     println!(
         "  {name:<24}{rounds} rounds, {operations:>9} operations in {:.2} s; {cut_short} rounds cut short by full \
-         logs; excused: {} \"empty\", {} \"full\"",
+         logs; {undecided} undecided and run again; excused: {} \"empty\", {} \"full\"",
         start.elapsed().as_secs_f64(),
         lies.excused_empties,
         lies.excused_fulls

@@ -115,7 +115,11 @@ impl<'a> Walk<'a> {
                     let answers = self.answers_of(thread);
                     let count = answers[first..].iter().take_while(|other| **other == answers[first]).count();
                     let open = Open { thread, first, count };
-                    if list % 2 == 0 { self.call(at, open)? } else { self.ret(at, open)? }
+                    if list % 2 == 0 {
+                        self.call(at, open)?
+                    } else {
+                        self.ret(at, open)?
+                    }
                     count
                 }
             };
@@ -136,7 +140,7 @@ impl<'a> Walk<'a> {
             1 => self.schedule.dr.get(next).copied(),
             _ => {
                 let answer = self.answers_of((list - 2) / 2).get(next);
-                answer.map(|answer| if list % 2 == 0 { answer.call } else { answer.ret })
+                answer.map(|answer| if list.is_multiple_of(2) { answer.call } else { answer.ret })
             }
         };
         tick.map_or(ENDED, |tick| (tick, list < 2 || list % 2 == 1))
@@ -236,7 +240,8 @@ impl<'a> Walk<'a> {
                 }
                 Full => {
                     let pushed = way.popped + self.schedule.capacity();
-                    let can = way.pushed == pushed || ei.get(pushed - 1).is_some_and(|earliest| *earliest <= at);
+                    let can =
+                        way.pushed == pushed || ei.get(pushed - 1).is_some_and(|earliest| *earliest <= at);
                     can.then_some(())?;
                     while way.pushed < pushed {
                         self.step(&mut way, at, true);

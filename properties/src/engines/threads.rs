@@ -6,7 +6,7 @@
 
 use stanchion_queues::{Buffer, BufferContract, Shape};
 
-use crate::checkers_buffer::{self, Lies};
+use crate::checkers_buffer::{self, Decided, Lies};
 use crate::finding::Finding;
 use crate::invariant::Invariant;
 use crate::timeline;
@@ -29,6 +29,9 @@ const LONG_ONE_OF: u64 = 64;
 const LONG_CAPACITY: usize = 7;
 /// How many plans of another engine one round here is worth.
 const CASES_PER_ROUND: u64 = 4;
+/// How often a round is run again whose history nobody could decide: the threads meet otherwise each time. If that
+/// does not help either, the promise is undecided.
+const RUNS_AGAIN: u64 = 5;
 /// How often a round is run again with the counter.
 const CONFIRMATIONS: u64 = 3;
 
@@ -45,6 +48,8 @@ pub struct Report {
     pub operations: u64,
     /// In how many rounds some thread had to stop early because its log was full.
     pub cut_short: u64,
+    /// How many histories nobody could decide in the time allowed; their rounds were run again.
+    pub undecided: u64,
     /// Where the ticks came from, and why.
     pub clock: String,
 }
@@ -81,6 +86,7 @@ fn rounds<B: Buffer>(budget: &Budget, clock: &Clock) -> Result<Report, String> {
         rounds: 0,
         operations: 0,
         cut_short: 0,
+        undecided: 0,
         clock: String::new(),
     };
     for case in 0..budget.cases.div_ceil(CASES_PER_ROUND) {
@@ -91,17 +97,28 @@ fn rounds<B: Buffer>(budget: &Budget, clock: &Clock) -> Result<Report, String> {
             let picture = format!("{}{stands_still}\n", timeline::heading(&stuck.counterexample()));
             Run { case, seed, events: 0, steps: stands_still.items }.failure(picture)
         });
-        let outcome = run::<B>(case, &round, clock);
-        if outcome.clock_went_back {
-            return Err(format!("a tick was below the one before it in the same thread ({round})"));
-        }
+        let mut again = 0;
+        let (outcome, judgement) = loop {
+            let outcome = run::<B>(case, &round, clock);
+            if outcome.clock_went_back {
+                return Err(format!("a tick was below the one before it in the same thread ({round})"));
+            }
+            let judgement = outcome.history.as_ref().map(checkers_buffer::judge);
+            let undecided = judgement.as_ref().is_some_and(|judgement| {
+                judgement.decided == Some(Decided::Undecided) && judgement.broken().next().is_none()
+            });
+            if !undecided || outcome.fault.is_some() || again == RUNS_AGAIN {
+                break (outcome, judgement);
+            }
+            again += 1;
+            report.undecided += 1;
+        };
         report.rounds += 1;
         report.cut_short += u64::from(outcome.cut_short);
         let events = outcome.history.as_ref().map_or(0, |history| history.len());
         report.operations += events as u64;
         let this = Run { case, seed: budget.seed, events, steps: round.items };
-        if let Some(history) = &outcome.history {
-            let judgement = checkers_buffer::judge(history);
+        if let Some(judgement) = judgement {
             report.lies.excused_empties += judgement.lies.excused_empties;
             report.lies.excused_fulls += judgement.lies.excused_fulls;
             for (invariant, mut verdict) in judgement.verdicts {
