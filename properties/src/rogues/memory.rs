@@ -469,6 +469,7 @@ pub fn table(budget: &Budget) -> Vec<RogueResult> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verdict::Verdict;
 
     #[test]
     fn what_is_right_is_never_blamed() {
@@ -479,10 +480,13 @@ mod tests {
         {
             for finding in with_bug(bug, || check(&budget)) {
                 println!("{engine:<10} {:<6} {:?}", finding.invariant.id(), finding.verdict);
-                assert!(
-                    matches!(finding.verdict, crate::verdict::Verdict::Holds { .. }),
-                    "{engine}: {finding:?}"
-                );
+                let right = match finding.verdict {
+                    Verdict::Holds { .. } => true,
+                    // Answers that may be false do not fit into one FIFO queue.
+                    Verdict::NotClaimed => bug == Bug::HonestlyRelaxed && finding.invariant == Invariant::Me1,
+                    _ => false,
+                };
+                assert!(right, "{engine}: {finding:?}");
             }
         }
     }
