@@ -344,5 +344,6 @@ mod tests {
         println!("unfenced: blamed in {:?} (rounds, operations)", blamed(&Unfenced, rounds, each));
         let (blamed, operations) = blamed(&Fenced, rounds, each);
         assert_eq!(blamed, 0, "of {rounds} rounds with {operations} operations");
+        assert!(judged_by_default::<Rtrb>("rtrb"), "blamed, see above");
     }
 }

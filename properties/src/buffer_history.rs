@@ -6,6 +6,15 @@
 //!
 //! A token is a producer and a sequence: the n-th item a producer offers has sequence n, so that a pop finds
 //! its push by indexing.
+//!
+//! # Trailing answers
+//! A batch of which some items went in and the next did not ends with an answer "full", and so may a window that
+//! several calls share. Between the item and the answer there is no tick and so no fence: a processor may look at
+//! the other side's cursor while its own store of the item still waits in its store buffer, and then each side
+//! sees the other as it was before. A ring that orders nothing but by acquire and release answers so, and is
+//! right: no single order of pushes, pops and *such* answers need exist, though each item and each answer behind
+//! a fence has its place. So these answers are kept apart, and are judged by what was inside during their window,
+//! in which all that this thread moved counts as inside throughout.
 
 use stanchion_queues::BufferContract;
 
@@ -59,6 +68,23 @@ pub struct ProducerLog {
     pub offers: Vec<Offered>,
     /// Answers "full". An item that is refused and offered again has several, without a name of its own.
     pub fulls: Vec<Window>,
+    /// Answers "full" that share their window with an item that this thread pushed before them: see
+    /// [trailing answers](self#trailing-answers).
+    pub trailing: Vec<Window>,
+}
+
+impl ProducerLog {
+    /// All answers "full".
+    pub fn refusals(&self) -> impl Iterator<Item = &Window> {
+        self.fulls.iter().chain(&self.trailing)
+    }
+}
+
+impl ConsumerLog {
+    /// All answers "empty".
+    pub fn answers(&self) -> impl Iterator<Item = &Window> {
+        self.empties.iter().chain(&self.trailing)
+    }
 }
 
 /// One pop that returned an item.
@@ -77,6 +103,9 @@ pub struct ConsumerLog {
     pub pops: Vec<Popped>,
     /// Answers "empty".
     pub empties: Vec<Window>,
+    /// Answers "empty" that share their window with an item that this thread popped before them: see
+    /// [trailing answers](self#trailing-answers).
+    pub trailing: Vec<Window>,
     /// Tick of the call of a pop that never returned: nobody knows whether it took an item.
     pub pending: Option<Tick>,
 }
@@ -100,8 +129,9 @@ pub struct BufferHistory {
 impl BufferHistory {
     /// How many operations it holds.
     pub fn len(&self) -> usize {
-        let produced: usize = self.producers.iter().map(|log| log.offers.len() + log.fulls.len()).sum();
-        let consumed: usize = self.consumers.iter().map(|log| log.pops.len() + log.empties.len()).sum();
+        let produced: usize =
+            self.producers.iter().map(|log| log.offers.len() + log.refusals().count()).sum();
+        let consumed: usize = self.consumers.iter().map(|log| log.pops.len() + log.answers().count()).sum();
         produced + consumed
     }
 

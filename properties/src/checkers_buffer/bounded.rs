@@ -2,7 +2,7 @@
 
 use stanchion_queues::{Answer, Order};
 
-use crate::buffer_history::{BufferHistory, Window};
+use crate::buffer_history::{BufferHistory, ProducerLog, Window};
 use crate::invariant::Invariant;
 use crate::verdict::Verdict;
 
@@ -11,6 +11,7 @@ use super::counting::{Filled, false_full_witness, over_capacity, windows};
 use super::matching::Matched;
 use super::picture::{BufferCounterexample, Did, Operation, Who};
 use super::search::{Searched, search};
+use super::tighten::Tight;
 use super::{Answers, Decided, Effort, Judgement, relaxed, shrink};
 
 pub(super) fn run(matched: &Matched<'_>, effort: Effort, out: &mut Judgement) {
@@ -25,7 +26,8 @@ pub(super) fn run(matched: &Matched<'_>, effort: Effort, out: &mut Judgement) {
         linearizable(history, None, matched.count as u64, out);
         return;
     }
-    let fulls: u64 = history.producers.iter().map(|log| log.fulls.len() as u64).sum();
+    let fulls: u64 = history.producers.iter().map(|log| log.refusals().count() as u64).sum();
+    let trailing = trailing(matched, out);
     // Where a value is missing or out of order, FIFO order implies nothing about the others.
     let fifo = contract.order == Order::Fifo && !matched.flawed && !out.breaks(Invariant::Or1);
     let answers = Answers {
@@ -39,7 +41,7 @@ pub(super) fn run(matched: &Matched<'_>, effort: Effort, out: &mut Judgement) {
     {
         out.decided = Some(Decided::Constructed);
         out.say(Invariant::Cb1, Verdict::exercised(fills));
-        out.say(Invariant::Cb2, Verdict::exercised(fulls));
+        out.decide(Invariant::Cb2, trailing, fulls);
         linearizable(history, None, matched.count as u64, out);
         return;
     }
@@ -49,22 +51,7 @@ pub(super) fn run(matched: &Matched<'_>, effort: Effort, out: &mut Judgement) {
     let tight = windows(loose, fifo);
     let over = over_capacity(loose, &tight);
     let filled = Filled::new(loose, &tight);
-    let mut unexcused = None;
-    for (producer, log) in history.producers.iter().enumerate() {
-        for answer in log.fulls.iter().filter(|answer| !filled.within(**answer)) {
-            match contract.full {
-                // Nobody asks a buffer twice in a row and nothing else meanwhile.
-                Answer::Unreliable => {}
-                Answer::Relaxed if relaxed::excused(history, Who::Producer(producer), *answer) => {
-                    out.lies.excused_fulls += 1;
-                }
-                Answer::Exact | Answer::Relaxed => {
-                    unexcused.get_or_insert((producer, *answer));
-                }
-            }
-        }
-    }
-    let false_full = unexcused.map(|(producer, answer)| false_full_witness(loose, &tight, producer, answer));
+    let false_full = false_full(loose, &tight, &filled, |log| &log.fulls, out);
     drop(tight);
     let fits = if !fifo {
         Fits::Unasked
@@ -76,7 +63,7 @@ pub(super) fn run(matched: &Matched<'_>, effort: Effort, out: &mut Judgement) {
     };
     let (mut bound, mut whole) = (over, None);
     let mut undecided = None;
-    let mut blamed = false_full;
+    let mut blamed = false_full.or(trailing);
     match fits {
         Fits::Unasked | Fits::Yes => {}
         Fits::No(found) => match found.invariant {
@@ -97,6 +84,46 @@ pub(super) fn run(matched: &Matched<'_>, effort: Effort, out: &mut Judgement) {
         Some(why) => out.say(Invariant::Me1, Verdict::Unknown(why)),
         None => linearizable(history, whole, matched.count as u64, out),
     }
+}
+
+/// A trailing answer "full" during which too few can have been inside. What FIFO order implies is not used: an
+/// item counts as inside from the call that moved it.
+fn trailing(matched: &Matched<'_>, out: &mut Judgement) -> Option<BufferCounterexample> {
+    if matched.history().producers.iter().all(|log| log.trailing.is_empty()) {
+        return None;
+    }
+    let loose = matched.loosened();
+    let loose = loose.as_ref().unwrap_or(matched);
+    let plain = windows(loose, false);
+    false_full(loose, &plain, &Filled::new(loose, &plain), |log| &log.trailing, out)
+}
+
+/// One of these answers during which too few can have been inside, and for which there is no excuse.
+fn false_full(
+    matched: &Matched<'_>,
+    windows: &Tight,
+    filled: &Filled,
+    answers: impl Fn(&ProducerLog) -> &[Window],
+    out: &mut Judgement,
+) -> Option<BufferCounterexample> {
+    let history = matched.history();
+    let mut unexcused = None;
+    for (producer, log) in history.producers.iter().enumerate() {
+        for answer in answers(log).iter().filter(|answer| !filled.within(**answer)) {
+            match history.contract.full {
+                // Nobody asks a buffer twice in a row and nothing else meanwhile.
+                Answer::Unreliable => {}
+                Answer::Relaxed if relaxed::excused(history, Who::Producer(producer), *answer) => {
+                    out.lies.excused_fulls += 1;
+                }
+                Answer::Exact | Answer::Relaxed => {
+                    unexcused.get_or_insert((producer, *answer));
+                }
+            }
+        }
+    }
+    let (producer, answer) = unexcused?;
+    Some(false_full_witness(matched, windows, producer, answer))
 }
 
 /// Whether the values and the answers that must be true fit together.
@@ -170,7 +197,7 @@ fn linearizable(
 fn first_full(history: &BufferHistory) -> Option<BufferCounterexample> {
     let fulls = history.producers.iter().enumerate();
     let (producer, window): (usize, Window) = fulls
-        .filter_map(|(producer, log)| Some((producer, *log.fulls.first()?)))
+        .flat_map(|(producer, log)| log.refusals().map(move |full| (producer, *full)))
         .min_by_key(|(_, full)| full.call)?;
     Some(BufferCounterexample {
         invariant: Invariant::Cb2,

@@ -87,7 +87,7 @@ pub(super) fn false_empties(history: &BufferHistory, steps: &Greatest) -> Vec<(u
     let mut found = Vec::new();
     for (consumer, log) in history.consumers.iter().enumerate() {
         let mut latest = steps.walk();
-        for answer in &log.empties {
+        for answer in log.answers() {
             let mut instant = answer.call;
             // Where something is inside, look again when all that was pushed by then may be gone.
             while instant <= answer.ret {

@@ -220,7 +220,7 @@ pub(super) fn run<'a>(history: &'a BufferHistory, out: &mut Judgement) -> Matche
         }
     }
     let pops = history.consumers.iter().map(|log| log.pops.len() as u64).sum();
-    let refusals: u64 = history.producers.iter().map(|log| log.fulls.len() as u64).sum();
+    let refusals: u64 = history.producers.iter().map(|log| log.refusals().count() as u64).sum();
     matched.flawed = found.any();
     matched.torn = found.torn_count;
     out.decide(Invariant::Al3, found.invented, pops);
@@ -354,12 +354,12 @@ impl Found {
         if popped.window.ret < pushed.call {
             // It was offered before only if a refusal lies between it and the producer's previous item.
             let before = log.offers[..sequence].last().map_or(0, |offer| offer.window().ret);
-            let refusal = log.fulls.iter().rev().find(|full| full.call >= before && full.ret <= pushed.call);
-            match refusal {
-                Some(full) if full.call <= popped.window.ret => {
+            let in_between = |full: &&Window| full.call >= before && full.ret <= pushed.call;
+            match log.refusals().filter(in_between).find(|full| full.call <= popped.window.ret) {
+                Some(full) => {
                     self.refused.get_or_insert_with(|| refused(token, producer, *full, pop));
                 }
-                _ => {
+                None => {
                     let push =
                         Operation { who: Who::Producer(producer), did: Did::Push(token), window: pushed };
                     self.invented.get_or_insert_with(|| BufferCounterexample {

@@ -197,7 +197,7 @@ pub fn judge_with(history: &BufferHistory, effort: Effort) -> Judgement {
         }
     }
     drop(steps);
-    let empties: u64 = history.consumers.iter().map(|log| log.empties.len() as u64).sum();
+    let empties: u64 = history.consumers.iter().map(|log| log.answers().count() as u64).sum();
     let found = unexcused.map(|(consumer, answer)| fifo::empty_witness(&matched, consumer, answer));
     out.decide(Invariant::Or6, found, empties);
 

@@ -150,13 +150,13 @@ fn part_of(history: &BufferHistory, parts: &[Part]) -> BufferHistory {
                     part.consumers.push(ConsumerLog { pops, ..ConsumerLog::default() });
                 }
                 let offers = push.iter().map(|push| Offered::Accepted(push.window)).collect();
-                part.producers.push(ProducerLog { offers, fulls: Vec::new() });
+                part.producers.push(ProducerLog { offers, ..ProducerLog::default() });
             }
             Part::Empty(_, window) => {
                 part.consumers.push(ConsumerLog { empties: vec![window], ..ConsumerLog::default() });
             }
             Part::Full(_, window) => {
-                part.producers.push(ProducerLog { offers: Vec::new(), fulls: vec![window] });
+                part.producers.push(ProducerLog { fulls: vec![window], ..ProducerLog::default() });
             }
             Part::PendingPop(_, call) => {
                 part.consumers.push(ConsumerLog { pending: Some(call), ..ConsumerLog::default() });

@@ -15,12 +15,12 @@ pub(super) fn at(call: u64, ret: u64) -> Window {
 
 /// Each operation on a thread of its own, so that any windows are possible.
 pub(super) fn push(history: &mut BufferHistory, window: Window) {
-    let log = ProducerLog { offers: vec![Offered::Accepted(window)], fulls: Vec::new() };
+    let log = ProducerLog { offers: vec![Offered::Accepted(window)], ..ProducerLog::default() };
     history.producers.push(log);
 }
 
 pub(super) fn full(history: &mut BufferHistory, window: Window) {
-    history.producers.push(ProducerLog { offers: Vec::new(), fulls: vec![window] });
+    history.producers.push(ProducerLog { fulls: vec![window], ..ProducerLog::default() });
 }
 
 pub(super) fn pop(history: &mut BufferHistory, producer: usize, window: Window) {
@@ -61,7 +61,7 @@ fn each_violation_is_named_and_drawn() {
     torn.consumers.push(ConsumerLog {
         pops: vec![Popped { window: at(2, 3), token: None }],
         empties: vec![at(4, 5)],
-        pending: None,
+        ..ConsumerLog::default()
     });
     torn.drained = true;
     assert_eq!(broken(&judge(&torn)), [Invariant::Al5]);
@@ -114,14 +114,22 @@ fn each_violation_is_named_and_drawn() {
 
     let mut refused = history(fifo, 1);
     push(&mut refused, at(0, 1));
-    refused.producers.push(ProducerLog { offers: vec![Offered::Abandoned(at(2, 3))], fulls: vec![at(2, 3)] });
+    refused.producers.push(ProducerLog {
+        offers: vec![Offered::Abandoned(at(2, 3))],
+        fulls: vec![at(2, 3)],
+        ..ProducerLog::default()
+    });
     pop(&mut refused, 0, at(4, 5));
     pop(&mut refused, 1, at(6, 7));
     assert_eq!(broken(&judge(&refused)), [Invariant::Cb3]);
 
     // Refused, came out, and only then accepted.
     let mut leftover = history(fifo, 1);
-    leftover.producers.push(ProducerLog { offers: vec![Offered::Accepted(at(6, 7))], fulls: vec![at(2, 3)] });
+    leftover.producers.push(ProducerLog {
+        offers: vec![Offered::Accepted(at(6, 7))],
+        fulls: vec![at(2, 3)],
+        ..ProducerLog::default()
+    });
     pop(&mut leftover, 0, at(4, 5));
     assert!(judge(&leftover).breaks(Invariant::Cb3));
 }
@@ -132,7 +140,7 @@ fn producer_order_is_judged_where_no_more_is_promised() {
     let mut swapped = history(contract, 4);
     let windows = [at(0, 1), at(2, 3)];
     let offers = windows.map(Offered::Accepted).to_vec();
-    swapped.producers.push(ProducerLog { offers, fulls: Vec::new() });
+    swapped.producers.push(ProducerLog { offers, ..ProducerLog::default() });
     let pops = [(1, at(4, 5)), (0, at(6, 7))]
         .map(|(sequence, window)| Popped { window, token: Some(token(0, sequence)) })
         .to_vec();
@@ -194,4 +202,37 @@ fn what_never_returned_may_have_happened_or_not() {
     assert_eq!(broken(&judge(&taken)), []);
     taken.consumers[0].pending = None;
     assert_eq!(broken(&judge(&taken)), [Invariant::Al1]);
+}
+
+/// What a ring of acquire and release did on a processor with a store buffer: it looked at the consumer's cursor
+/// before its own store of the third item could be seen.
+#[test]
+fn an_answer_behind_an_item_of_its_own_window_is_judged_by_what_was_inside() {
+    let accepted = |call, ret| Offered::Accepted(at(call, ret));
+    let popped = |sequence, call, ret| Popped { window: at(call, ret), token: Some(token(0, sequence)) };
+    let seen = |pop| {
+        let mut seen = history(BufferContract::FIFO, 2);
+        let offers = vec![accepted(0, 4), accepted(5, 9), accepted(10, 20)];
+        seen.producers.push(ProducerLog { offers, trailing: vec![at(10, 20)], ..ProducerLog::default() });
+        let pops = vec![popped(0, 3, 8), pop, popped(2, 30, 31)];
+        seen.consumers.push(ConsumerLog { pops, empties: vec![at(15, 18)], ..ConsumerLog::default() });
+        seen
+    };
+    let mut buffered = seen(popped(1, 9, 14));
+    assert_eq!(broken(&judge(&buffered)), []);
+    // With a fence between the two, both of them have an instant.
+    buffered.producers[0].fulls = std::mem::take(&mut buffered.producers[0].trailing);
+    assert_eq!(broken(&judge(&buffered)), [Invariant::Me1]);
+    // The second was out before the third was called, so two were never inside.
+    let judgement = judge(&seen(popped(1, 6, 8)));
+    assert_eq!(broken(&judgement), [Invariant::Cb2]);
+
+    // The same on the other side: what this thread took is not held against its answer, and all else is.
+    let mut behind = history(BufferContract::FIFO, 2);
+    behind.producers.push(ProducerLog { offers: vec![accepted(0, 1)], ..ProducerLog::default() });
+    let pops = vec![popped(0, 10, 20)];
+    behind.consumers.push(ConsumerLog { pops, trailing: vec![at(10, 20)], ..ConsumerLog::default() });
+    assert_eq!(broken(&judge(&behind)), []);
+    behind.producers[0].offers.push(accepted(2, 3));
+    assert_eq!(broken(&judge(&behind)), [Invariant::Or6]);
 }

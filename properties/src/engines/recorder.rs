@@ -303,13 +303,17 @@ impl<'a, P: Push<Item<WORDS>>, S: Stamps, const WORDS: usize> RecordedProducer<'
             self.refused.clear();
         }
         while self.abandon() {}
-        let mut log = ProducerLog { offers: Vec::with_capacity(self.settled), fulls: Vec::new() };
-        let mut refusal = Window { call: 0, ret: 0 };
+        let mut log = ProducerLog { offers: Vec::with_capacity(self.settled), ..ProducerLog::default() };
+        let (mut refusal, mut pushed) = (Window { call: 0, ret: 0 }, None);
         self.log.replay(|what, window| match what {
-            what::PUSHED => log.offers.push(Offered::Accepted(window)),
+            what::PUSHED => {
+                pushed = Some(window);
+                log.offers.push(Offered::Accepted(window));
+            }
             what::FULL => {
                 refusal = window;
-                log.fulls.push(window);
+                let answers = if pushed == Some(window) { &mut log.trailing } else { &mut log.fulls };
+                answers.push(window);
             }
             _ => log.offers.push(Offered::Abandoned(refusal)),
         });
@@ -406,10 +410,14 @@ impl<'a, C: Pop<Item<WORDS>>, S: Stamps, const WORDS: usize> RecordedConsumer<'a
 
     /// The log. An operation that panicked stays pending.
     pub fn finish(self) -> ConsumerLog {
-        let mut log = ConsumerLog { pops: Vec::new(), empties: Vec::new(), pending: self.open };
+        let mut log = ConsumerLog { pending: self.open, ..ConsumerLog::default() };
         log.pops.reserve_exact(self.log.entries.iter().filter(|entry| is_pop(entry.what)).count());
         self.log.replay(|what, window| match what {
-            what::EMPTY => log.empties.push(window),
+            what::EMPTY => {
+                let popped = log.pops.last().is_some_and(|pop| pop.window == window);
+                let answers = if popped { &mut log.trailing } else { &mut log.empties };
+                answers.push(window);
+            }
             what::TORN => log.pops.push(Popped { window, token: None }),
             token => log.pops.push(Popped { window, token: Some(Token(token)) }),
         });
@@ -490,7 +498,7 @@ mod tests {
         let (produced, consumed) = play(Pace::Apart);
         let offers = [accepted(1, 2), accepted(3, 4), abandoned(5, 6), accepted(9, 10), abandoned(9, 10)];
         assert_eq!(produced.offers, offers);
-        assert_eq!(produced.fulls, [window(5, 6), window(9, 10)]);
+        assert_eq!((produced.fulls, produced.trailing), (vec![window(5, 6)], vec![window(9, 10)]));
         let pops: Vec<Window> = consumed.pops.iter().map(|pop| pop.window).collect();
         assert_eq!(
             (pops, consumed.empties),
