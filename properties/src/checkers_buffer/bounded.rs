@@ -8,6 +8,7 @@ use crate::verdict::Verdict;
 
 use super::construct::{first_order, other_orders};
 use super::counting::{Filled, false_full_witness, over_capacity, windows};
+use super::lazy::lazily;
 use super::matching::Matched;
 use super::picture::{BufferCounterexample, Did, Operation, Who};
 use super::search::{Searched, search};
@@ -37,7 +38,7 @@ pub(super) fn run(matched: &Matched<'_>, effort: Effort, out: &mut Judgement) {
     if fifo
         && effort.construct
         && answers.full
-        && let Some(fills) = first_order(matched, answers)
+        && let Some(fills) = lazily(matched, answers).or_else(|| first_order(matched, answers))
     {
         out.decided = Some(Decided::Constructed);
         out.say(Invariant::Cb1, Verdict::exercised(fills));
@@ -143,7 +144,14 @@ fn decide(
 ) -> Fits {
     let orders = || {
         // With exact answers the first was tried before.
-        let first = if answers.full { None } else { first_order(matched, answers) };
+        let first = || {
+            if answers.full {
+                None
+            } else {
+                lazily(matched, answers).or_else(|| first_order(matched, answers))
+            }
+        };
+        let first = first();
         first.or_else(|| other_orders(matched, answers))
     };
     if effort.construct && orders().is_some() {

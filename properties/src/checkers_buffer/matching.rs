@@ -125,6 +125,24 @@ impl<'a> Matched<'a> {
         clip(self.history.producers[producer].offers[sequence].window())
     }
 
+    /// The numbers of all that a producer offered.
+    pub(super) fn numbers_of(&self, producer: usize) -> std::ops::Range<usize> {
+        self.base[producer]..self.base[producer + 1]
+    }
+
+    /// Who pushed the value.
+    pub(super) fn producer_of(&self, number: usize) -> usize {
+        self.place(number).0
+    }
+
+    /// The value that a consumer popped in its turn. Only for what is not flawed.
+    pub(super) fn popped_at(&self, consumer: usize, turn: usize) -> Option<usize> {
+        let pops = &self.history.consumers[consumer].pops;
+        let Some(pop) = pops.get(turn) else { return self.given[consumer].filter(|_| turn == pops.len()) };
+        let (producer, sequence) = split(pop.token?);
+        Some(self.base[producer] + sequence)
+    }
+
     fn place(&self, number: usize) -> (usize, usize) {
         // Few producers: counting beats searching.
         let producer = self.base[1..].iter().take_while(|end| **end <= number).count();

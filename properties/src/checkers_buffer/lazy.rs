@@ -1,0 +1,661 @@
+//! Looks for a linearization of a bounded history by putting everything off.
+//!
+//! An operation takes effect when it must: at its return, or when another that is due needs it. What moved less can
+//! still do all that what moved more can, but for an answer that is true now and never again; so the queue passes by
+//! "empty" or "full" on its way if an answer that waits for it could not come true later. Where it is open which of
+//! two ways is right, the better guess is tried first, and when something that is due turns out to be impossible, the
+//! latest guess is taken back: depth first, with a window of guesses and a budget. Whatever comes of it is replayed; a
+//! mistake here costs time, never truth.
+//!
+//! In which order two values went in is settled as late as can be: as long as each could have gone in when the other
+//! did, they change places when one is to come out.
+
+use std::collections::VecDeque;
+
+use crate::buffer_history::Window;
+
+use super::matching::Matched;
+use super::merge::Merge;
+use super::replay::{Replay, Step};
+use super::{Answers, NEVER, Tick};
+
+/// How many guesses can be taken back.
+const GUESSES: usize = 256;
+/// How far from the front a value may come forward.
+const REACH: usize = 16;
+/// How many returns must be met beyond an impossible one until guesses are noted again.
+const BEYOND: usize = 8;
+/// How many steps are kept, beyond those of guesses, before they are replayed.
+const KEPT: usize = 1024;
+/// How many guesses are taken back in all, for a history of no length and for so many operations.
+const BUDGET: (usize, usize) = (20_000, 16);
+
+/// How often the queue became full in the linearization that was found, if one was.
+pub(super) fn lazily(matched: &Matched<'_>, answers: Answers) -> Option<u64> {
+    let producers = matched.producers();
+    let lists = 2 * (producers + matched.consumers());
+    let mut lazy = Lazy {
+        matched,
+        answers,
+        // No more than there can be offers.
+        capacity: matched.history().capacity.min(u32::MAX as usize),
+        heads: (0..producers).map(|producer| matched.numbers_of(producer).start).collect(),
+        due: vec![0; lists],
+        answered: vec![0; lists],
+        popped: vec![0; matched.numbers().div_ceil(64)],
+        queue: VecDeque::new(),
+        passed: Vec::new(),
+        steps: Vec::new(),
+        replayed: 0,
+        guesses: VecDeque::new(),
+        other: None,
+        straight: false,
+        met: 0,
+        stuck: 0,
+        budget: BUDGET.0 + matched.count / BUDGET.1,
+        replay: Replay::new(matched),
+    };
+    for producer in 0..producers {
+        lazy.due[producer] = lazy.value_from(producer, lazy.heads[producer]);
+    }
+    if lazy.capacity == 0 { None } else { lazy.run() }
+}
+
+/// What is due is not possible on this way.
+struct Stuck;
+
+/// Where one of several ways was taken.
+#[derive(Clone, Copy)]
+struct Guess {
+    /// How many returns had passed, and how many steps were taken.
+    passed: usize,
+    steps: usize,
+    taken: usize,
+    of: usize,
+}
+
+/// What returns, in four kinds of lists: one per producer, one more per producer, and so for the consumers.
+enum Due {
+    Push(usize),
+    Full(usize),
+    Pop(usize),
+    Empty(usize),
+}
+
+#[derive(Clone, Copy)]
+struct Inside {
+    value: usize,
+    /// Which of all steps put it in.
+    step: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Taken {
+    at: Tick,
+    step: Step,
+    /// Of a pop: which step put the value in.
+    pushed: usize,
+}
+
+struct Lazy<'a> {
+    matched: &'a Matched<'a>,
+    answers: Answers,
+    capacity: usize,
+    /// By producer: the number of the next value that goes in, or of something before it that is no value.
+    heads: Vec<usize>,
+    /// By list: what returns next. Of pushes the number, of all others the index.
+    due: Vec<usize>,
+    /// By list, of answers: how many came true.
+    answered: Vec<usize>,
+    /// A bit for each number.
+    popped: Vec<u64>,
+    queue: VecDeque<Inside>,
+    /// The lists of the returns that have passed since the first guess.
+    passed: Vec<u32>,
+    /// Steps that have not been replayed, and how many were.
+    steps: Vec<Taken>,
+    replayed: usize,
+    guesses: VecDeque<Guess>,
+    /// The way to take at the next fork, which is one where a guess was taken back.
+    other: Option<usize>,
+    /// On the way to "empty" or "full" there is no other way round.
+    straight: bool,
+    /// How many returns were met, and at most when one of them was not possible.
+    met: usize,
+    stuck: usize,
+    budget: usize,
+    replay: Replay<'a>,
+}
+
+impl Lazy<'_> {
+    fn run(mut self) -> Option<u64> {
+        let mut tree = Merge::new((0..self.due.len()).map(|list| self.key(list)), NEVER);
+        let mut now = 0;
+        while let Some((at, list)) = tree.first() {
+            // A log that is not in order is left to others.
+            if at < now {
+                return None;
+            }
+            if self.meet(at, list).is_ok() {
+                now = at;
+                self.met += 1;
+                self.passed.push(list as u32);
+                self.due[list] = self.after(list);
+                tree.replace(list, self.key(list));
+                self.settle()?;
+                continue;
+            }
+            self.stuck = self.stuck.max(self.met);
+            let returned = self.take_back()?;
+            self.met -= returned.len();
+            for list in returned.into_iter().rev() {
+                self.due[list] = self.before(list);
+                tree.replace(list, self.key(list));
+            }
+            now = 0;
+        }
+        self.guesses.clear();
+        self.settle()?;
+        let steps = std::mem::take(&mut self.steps);
+        steps.into_iter().all(|Taken { at, step, .. }| self.replay.step(at, step)).then_some(())?;
+        self.replay.end(self.answers)
+    }
+
+    /// Takes every step that was put off until this return.
+    fn meet(&mut self, at: Tick, list: usize) -> Result<(), Stuck> {
+        match self.kind(list) {
+            Due::Push(producer) => {
+                let value = self.due[list];
+                while self.heads[producer] <= value {
+                    self.bring_in(producer, at)?;
+                }
+            }
+            Due::Pop(consumer) => {
+                let Some(value) = self.matched.popped_at(consumer, self.due[list]) else { return Err(Stuck) };
+                while self.popped[value / 64] >> (value % 64) & 1 == 0 {
+                    let producer = self.matched.producer_of(value);
+                    if self.heads[producer] <= value {
+                        self.bring_in(producer, at)?;
+                    } else {
+                        self.take_out(at, Some(value))?;
+                    }
+                }
+            }
+            Due::Full(_) => {
+                while self.answered[list] <= self.due[list] {
+                    if self.queue.len() == self.capacity {
+                        self.answer_fulls(at);
+                    } else {
+                        self.fill(at)?;
+                    }
+                }
+            }
+            Due::Empty(_) => {
+                while self.answered[list] <= self.due[list] {
+                    if self.queue.is_empty() {
+                        self.answer_empties(at);
+                    } else {
+                        self.take_out(at, None)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One step on the way to the next value of this producer being inside.
+    fn bring_in(&mut self, producer: usize, at: Tick) -> Result<(), Stuck> {
+        if self.queue.is_empty() {
+            self.answer_empties(at);
+        } else if !self.straight
+            && let Some(until) = self.waiting(false, at)
+            && self.queue.iter().rev().all(|inside| self.matched.pop(inside.value).call <= at)
+        {
+            // Once the next one is inside, it has to be out again before the answer can be true.
+            let head = self.head(producer).ok_or(Stuck)?;
+            if self.matched.pop(head).call > until || self.choose(2) == 1 {
+                self.straight = true;
+                while !self.queue.is_empty() {
+                    self.take_out(at, None)?;
+                }
+                self.straight = false;
+                self.answer_empties(at);
+            }
+        }
+        if self.queue.len() >= self.capacity {
+            return self.take_out(at, None);
+        }
+        if !self.straight {
+            self.makes_room(at, false);
+        }
+        let producer = self.first_in(producer, at)?;
+        let value = self.head(producer).ok_or(Stuck)?;
+        if self.matched.push(value).call > at {
+            return Err(Stuck);
+        }
+        self.put(producer, value, at);
+        if !self.straight {
+            self.bring_along(value, at);
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, producer: usize, value: usize, at: Tick) {
+        self.heads[producer] = value + 1;
+        self.queue.push_back(Inside { value, step: self.replayed + self.steps.len() });
+        self.take(at, Step::Push(value));
+    }
+
+    /// Puts in those, too, that may come out before this one: both orders stay open if both go in at once.
+    fn bring_along(&mut self, value: usize, at: Tick) {
+        let out = self.matched.pop(value);
+        for producer in 0..self.heads.len() {
+            while let Some(other) = self.head(producer)
+                && self.matched.push(other).call <= at
+                && self.matched.pop(other).call < out.ret
+                && self.is_next(producer, at)
+                && self.is_harmless(other)
+                && self.makes_room(at, true)
+            {
+                self.put(producer, other, at);
+            }
+        }
+    }
+
+    /// Whose next value goes in first if that of this producer is due: one that must come out before it, or had
+    /// better.
+    fn first_in(&mut self, mut producer: usize, at: Tick) -> Result<usize, Stuck> {
+        let mut better = 0;
+        while better < self.heads.len() {
+            let due = self.head(producer).ok_or(Stuck)?;
+            let out = self.matched.pop(due);
+            let other = self.head(better).filter(|other| {
+                better != producer
+                    && self.matched.push(*other).call <= at
+                    && self.out_by(*other) < self.out_by(due)
+            });
+            let Some(other) = other else {
+                better += 1;
+                continue;
+            };
+            let forced = self.out_by(other) < out.call;
+            if forced || (self.is_next(better, at) && (self.straight || self.goes_before(other, at))) {
+                producer = better;
+                better = 0;
+            } else {
+                better += 1;
+            }
+        }
+        Ok(producer)
+    }
+
+    /// Whether a value goes in early because it comes out early.
+    fn goes_before(&mut self, other: usize, at: Tick) -> bool {
+        (self.is_harmless(other) && self.makes_room(at, true)) || self.choose(2) == 1
+    }
+
+    /// Whether no answer "empty" may come true before the push of this value returns, and cannot after it.
+    fn is_harmless(&self, other: usize) -> bool {
+        let (by, out) = (self.matched.push(other).ret, self.matched.pop(other));
+        self.waiting(false, by).is_none_or(|until| out.call <= until)
+    }
+
+    /// Whether there is more room than one value needs. Others come out early for that, as long as no answer "full"
+    /// may come true before they must, and cannot after it.
+    fn makes_room(&mut self, at: Tick, needed: bool) -> bool {
+        while self.queue.len() + self.heads.len() >= self.capacity {
+            self.come_forward(at, None);
+            let Some(&front) = self.queue.front() else { break };
+            let out = self.matched.pop(front.value);
+            if out.call > at {
+                break;
+            }
+            if let Some(until) = self.waiting(true, out.ret) {
+                let missing = self.capacity + 1 - self.queue.len();
+                if !needed || !self.has_called(missing, until) || self.choose(2) == 0 {
+                    break;
+                }
+            }
+            if self.take_out(at, Some(front.value)).is_err() {
+                break;
+            }
+        }
+        self.queue.len() + 1 < self.capacity
+    }
+
+    /// Whether no value that was not called by now must come out before the next one of this producer.
+    fn is_next(&self, producer: usize, at: Tick) -> bool {
+        let Some(value) = self.head(producer) else { return false };
+        let out = self.matched.pop(value);
+        let others = (0..self.heads.len()).filter(|other| *other != producer);
+        others
+            .filter_map(|other| self.head(other))
+            .all(|other| self.matched.push(other).call <= at || self.out_by(other) >= out.call)
+    }
+
+    /// When this value must be out: those that its producer pushed after it come out after it.
+    fn out_by(&self, value: usize) -> Tick {
+        let end = self.matched.numbers_of(self.matched.producer_of(value)).end;
+        let pops = value..end.min(value + 1 + self.matched.consumers());
+        let held = pops.filter(|later| self.matched.holds(*later));
+        held.map(|later| self.matched.pop(later).ret).min().unwrap_or(NEVER)
+    }
+
+    /// Brings one to the front that can come out now: the one wanted, or whichever must be out first.
+    fn come_forward(&mut self, at: Tick, wanted: Option<usize>) {
+        let Some(&Inside { step: first, .. }) = self.queue.front() else { return };
+        let (mut best, mut by) = (0, NEVER);
+        for place in 0..self.queue.len().min(REACH) {
+            if place > 0 && !self.may_go_back(place) {
+                break;
+            }
+            let value = self.queue[place].value;
+            let pop = self.matched.pop(value);
+            let may_lead = place == 0
+                || self.matched.push(value).call <= self.time_of(first)
+                || self.may_wait(first, self.queue[place].step);
+            if may_lead && pop.call <= at && pop.ret < by {
+                (best, by) = (place, pop.ret);
+            }
+            if Some(value) == wanted {
+                best = if may_lead { place } else { best };
+                break;
+            }
+        }
+        let last = self.queue[best].step;
+        if best > 0 && self.matched.push(self.queue[best].value).call > self.time_of(first) {
+            let at = self.time_of(last);
+            self.steps[first - self.replayed..last - self.replayed]
+                .iter_mut()
+                .for_each(|taken| taken.at = at);
+        }
+        for place in (1..=best).rev() {
+            self.swap(place);
+        }
+    }
+
+    /// Whether the value before this place could have gone in when the one at this place did.
+    fn may_go_back(&self, place: usize) -> bool {
+        let (before, this) = (self.queue[place - 1], self.queue[place]);
+        before.step >= self.replayed && self.time_of(this.step) <= self.matched.push(before.value).ret
+    }
+
+    /// Whether all steps from one to another can be taken when the last of them is.
+    fn may_wait(&self, first: usize, last: usize) -> bool {
+        let at = self.time_of(last);
+        first >= self.replayed
+            && last - first < REACH
+            && self.steps[first - self.replayed..last - self.replayed].iter().all(|taken| match taken.step {
+                Step::Push(value) => at <= self.matched.push(value).ret,
+                Step::Pop(value) => at <= self.matched.pop(value).ret,
+                Step::Full(_) | Step::Empty(_) => false,
+            })
+    }
+
+    /// When a step was taken that has not been replayed.
+    fn time_of(&self, step: usize) -> Tick {
+        step.checked_sub(self.replayed).map_or(0, |at| self.steps[at].at)
+    }
+
+    /// Lets two neighbours change places, and instants.
+    fn swap(&mut self, place: usize) {
+        let (before, this) = (self.queue[place - 1], self.queue[place]);
+        self.queue[place - 1].value = this.value;
+        self.queue[place].value = before.value;
+        self.steps[before.step - self.replayed].step = Step::Push(this.value);
+        self.steps[this.step - self.replayed].step = Step::Push(before.value);
+    }
+
+    fn take(&mut self, at: Tick, step: Step) {
+        self.steps.push(Taken { at, step, pushed: 0 });
+    }
+
+    /// The oldest value comes out, or one that may be the oldest: the one wanted, if it is one of those.
+    fn take_out(&mut self, at: Tick, wanted: Option<usize>) -> Result<(), Stuck> {
+        self.come_forward(at, wanted);
+        let Some(&Inside { value, .. }) = self.queue.front() else { return Err(Stuck) };
+        if self.matched.pop(value).call > at {
+            return Err(Stuck);
+        }
+        if self.queue.len() == self.capacity {
+            self.answer_fulls(at);
+        } else if !self.straight
+            && let Some(until) = self.waiting(true, at)
+        {
+            let missing = self.capacity - self.queue.len();
+            if self.has_called(missing, at) && (!self.has_called(missing + 1, until) || self.choose(2) == 1) {
+                while self.queue.len() < self.capacity {
+                    self.fill(at)?;
+                }
+                self.answer_fulls(at);
+            }
+        }
+        // On the way to "full" others may have come out.
+        if let Some(&Inside { value: front, step }) = self.queue.front()
+            && front == value
+        {
+            self.queue.pop_front();
+            self.popped[value / 64] |= 1 << (value % 64);
+            self.steps.push(Taken { at, step: Step::Pop(value), pushed: step });
+        }
+        Ok(())
+    }
+
+    /// One more goes in, because all places must be taken.
+    fn fill(&mut self, at: Tick) -> Result<(), Stuck> {
+        let called = |(producer, _): (usize, &usize)| {
+            let push = self.matched.push(self.head(producer)?);
+            (push.call <= at && self.is_next(producer, at)).then_some((push.ret, producer))
+        };
+        let mut open: Vec<(Tick, usize)> = self.heads.iter().enumerate().filter_map(called).collect();
+        if open.is_empty() {
+            return Err(Stuck);
+        }
+        open.sort_unstable();
+        let (_, producer) = open[if open.len() == 1 { 0 } else { self.choose(open.len()) }];
+        // Straight on: nobody leaves, and there is no other way round.
+        self.straight = true;
+        let result = self.bring_in(producer, at);
+        self.straight = false;
+        result
+    }
+
+    /// Whether so many values that are not inside yet can be by then.
+    fn has_called(&self, mut missing: usize, by: Tick) -> bool {
+        let uncalled = |producer: usize| {
+            let numbers = self.heads[producer]..self.matched.numbers_of(producer).end;
+            let mut values = numbers.filter(|value| self.matched.holds(*value));
+            values.find(|value| self.matched.push(*value).call > by)
+        };
+        for producer in 0..self.heads.len() {
+            let others = (0..self.heads.len()).filter(|other| *other != producer).filter_map(uncalled);
+            // Those that come out after one that is not called by then go in after it.
+            let first_out = others.map(|other| self.out_by(other)).min().unwrap_or(NEVER);
+            let numbers = self.heads[producer]..self.matched.numbers_of(producer).end;
+            for value in numbers.filter(|value| self.matched.holds(*value)) {
+                if missing == 0 {
+                    return true;
+                }
+                if self.matched.push(value).call > by || self.matched.pop(value).call > first_out {
+                    break;
+                }
+                missing -= 1;
+            }
+        }
+        missing == 0
+    }
+
+    /// The first return of the answers "full" or "empty" that were called by then and have not come true.
+    fn waiting(&self, full: bool, by: Tick) -> Option<Tick> {
+        let next = self.answer_lists(full).filter_map(|list| self.answers_of(list).get(self.answered[list]));
+        next.filter(|answer| answer.call <= by).map(|answer| answer.ret).min()
+    }
+
+    fn answer_fulls(&mut self, at: Tick) {
+        self.answer(true, at);
+    }
+
+    fn answer_empties(&mut self, at: Tick) {
+        self.answer(false, at);
+    }
+
+    /// All that were called come true.
+    fn answer(&mut self, full: bool, at: Tick) {
+        for list in self.answer_lists(full) {
+            while self.answers_of(list).get(self.answered[list]).is_some_and(|answer| answer.call <= at) {
+                let step = match self.kind(list) {
+                    Due::Full(producer) => Step::Full(producer),
+                    Due::Push(thread) | Due::Pop(thread) | Due::Empty(thread) => Step::Empty(thread),
+                };
+                self.answered[list] += 1;
+                self.take(at, step);
+            }
+        }
+    }
+
+    /// One of so many ways, the likeliest first.
+    fn choose(&mut self, of: usize) -> usize {
+        if let Some(other) = self.other.take() {
+            return other.min(of - 1);
+        }
+        // One guess at a time is taken back, however far: all that follow it are as likely as before.
+        if self.stuck > 0 && self.met <= self.stuck + BEYOND {
+            return 0;
+        }
+        if self.guesses.len() == GUESSES {
+            self.guesses.pop_front();
+        }
+        let (passed, steps) = (self.passed.len(), self.steps.len());
+        self.guesses.push_back(Guess { passed, steps, taken: 0, of });
+        0
+    }
+
+    /// Goes back to the last guess that leaves another; the lists whose returns are to come again, in the order in
+    /// which they had passed.
+    fn take_back(&mut self) -> Option<Vec<usize>> {
+        self.budget = self.budget.checked_sub(1)?;
+        (self.other, self.straight) = (None, false);
+        let mut guess = self.guesses.pop_back()?;
+        while guess.taken + 1 == guess.of {
+            guess = self.guesses.pop_back()?;
+        }
+        guess.taken += 1;
+        self.other = Some(guess.taken);
+        self.guesses.push_back(guess);
+        for Taken { step, pushed, .. } in self.steps.split_off(guess.steps).into_iter().rev() {
+            match step {
+                Step::Push(value) => {
+                    self.heads[self.matched.producer_of(value)] = value;
+                    self.queue.pop_back();
+                }
+                Step::Pop(value) => {
+                    self.popped[value / 64] &= !(1 << (value % 64));
+                    self.queue.push_front(Inside { value, step: pushed });
+                }
+                Step::Full(producer) => self.answered[self.heads.len() + producer] -= 1,
+                Step::Empty(consumer) => {
+                    self.answered[2 * self.heads.len() + self.matched.consumers() + consumer] -= 1;
+                }
+            }
+        }
+        Some(self.passed.split_off(guess.passed).into_iter().map(|list| list as usize).collect())
+    }
+
+    /// Replays what no guess can change any more.
+    fn settle(&mut self) -> Option<()> {
+        if self.steps.len() < KEPT {
+            return Some(());
+        }
+        let many = self.steps.len() >= 64 * KEPT;
+        // Half of the guesses are given up if there are steps without end behind them.
+        if many {
+            self.guesses.drain(..self.guesses.len() / 2);
+        }
+        let first = self.guesses.front().copied();
+        let (passed, steps) =
+            first.map_or((self.passed.len(), self.steps.len()), |guess| (guess.passed, guess.steps));
+        // What is inside may still change places.
+        let inside = self.queue.front().filter(|_| !many);
+        let steps = inside.map_or(steps, |oldest| steps.min(oldest.step.saturating_sub(self.replayed)));
+        if steps < KEPT {
+            return Some(());
+        }
+        for guess in &mut self.guesses {
+            guess.passed -= passed;
+            guess.steps -= steps;
+        }
+        self.passed.drain(..passed);
+        self.replayed += steps;
+        self.steps.drain(..steps).all(|Taken { at, step, .. }| self.replay.step(at, step)).then_some(())
+    }
+
+    /// The number of the next value of a producer.
+    fn head(&self, producer: usize) -> Option<usize> {
+        let value = self.value_from(producer, self.heads[producer]);
+        (value < self.matched.numbers_of(producer).end).then_some(value)
+    }
+
+    /// The first value from this number on, or the end.
+    fn value_from(&self, producer: usize, number: usize) -> usize {
+        let end = self.matched.numbers_of(producer).end;
+        (number..end).find(|number| self.matched.holds(*number)).unwrap_or(end)
+    }
+
+    fn kind(&self, list: usize) -> Due {
+        let (producers, consumers) = (self.heads.len(), self.matched.consumers());
+        if list < producers {
+            Due::Push(list)
+        } else if list < 2 * producers {
+            Due::Full(list - producers)
+        } else if list < 2 * producers + consumers {
+            Due::Pop(list - 2 * producers)
+        } else {
+            Due::Empty(list - 2 * producers - consumers)
+        }
+    }
+
+    fn answer_lists(&self, full: bool) -> std::ops::Range<usize> {
+        let (producers, consumers) = (self.heads.len(), self.matched.consumers());
+        if full { producers..2 * producers } else { 2 * producers + consumers..2 * (producers + consumers) }
+    }
+
+    /// Those that must come true.
+    fn answers_of(&self, list: usize) -> &[Window] {
+        let history = self.matched.history();
+        match self.kind(list) {
+            Due::Full(producer) if self.answers.full => &history.producers[producer].fulls,
+            Due::Empty(consumer) if self.answers.empty => &history.consumers[consumer].empties,
+            _ => &[],
+        }
+    }
+
+    /// When the next of a list returns.
+    fn key(&self, list: usize) -> Tick {
+        let next = self.due[list];
+        match self.kind(list) {
+            Due::Push(producer) if next < self.matched.numbers_of(producer).end => {
+                self.matched.push(next).ret
+            }
+            Due::Push(_) => NEVER,
+            Due::Pop(consumer) => {
+                self.matched.popped_at(consumer, next).map_or(NEVER, |value| self.matched.pop(value).ret)
+            }
+            Due::Full(_) | Due::Empty(_) => {
+                self.answers_of(list).get(next).map_or(NEVER, |answer| answer.ret)
+            }
+        }
+    }
+
+    fn after(&self, list: usize) -> usize {
+        let next = self.due[list] + 1;
+        if list < self.heads.len() { self.value_from(list, next) } else { next }
+    }
+
+    fn before(&self, list: usize) -> usize {
+        let mut last = self.due[list] - 1;
+        while list < self.heads.len() && !self.matched.holds(last) {
+            last -= 1;
+        }
+        last
+    }
+}
