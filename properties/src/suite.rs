@@ -291,6 +291,14 @@ impl Suite {
         if let Some(life) = life {
             return self.live(&life);
         }
+        if let Some(path) = budget.regressions.as_deref().filter(|path| path.exists() && !path.is_dir()) {
+            eprintln!(
+                "{} is to hold the saved failing plans, but is not a directory: move it away, or name another \
+                 directory in STANCHION_REGRESSIONS",
+                path.display()
+            );
+            return ExitCode::from(exit::USAGE);
+        }
         let suite = Arc::new(self);
         if let Some(path) = budget.replay.take() {
             return suite.run_again(path, budget, arguments);
@@ -360,6 +368,12 @@ impl Suite {
             names.collect::<Vec<_>>()
         };
         self.entries.iter().flat_map(of).collect()
+    }
+
+    /// The same, with the tests that say whether the saved plans of this budget can be used.
+    pub fn tests_with(&self, budget: &Budget) -> Vec<String> {
+        let saved = self.saved_plans(budget).into_iter().map(|trial| trial.name().to_owned());
+        self.tests().into_iter().chain(saved).collect()
     }
 
     /// One test per queue and promise. What no engine was promised shows as ignored.
@@ -597,6 +611,22 @@ mod tests {
             error.message().is_some_and(|message| message.contains("panics when it starts")),
             "{error:?}"
         );
+    }
+
+    #[test]
+    fn a_claimed_promise_whose_situation_never_occurs_is_a_failed_test() {
+        let mut suite = Suite::new();
+        let idle = |_: &Budget| vec![Finding::new(Invariant::Al1, Verdict::Vacuous, 7, 0)];
+        suite.entry("idle", Kind::Broker).engine("idle", || vec![(Invariant::Al1, true)], idle);
+        let error = suite.entries[0].judge(Invariant::Al1, &Budget::quick()).expect_err("nothing was tested");
+        let message = error.message().unwrap_or_default();
+        assert!(message.contains("never exercised") && message.contains("AL-1"), "{message}");
+        suite.entries[0].engine(
+            "busy",
+            || vec![(Invariant::Al1, true)],
+            |_| vec![Finding::new(Invariant::Al1, Verdict::Holds { instances: 1 }, 7, 9)],
+        );
+        assert!(suite.entries[0].judge(Invariant::Al1, &Budget::quick()).is_ok(), "one engine is enough");
     }
 
     #[test]
