@@ -248,12 +248,14 @@ impl Suite {
             .and_then(|entry| entry.engines.iter().find(|engine| engine.name == saved.plan.engine()))
             .ok_or_else(|| {
                 let known: Vec<&str> = self.entries.iter().map(|entry| entry.name.as_str()).collect();
-                let (path, known) = (path.display(), known.join(", "));
+                let (file, path, known) = (path, path.display(), known.join(", "));
                 format!(
                     "{path} is a plan against the queue {:?} for the engine {:?}, which is not in this list: \
-                     correct the name in the file, or register the queue. The list has {known}",
+                     correct the name in the file, register the queue, or, in the crate whose tests run it, give \
+                     {}. The list has {known}",
                     saved.queue,
-                    saved.plan.engine()
+                    saved.plan.engine(),
+                    regressions::replay_line(file, &saved.queue, saved.invariant)
                 )
             })?;
         let findings = engine.run(&Budget { replay: Some(path.to_owned()), ..budget.clone() });
@@ -639,6 +641,11 @@ mod tests {
             "steps_after":0,"plan":{"consumer":{"asks":[],"steps":[]}}}"#;
         std::fs::write(&path, saved).expect("writable");
         let error = stuck().replay(&path, &Budget::quick()).expect_err("another queue");
-        assert!(error.contains("\"other\"") && error.contains("The list has stuck"), "{error}");
+        assert!(
+            error.contains("\"other\"")
+                && error.contains("saved.json cargo test other::no_loss")
+                && error.contains("The list has stuck"),
+            "{error}"
+        );
     }
 }
