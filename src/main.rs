@@ -19,9 +19,13 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 fine, 1 internal error, 2 usage, 4 nothing selected, 10 a promise is broken.
+Exit codes: 0 fine, 1 internal error, 2 usage, 4 nothing selected, 10 a check failed: a promise is broken, undecided or
+never exercised, or a saved plan cannot be used.
 Environment: STANCHION_CASES, STANCHION_SEED, STANCHION_PROFILE (quick, standard, soak), STANCHION_REPORT_DIR,
-STANCHION_REGRESSIONS.";
+STANCHION_REGRESSIONS, STANCHION_REPLAY, STANCHION_PATIENCE.";
+
+/// What a test target says when a test failed; this command has a code of its own for it.
+const LIBTEST_FAILED: u8 = 101;
 
 #[derive(Subcommand)]
 enum Command {
@@ -42,10 +46,16 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    let command = Cli::parse().command;
+    // Before anything is done: a misspelt variable would change nothing and look as if it did.
+    let budget = match Budget::from_env() {
+        Ok(budget) => budget,
+        Err(error) => return fail(&error.to_string()),
+    };
+    match command {
         Command::List => list(),
-        Command::Check { filter } => check(filter),
-        Command::Replay { file } => replay(&file),
+        Command::Check { filter } => check(filter, &budget),
+        Command::Replay { file } => replay(&file, &budget),
         Command::Report => report(),
     }
 }
@@ -63,25 +73,22 @@ fn list() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn check(filter: Option<String>) -> ExitCode {
+fn check(filter: Option<String>, budget: &Budget) -> ExitCode {
     let suite = registry();
     if let Some(filter) =
-        filter.as_deref().filter(|filter| !suite.tests().iter().any(|test| test.contains(filter)))
+        filter.as_deref().filter(|filter| !suite.tests_with(budget).iter().any(|test| test.contains(filter)))
     {
         eprintln!(
             "no queue or promise matches {filter:?}: give a part of a name that `stanchion check` prints"
         );
         return ExitCode::from(exit::NOTHING_SELECTED);
     }
-    suite.run(&Arguments { filter, ..Arguments::default() })
+    let code = suite.run(&Arguments { filter, ..Arguments::default() });
+    if code == ExitCode::from(LIBTEST_FAILED) { ExitCode::from(exit::BROKEN) } else { code }
 }
 
-fn replay(file: &Path) -> ExitCode {
-    let budget = match Budget::from_env() {
-        Ok(budget) => budget,
-        Err(error) => return fail(&error.to_string()),
-    };
-    match registry().replay(file, &budget) {
+fn replay(file: &Path, budget: &Budget) -> ExitCode {
+    match registry().replay(file, budget) {
         Ok(replayed) => {
             println!("{}", replayed.picture);
             if replayed.broken { ExitCode::from(exit::BROKEN) } else { ExitCode::SUCCESS }

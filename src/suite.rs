@@ -9,6 +9,7 @@ use stanchion_properties::consumers::Consumer;
 use stanchion_properties::engines::budget::Budget;
 use stanchion_properties::suite as checks;
 use stanchion_queues::{Broker, Buffer, Error, Host, Leased, Settings, Volatile};
+use stanchion_reports::exit;
 use stanchion_reports::results::Queue;
 
 /// What is checked and measured, in the order in which it is shown.
@@ -107,6 +108,11 @@ impl Suite {
         self.checks.tests()
     }
 
+    /// The same, with the tests that say whether the saved plans of this budget can be used.
+    pub fn tests_with(&self, budget: &Budget) -> Vec<String> {
+        self.checks.tests_with(budget)
+    }
+
     /// Runs a saved plan again on the queue it names.
     ///
     /// # Errors
@@ -127,17 +133,28 @@ impl Suite {
 
     /// Measures everything with Criterion, as the whole of a bench target with `harness = false`.
     pub fn bench(self) -> ExitCode {
-        self.benches.criterion_main()
+        in_good_environment(|| self.benches.criterion_main())
     }
 
     /// Measures the buffer of this name against what a ring is to reach, as the whole of a bench target with
     /// `harness = false`.
     pub fn ring_targets(self, ring: &str) -> ExitCode {
-        self.benches.targets_main(ring)
+        in_good_environment(|| self.benches.targets_main(ring))
     }
 
     /// Measures all queues in interleaved rounds, as the whole of a bench target with `harness = false`.
     pub fn duel(self) -> ExitCode {
-        self.benches.duel_main()
+        in_good_environment(|| self.benches.duel_main())
+    }
+}
+
+/// A bench reads few of the variables; a misspelt one would look as if it were obeyed all the same.
+fn in_good_environment(bench: impl FnOnce() -> ExitCode) -> ExitCode {
+    match Budget::from_env() {
+        Ok(_) => bench(),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(exit::USAGE)
+        }
     }
 }

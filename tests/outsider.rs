@@ -1,19 +1,28 @@
 //! A stranger's crate, outside the workspace, gets all checks and benches with one line per queue.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The crate copied away from the workspace, so that nothing of ours is in reach but what it depends on.
+/// The crate copied away, so that nothing of ours is in reach but what it depends on. Always to the same place, and
+/// only what changed: Cargo tells packages apart by where they are and files by when they were written, and builds
+/// nothing twice.
 struct Outsider {
-    dir: tempfile::TempDir,
+    dir: PathBuf,
     target: PathBuf,
 }
 
 impl Outsider {
     fn settle() -> Outsider {
         let home = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let dir = tempfile::tempdir().expect("a directory of our own");
-        let away = dir.path();
+        let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let dir = tmp.join("outsider");
+        for left in ["regressions", "report"] {
+            match std::fs::remove_dir_all(dir.join(left)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => panic!("an earlier {left}: {error}"),
+                _ => {}
+            }
+        }
         for file in [
             "src/lib.rs",
             "src/steady.rs",
@@ -21,18 +30,14 @@ impl Outsider {
             "tests/conformance.rs",
             "benches/comparison.rs",
         ] {
-            let to = away.join(file);
-            std::fs::create_dir_all(to.parent().expect("a file in a folder")).expect("a folder");
-            std::fs::copy(home.join("examples/outsider").join(file), to).expect("a file of the example");
+            put(&dir.join(file), &read(&home.join("examples/outsider").join(file)));
         }
-        let manifest =
-            std::fs::read_to_string(home.join("examples/outsider/Cargo.toml")).expect("it is there");
+        let manifest = read(&home.join("examples/outsider/Cargo.toml"));
         let ours = format!("path = {:?}", home.display().to_string());
         assert!(manifest.contains("path = \"../..\""), "the manifest names us by a relative path");
-        std::fs::write(away.join("Cargo.toml"), manifest.replace("path = \"../..\"", &ours)).expect("a file");
+        put(&dir.join("Cargo.toml"), &manifest.replace("path = \"../..\"", &ours));
         // The same versions as ours: what is built already is not built again, and nothing is fetched.
-        std::fs::copy(home.join("Cargo.lock"), away.join("Cargo.lock")).expect("the lock file");
-        let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        put(&dir.join("Cargo.lock"), &read(&home.join("Cargo.lock")));
         let target = tmp.parent().expect("a folder of the target directory").to_owned();
         Outsider { dir, target }
     }
@@ -43,9 +48,9 @@ impl Outsider {
 
     fn run(&self, command: &mut Command) -> (bool, String) {
         let Output { status, stdout, stderr } = command
-            .current_dir(self.dir.path())
+            .current_dir(&self.dir)
             .env("CARGO_TARGET_DIR", &self.target)
-            .env("STANCHION_REPORT_DIR", self.dir.path().join("report"))
+            .env("STANCHION_REPORT_DIR", self.dir.join("report"))
             .env("STANCHION_CASES", "64")
             .env("NO_COLOR", "1")
             .output()
@@ -55,8 +60,21 @@ impl Outsider {
     }
 
     fn report(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("report/report.html")).expect("a report was drawn")
+        std::fs::read_to_string(self.dir.join("report/report.html")).expect("a report was drawn")
     }
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// Leaves a file alone that says this already.
+fn put(path: &Path, text: &str) {
+    if std::fs::read_to_string(path).is_ok_and(|there| there == text) {
+        return;
+    }
+    std::fs::create_dir_all(path.parent().expect("a file in a folder")).expect("a folder");
+    std::fs::write(path, text).expect("a file of the crate");
 }
 
 #[test]
@@ -77,7 +95,7 @@ fn a_strangers_queues_get_all_checks_and_benches() {
     // What is printed is enough to do it again, from a shell, in that crate.
     let line =
         text.lines().find_map(|line| line.strip_prefix("Replay: ")).expect("a line that does it again");
-    let saved = outsider.dir.path().join("regressions/forgetful");
+    let saved = outsider.dir.join("regressions/forgetful");
     assert!(saved.is_dir(), "no failing plan was saved");
     let (passed, text) = outsider.run(Command::new("sh").args(["-c", line]));
     assert!(!passed && text.contains("1 failed"), "{line:?} did not fail again, and alone:\n{text}");

@@ -248,12 +248,14 @@ impl Suite {
             .and_then(|entry| entry.engines.iter().find(|engine| engine.name == saved.plan.engine()))
             .ok_or_else(|| {
                 let known: Vec<&str> = self.entries.iter().map(|entry| entry.name.as_str()).collect();
-                let (path, known) = (path.display(), known.join(", "));
+                let (file, path, known) = (path, path.display(), known.join(", "));
                 format!(
                     "{path} is a plan against the queue {:?} for the engine {:?}, which is not in this list: \
-                     correct the name in the file, or register the queue. The list has {known}",
+                     correct the name in the file, register the queue, or, in the crate whose tests run it, give \
+                     {}. The list has {known}",
                     saved.queue,
-                    saved.plan.engine()
+                    saved.plan.engine(),
+                    regressions::replay_line(file, &saved.queue, saved.invariant)
                 )
             })?;
         let findings = engine.run(&Budget { replay: Some(path.to_owned()), ..budget.clone() });
@@ -290,6 +292,14 @@ impl Suite {
         };
         if let Some(life) = life {
             return self.live(&life);
+        }
+        if let Some(path) = budget.regressions.as_deref().filter(|path| path.exists() && !path.is_dir()) {
+            eprintln!(
+                "{} is to hold the saved failing plans, but is not a directory: move it away, or name another \
+                 directory in STANCHION_REGRESSIONS",
+                path.display()
+            );
+            return ExitCode::from(exit::USAGE);
         }
         let suite = Arc::new(self);
         if let Some(path) = budget.replay.take() {
@@ -360,6 +370,12 @@ impl Suite {
             names.collect::<Vec<_>>()
         };
         self.entries.iter().flat_map(of).collect()
+    }
+
+    /// The same, with the tests that say whether the saved plans of this budget can be used.
+    pub fn tests_with(&self, budget: &Budget) -> Vec<String> {
+        let saved = self.saved_plans(budget).into_iter().map(|trial| trial.name().to_owned());
+        self.tests().into_iter().chain(saved).collect()
     }
 
     /// One test per queue and promise. What no engine was promised shows as ignored.
@@ -600,6 +616,22 @@ mod tests {
     }
 
     #[test]
+    fn a_claimed_promise_whose_situation_never_occurs_is_a_failed_test() {
+        let mut suite = Suite::new();
+        let idle = |_: &Budget| vec![Finding::new(Invariant::Al1, Verdict::Vacuous, 7, 0)];
+        suite.entry("idle", Kind::Broker).engine("idle", || vec![(Invariant::Al1, true)], idle);
+        let error = suite.entries[0].judge(Invariant::Al1, &Budget::quick()).expect_err("nothing was tested");
+        let message = error.message().unwrap_or_default();
+        assert!(message.contains("never exercised") && message.contains("AL-1"), "{message}");
+        suite.entries[0].engine(
+            "busy",
+            || vec![(Invariant::Al1, true)],
+            |_| vec![Finding::new(Invariant::Al1, Verdict::Holds { instances: 1 }, 7, 9)],
+        );
+        assert!(suite.entries[0].judge(Invariant::Al1, &Budget::quick()).is_ok(), "one engine is enough");
+    }
+
+    #[test]
     fn what_cannot_be_replayed_is_said_with_a_remedy() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("saved.json");
@@ -609,6 +641,11 @@ mod tests {
             "steps_after":0,"plan":{"consumer":{"asks":[],"steps":[]}}}"#;
         std::fs::write(&path, saved).expect("writable");
         let error = stuck().replay(&path, &Budget::quick()).expect_err("another queue");
-        assert!(error.contains("\"other\"") && error.contains("The list has stuck"), "{error}");
+        assert!(
+            error.contains("\"other\"")
+                && error.contains("saved.json cargo test other::no_loss")
+                && error.contains("The list has stuck"),
+            "{error}"
+        );
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use stanchion_queues::{Crash, Reason, Refusal, Settle, Time};
 
-use crate::history::{Actor, Event, HARNESS, Handle, History, Outcome, SendOutcome, Token, What};
+use crate::history::{Actor, Event, HARNESS, Handle, History, Observed, Outcome, SendOutcome, Token, What};
 use crate::verdict::Counterexample;
 
 /// The widest line.
@@ -433,7 +433,7 @@ impl<'a> Page<'a> {
             What::DrainBegan => "Faults ended.".into(),
             What::DrainEnded { quiet: true } => "At the end, nothing more came.".into(),
             What::DrainEnded { quiet: false } => "At the end, it did not come to rest.".into(),
-            What::Observed { store, .. } => format!("The effects were observed: {} intents.", store.len()),
+            What::Observed { store, .. } => format!("The effects were observed: {}.", effects(store)),
         }
     }
 }
@@ -450,6 +450,23 @@ fn is_implied(event: &Event) -> bool {
 
 fn message(token: Option<Token>) -> String {
     token.map_or_else(|| "a stranger".into(), |token| format!("m{}", token.0))
+}
+
+/// What an observation found, so that a reader need not take the verdict's word for it.
+fn effects(store: &[Observed]) -> String {
+    if store.is_empty() {
+        return "none".into();
+    }
+    let one = |seen: &Observed| {
+        let times = match seen.effects {
+            0 => "no effect".into(),
+            1 => "once".into(),
+            times => format!("{times} times"),
+        };
+        let record = if seen.recorded { "with a record" } else { "without a record" };
+        format!("{} {times}, {record}", message(Some(seen.token)))
+    };
+    store.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
 fn answer(outcome: Outcome) -> &'static str {
@@ -540,6 +557,16 @@ mod tests {
     use crate::invariant::Invariant;
     use crate::plan::{Fate, How, Plan, PlanSettings, Plans, Step, Which};
     use crate::verdict::Verdict;
+
+    #[test]
+    fn an_observation_says_which_effects_it_found() {
+        let seen = |token, effects, recorded| Observed { token: Token(token), effects, recorded };
+        assert_eq!(effects(&[]), "none");
+        assert_eq!(
+            effects(&[seen(1, 2, true), seen(2, 1, false), seen(3, 0, true)]),
+            "m1 2 times, with a record; m2 once, without a record; m3 no effect, with a record"
+        );
+    }
 
     #[test]
     fn a_page_says_what_happened() {

@@ -15,7 +15,11 @@ use crate::{html, markdown};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file system refused.
-    #[error("cannot {verb} {}: {source}", path.display())]
+    #[error(
+        "cannot {verb} {}: {source}. Make its directory one that can be written, or name another one in \
+         STANCHION_REPORT_DIR",
+        path.display()
+    )]
     Io {
         /// What was tried: "write", "read".
         verb: &'static str,
@@ -155,9 +159,10 @@ fn load(path: &Path) -> Result<Results, String> {
         serde_json::from_str(&text).map_err(|error| format!("not JSON: {error}"))?;
     match value.get("schema").and_then(serde_json::Value::as_u64) {
         None => Err("not a fragment: it has no schema".into()),
-        Some(schema) if schema != u64::from(SCHEMA) => {
-            Err(format!("it follows schema {schema}; this version reads schema {SCHEMA}"))
-        }
+        Some(schema) if schema != u64::from(SCHEMA) => Err(format!(
+            "it follows schema {schema}; this version reads schema {SCHEMA}. Move it away, and run again what \
+                 wrote it"
+        )),
         Some(_) => serde_json::from_value(value).map_err(|error| format!("not a fragment: {error}")),
     }
 }

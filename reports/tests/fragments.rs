@@ -95,7 +95,8 @@ fn a_directory_that_is_a_file_is_an_error_that_names_it() {
     let file = dir.path().join("file");
     fs::write(&file, "").expect("writable");
     let error = write(&file, "a", &Results::default()).expect_err("not a directory");
-    assert!(error.to_string().contains("file"), "{error}");
+    let error = error.to_string();
+    assert!(error.contains("file") && error.contains("STANCHION_REPORT_DIR"), "{error}");
 }
 
 #[test]

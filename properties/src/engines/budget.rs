@@ -88,7 +88,7 @@ impl Budget {
                     Ok(seed) => budget.seed = seed,
                     Err(_) => return Err(EnvError::invalid(name, value, "give a number from 0 to 2^64 - 1")),
                 },
-                "STANCHION_REGRESSIONS" | "STANCHION_REPLAY" if value.is_empty() => {
+                "STANCHION_REGRESSIONS" | "STANCHION_REPLAY" | "STANCHION_REPORT_DIR" if value.is_empty() => {
                     return Err(EnvError::invalid(name, value, "give a path, or unset it"));
                 }
                 "STANCHION_REGRESSIONS" => budget.regressions = Some(value.into()),
@@ -190,6 +190,7 @@ mod tests {
             ("STANCHION_PROFILE", "fast"),
             ("STANCHION_REPLAY", ""),
             ("STANCHION_REGRESSIONS", ""),
+            ("STANCHION_REPORT_DIR", ""),
             ("STANCHION_PATIENCE", "0"),
             ("STANCHION_PATIENCE", "1 minute"),
         ] {

@@ -1,0 +1,112 @@
+//! The command as people type it: what makes no sense is said with a remedy, and nothing is changed or deleted.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Its exit code, and all it said.
+fn stanchion(home: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stanchion"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("STANCHION_"))
+    {
+        command.env_remove(name);
+    }
+    let Output { status, stdout, stderr } = command
+        .args(arguments)
+        .current_dir(home)
+        .envs([("STANCHION_REPORT_DIR", "report"), ("STANCHION_CASES", "3")])
+        .envs(variables.iter().copied())
+        .output()
+        .expect("it runs");
+    (status.code(), [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat())
+}
+
+const USAGE: Option<i32> = Some(2);
+const NOTHING_SELECTED: Option<i32> = Some(4);
+const BROKEN: Option<i32> = Some(10);
+const ONE: [&str; 2] = ["check", "ring::fifo"];
+
+#[test]
+fn what_makes_no_sense_is_said_with_a_remedy_and_left_alone() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let home = dir.path();
+    let files = [
+        ("file", "mine"),
+        ("truncated.json", "{\"format\": 2,"),
+        ("older.json", "{\"format\": 1}"),
+        (
+            "gone.json",
+            r#"{"format":2,"queue":"gone","invariant":"IC-3","sentence":"","case":0,"seed":0,"steps_before":0,
+                "steps_after":0,"plan":{"consumer":{"asks":[],"steps":[]}}}"#,
+        ),
+    ];
+    for (name, text) in files {
+        std::fs::write(home.join(name), text).expect("writable");
+    }
+    type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], Option<i32>, &'a [&'a str]);
+    let cases: [Case<'_>; 17] = [
+        (&["check", "nosuch"], &[], NOTHING_SELECTED, &["\"nosuch\"", "give a part of a name"]),
+        (&["replay", "absent.json"], &[], USAGE, &["absent.json", "Make it readable"]),
+        (&["replay", "."], &[], USAGE, &["saved plan .", "Make it readable"]),
+        (&["replay", "truncated.json"], &[], USAGE, &["truncated.json", "Restore it"]),
+        (&["replay", "older.json"], &[], USAGE, &["older.json", "run the version that wrote it"]),
+        (&["replay", "gone.json"], &[], USAGE, &["gone.json", "register the queue", "ring"]),
+        (&ONE, &[("STANCHION_REPLAY", "absent.json")], USAGE, &["absent.json", "Make it readable"]),
+        (&ONE, &[("STANCHION_CASES", "0")], USAGE, &["STANCHION_CASES", "give a number"]),
+        (&ONE, &[("STANCHION_CASSES", "1")], USAGE, &["STANCHION_CASSES", "unset it"]),
+        (&["list"], &[("STANCHION_CASSES", "1")], USAGE, &["STANCHION_CASSES", "unset it"]),
+        (&["report"], &[("STANCHION_CASSES", "1")], USAGE, &["STANCHION_CASSES", "unset it"]),
+        (&ONE, &[("STANCHION_CHILD", "x")], USAGE, &["STANCHION_CHILD", "unset it"]),
+        (&ONE, &[("STANCHION_REPORT_DIR", "")], USAGE, &["STANCHION_REPORT_DIR", "give a path"]),
+        (&ONE, &[("STANCHION_REGRESSIONS", "file")], USAGE, &["file", "not a directory", "move it away"]),
+        // The checks have their answer all the same.
+        (&ONE, &[("STANCHION_REPORT_DIR", "file")], Some(0), &["file", "name another one"]),
+        (&["report"], &[("STANCHION_REPORT_DIR", "file")], USAGE, &["file", "name another one"]),
+        (
+            &["report"],
+            &[("STANCHION_REPORT_DIR", "/proc/report")],
+            USAGE,
+            &["/proc/report", "name another one"],
+        ),
+    ];
+    for (arguments, variables, expected, said) in cases {
+        let (code, text) = stanchion(home, arguments, variables);
+        assert_eq!(code, expected, "{arguments:?} {variables:?}\n{text}");
+        assert!(!text.contains("panicked"), "{text}");
+        for said in said {
+            assert!(text.contains(said), "{arguments:?} {variables:?} does not say {said:?}:\n{text}");
+        }
+    }
+    for (name, text) in files {
+        assert_eq!(std::fs::read_to_string(home.join(name)).expect("still there"), text);
+    }
+}
+
+#[test]
+fn saved_plans_that_protect_nothing_fail_a_check() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for folder in ["ring", "gone"] {
+        let folder = dir.path().join("regressions").join(folder);
+        std::fs::create_dir_all(&folder).expect("writable");
+        std::fs::write(folder.join("AL-1-0.json"), "{").expect("writable");
+    }
+    let (code, text) = stanchion(dir.path(), &["check", "saved_plans"], &[]);
+    assert_eq!(code, BROKEN, "{text}");
+    for said in
+        ["ring/AL-1-0.json is not a saved plan", "gone/AL-1-0.json", "\"gone\", which is not registered"]
+    {
+        assert!(text.contains(said), "{said:?} is not said:\n{text}");
+    }
+    assert!(dir.path().join("regressions/gone/AL-1-0.json").is_file());
+}
+
+#[test]
+fn results_of_another_schema_are_named_and_kept() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let fragments = dir.path().join("report/fragments");
+    std::fs::create_dir_all(&fragments).expect("writable");
+    std::fs::write(fragments.join("future.json"), "{\"schema\": 99}").expect("writable");
+    let (code, text) = stanchion(dir.path(), &["report"], &[]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("future.json: it follows schema 99") && text.contains("Move it away"), "{text}");
+    assert!(fragments.join("future.json").is_file());
+}
