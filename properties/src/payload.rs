@@ -1,6 +1,6 @@
 //! Bodies that say who they are: a token, filler drawn from it, and a checksum over both.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::history::{Digest, Token};
 
@@ -31,6 +31,15 @@ pub fn encode(token: Token, size: usize) -> Arc<[u8]> {
     let checksum = crc32c::crc32c(&body);
     body.extend_from_slice(&checksum.to_le_bytes());
     body.into()
+}
+
+/// A body that is sent to be refused, whatever its message: it carries token 0, which is no message's. Those of tens
+/// of megabytes take longer to make than thousands of plans, so the last one is kept.
+pub fn unsent(size: usize) -> Arc<[u8]> {
+    static LAST: Mutex<Option<Arc<[u8]>>> = Mutex::new(None);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = last.take().filter(|body| body.len() == size);
+    Arc::clone(last.insert(kept.unwrap_or_else(|| encode(Token(0), size))))
 }
 
 /// The token of a body made by [`encode`]; `None` if these are not the bytes of one.

@@ -376,7 +376,8 @@ impl<H: Host> Run<H> {
         };
         self.tokens += 1;
         let token = Token(self.tokens);
-        let message = Message::new(payload::encode(token, size));
+        let body = if size > MOST_STORED { payload::unsent(size) } else { payload::encode(token, size) };
+        let message = Message::new(body);
         Some((token, if odd == Odd::EmptyKey { message.with_key([]) } else { message }))
     }
 
