@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use stanchion_queues::{
-    Answer, Attempt, Batches, Broker, Bytes, Contract, Count, Crash, DeadLetter, DeadLettering, Death,
-    Delivery, Depth, Durability, Error, Host, Message, MessageId, Order, Reason, Receipt, Refusal, Requeue,
-    Retries, Sent, Session, Settings, Settle, Settled, Settlement, Time,
+    Answer, Attempt, Batches, Broker, Bytes, Contract, Count, Counting, Crash, DeadLetter, DeadLettering,
+    Death, Delivery, Depth, Durability, Error, Host, Message, MessageId, Order, Reason, Receipt, Refusal,
+    Requeue, Retries, Sent, Session, Settings, Settle, Settled, Settlement, Time,
 };
 
 use crate::quirks::Quirk as Q;
@@ -43,6 +43,11 @@ struct Entry {
     uncounted: u32,
     sender: u64,
     nacked: bool,
+    sent: Time,
+    extended: bool,
+    /// Attempts of lives before a redrive, and every receipt so far.
+    past: u32,
+    issued: Vec<u128>,
 }
 
 impl Entry {
@@ -69,6 +74,7 @@ struct Store {
     latest_ack: Option<Entry>,
     latest_nack: Option<Entry>,
     ever_redriven: Vec<u64>,
+    batch_tail: Option<u64>,
     next_id: u64,
     receipts: Arc<AtomicU64>,
     sessions: u64,
@@ -96,6 +102,7 @@ impl Store {
             latest_ack: None,
             latest_nack: None,
             ever_redriven: Vec::new(),
+            batch_tail: None,
             next_id: 1,
             receipts,
             sessions: 0,
@@ -146,6 +153,10 @@ impl Store {
         if self.is(Q::InFlightFree) {
             used -= in_flight as i64;
         }
+        if self.is(Q::DelayedFree) {
+            let delayed = self.entries.iter().filter(|entry| matches!(entry.state, State::Delayed(_)));
+            used -= delayed.count() as i64;
+        }
         if self.is(Q::DeadCounted) {
             used += self.dead.len() as i64;
         }
@@ -169,6 +180,13 @@ impl Store {
             return;
         }
         let mut attempts = entry.counted();
+        let mut reason = reason;
+        if self.is(Q::SecondDeathAdds) {
+            attempts += entry.past;
+        }
+        if self.is(Q::RejectAtLimitRenamed) && attempts >= self.limit() {
+            reason = Reason::Attempts;
+        }
         if self.is(Q::DeadAttemptsOfLimit) && reason == Reason::Rejected {
             attempts = self.limit();
         }
@@ -182,7 +200,7 @@ impl Store {
         }
         let again = self.ever_dead.contains(&entry.id);
         self.ever_dead.push(entry.id);
-        if self.is(Q::DeadDropped) || (self.is(Q::DiesOnce) && again) {
+        if matches!(self.quirk, Q::DeadDropped | Q::LazyTailDropped) || (self.is(Q::DiesOnce) && again) {
             return;
         }
         if self.is(Q::DeadBodyCut) {
@@ -209,6 +227,8 @@ impl Store {
             (Q::ExpiryUncounted | Q::ExpiryUncountedOrdinal, End::Expiry)
             | (Q::LossUncounted, End::Loss)
             | (Q::NackUncounted, End::Nack(_))
+            | (Q::NothingCounts, _)
+            | (Q::CrashForgetsHeld, End::Crash)
             | (Q::CrashUncounted, End::Crash) => true,
             (Q::ExpiryMaybe, End::Expiry) | (Q::CrashMaybe, End::Crash) => self.chance(2),
             _ => false,
@@ -225,10 +245,15 @@ impl Store {
             Q::LossSpares => how == End::Loss,
             Q::CrashSpares => how == End::Crash,
             Q::DepthSpares => !look,
-            Q::LazyDeath | Q::LazyWhole => true,
+            Q::LazyDeath | Q::LazyWhole | Q::LazyTailDropped => true,
             _ => false,
         };
+        let limit = limit.saturating_add(u32::from(quirk == Q::SecondLifeLonger && entry.past > 0));
         if entry.counted() >= limit && !spared {
+            if quirk == Q::DeathByExpiryDropped && how == End::Expiry {
+                self.entries.remove(at);
+                return true;
+            }
             self.bury(at, Reason::Attempts);
             return true;
         }
@@ -251,7 +276,8 @@ impl Store {
             entry.key = Some(Arc::from(&b"retry"[..]));
         }
         let tail = match quirk {
-            Q::RequeueTail => true,
+            Q::RequeueTail | Q::TailOutlives | Q::LazyTailDropped => true,
+            Q::RequeueMixed => how == End::Expiry,
             Q::LossToTail => how == End::Loss,
             Q::ExpiryToTail => how == End::Expiry,
             Q::NackDelayedToTail => delayed,
@@ -266,7 +292,7 @@ impl Store {
 
     /// Ends what has ended by now.
     fn sweep(&mut self, look: bool) {
-        let now = self.now();
+        let (now, quirk) = (self.now(), self.quirk);
         let mut at = 0;
         if self.is(Q::DelayMeetsDeadline) {
             let ends: Vec<Time> = self
@@ -289,6 +315,11 @@ impl Store {
             if matches!(self.entries[at].state, State::Delayed(until) if until <= now) {
                 self.entries[at].state = State::Ready;
                 self.entries[at].receipt = None;
+                if self.is(Q::DelayedSendToTail) && self.entries[at].handed == 0 {
+                    let entry = self.entries.remove(at);
+                    self.entries.push(entry);
+                    continue;
+                }
                 if self.is(Q::DelayedDropped) && self.room() == 0 && !self.entries[at].nacked {
                     self.entries.remove(at);
                     continue;
@@ -300,10 +331,16 @@ impl Store {
             .entries
             .iter()
             .filter_map(|entry| match entry.state {
+                State::Leased(until) if until == now && quirk == Q::DeadlineInclusive => None,
                 State::Leased(until) if until <= now => Some((until, entry.id)),
                 _ => None,
             })
             .collect();
+        if self.is(Q::ExpirySwaps) && ended.len() > 1 {
+            let place = |id| self.entries.iter().position(|entry| entry.id == id).expect("it is there");
+            let (first, second) = (place(ended[0].1), place(ended[1].1));
+            self.entries.swap(first, second);
+        }
         if !self.is(Q::DeathInStoreOrder) && !self.is(Q::SweepSkipsNext) {
             ended.sort_by_key(|&(until, _)| until);
         }
@@ -323,10 +360,16 @@ impl Store {
             self.sweep(true);
         }
         let full = || Sent::Refused(Refusal::Full);
-        if matches!(self.quirk, Q::AllOrNothing | Q::LazyWhole) && self.room() < messages.len() as i64 {
+        if matches!(self.quirk, Q::AllOrNothing | Q::LazyWhole | Q::WholeUnreliable)
+            && self.room() < messages.len() as i64
+        {
+            return messages.iter().map(|_| full()).collect();
+        }
+        if self.is(Q::WholeUnreliable) && self.chance(8) {
             return messages.iter().map(|_| full()).collect();
         }
         let mut outcomes: Vec<Sent> = Vec::new();
+        let room_at_first = self.room() > 0;
         for message in messages {
             if self.is(Q::RetriesDeduplicated)
                 && let Some((_, id)) = self.known.iter().find(|(body, _)| *body == message.body)
@@ -345,7 +388,14 @@ impl Store {
                     self.entries.remove(at);
                 }
             }
-            if self.room() <= 0 || (self.is(Q::FullRelaxed) && self.chance(8)) {
+            if self.is(Q::CapacityOneReplaces)
+                && self.settings.capacity == 1
+                && self.entries.first().is_some_and(|entry| entry.state == State::Ready)
+            {
+                self.entries.clear();
+            }
+            let unlooked = self.is(Q::BatchOverfills) && room_at_first;
+            if (self.room() <= 0 && !unlooked) || (self.is(Q::FullRelaxed) && self.chance(8)) {
                 outcomes.push(full());
                 continue;
             }
@@ -369,7 +419,8 @@ impl Store {
                 let same = |entry: &Entry| entry.key == message.key && entry.state == State::Ready;
                 self.entries.retain(|entry| !same(entry));
             }
-            let mut ready = now + message.delay;
+            let delay = if self.is(Q::BatchOneDelay) { messages[0].delay } else { message.delay };
+            let mut ready = now + delay;
             if self.is(Q::DelayTruncated) {
                 ready = Time(ready.0 / 1_000_000 * 1_000_000);
             }
@@ -383,7 +434,7 @@ impl Store {
                 id,
                 key: key.filter(|key| !(self.is(Q::EmptyKeyLost) && key.is_empty())),
                 body: if cut { message.body[..65_536].into() } else { message.body.clone() },
-                state: if message.delay.is_zero() { State::Ready } else { State::Delayed(ready) },
+                state: if delay.is_zero() { State::Ready } else { State::Delayed(ready) },
                 receipt: None,
                 owner: 0,
                 received: now,
@@ -392,6 +443,10 @@ impl Store {
                 uncounted: 0,
                 sender,
                 nacked: false,
+                sent: now,
+                extended: false,
+                past: 0,
+                issued: Vec::new(),
             });
             outcomes.push(if doubt {
                 Sent::InDoubt(Error::Gone("timed out".into()))
@@ -399,6 +454,7 @@ impl Store {
                 Sent::Confirmed(MessageId(id))
             });
         }
+        self.batch_tail = (messages.len() > 1).then(|| self.entries.last().map(|entry| entry.id)).flatten();
         if self.is(Q::IdsOfBatchEqual) {
             let last = MessageId(self.next_id - 1);
             for outcome in &mut outcomes {
@@ -415,7 +471,7 @@ impl Store {
 
     /// Which to hand over, in which order.
     fn choose(&mut self, max: usize) -> Vec<u64> {
-        if matches!(self.quirk, Q::LazyDeath | Q::LazyWhole) {
+        if matches!(self.quirk, Q::LazyDeath | Q::LazyWhole | Q::LazyTailDropped) {
             let limit = self.limit();
             while let Some(at) =
                 self.entries.iter().position(|entry| entry.state == State::Ready && entry.counted() >= limit)
@@ -430,6 +486,9 @@ impl Store {
                 self.entries.iter().any(|entry| matches!(entry.state, State::Leased(_)) && entry.key == *key)
             };
             ready.retain(|entry| entry.key.is_none() || !leased(&entry.key));
+        }
+        if self.is(Q::KeyLanes) {
+            ready.sort_by_key(|entry| entry.key.clone());
         }
         if self.is(Q::NewestFirst) {
             ready.reverse();
@@ -465,7 +524,7 @@ impl Store {
         }
         self.sweep(true);
         self.acked_unswept = 0;
-        if self.is(Q::EmptyRelaxed) && self.chance(6) {
+        if matches!(self.quirk, Q::EmptyRelaxed | Q::WholeUnreliable) && self.chance(6) {
             return Ok(Vec::new());
         }
         if std::mem::take(&mut self.stale_seen) && self.is(Q::StaleThenEmpty) {
@@ -503,6 +562,10 @@ impl Store {
             Q::LeaseCapped => (until, shown) = (now + capped, now + capped),
             Q::LeaseCappedSilently => until = now + capped,
             Q::LeaseOverflows if lease > Duration::from_secs(3600) => until = now,
+            Q::LeaseFromSend => {
+                let sent = self.entries.iter().find(|entry| entry.id == id).expect("just chosen").sent;
+                until = (sent + lease).max(Time(now.0 + 1));
+            }
             Q::LeaseTruncated => until = Time(until.0 / 1_000_000 * 1_000_000),
             _ => {}
         }
@@ -516,17 +579,24 @@ impl Store {
         let receipt = match quirk {
             Q::ReceiptFromDeadline => u128::from(id) << 64 | u128::from(until.0),
             Q::ReceiptFromAttempt => u128::from(id) << 64 | u128::from(entry.handed),
+            Q::ReceiptFromSession => u128::from(id) << 64 | u128::from(owner),
             Q::OddNames => u128::from(serial).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835),
             _ => u128::from(serial),
         };
         entry.receipt = Some(receipt);
+        entry.issued.push(receipt);
+        entry.extended = false;
         entry.state = State::Leased(until);
         (entry.owner, entry.received, entry.first_until) = (owner, now, until);
         let delivery = Delivery {
             id: MessageId(id),
             key: entry.key.clone(),
             body: entry.body.clone(),
-            attempt: if quirk == Q::ExpiryUncountedOrdinal { entry.handed } else { entry.counted() },
+            attempt: if matches!(quirk, Q::ExpiryUncountedOrdinal | Q::NothingCounts) {
+                entry.handed
+            } else {
+                entry.counted()
+            },
             receipt: Receipt(receipt),
             deadline: shown,
         };
@@ -544,13 +614,25 @@ impl Store {
         self.entries.iter().position(|entry| entry.receipt == Some(receipt.0))
     }
 
+    /// The message that this receipt was once for, if it is leased under another one.
+    fn leased_again(&self, receipt: Receipt) -> Option<usize> {
+        self.entries
+            .iter()
+            .position(|entry| entry.issued.contains(&receipt.0) && matches!(entry.state, State::Leased(_)))
+    }
+
     fn stale(&mut self) -> Settled {
         self.stale_seen = true;
-        if self.is(Q::StaleSilent) { Settled::Done } else { Settled::Stale }
+        if matches!(self.quirk, Q::StaleSilent | Q::SilentOutlives) { Settled::Done } else { Settled::Stale }
     }
 
     fn settle(&mut self, who: u64, settlements: &[Settlement]) -> Vec<Settled> {
-        let late = self.is(Q::AckLate) && settlements.iter().all(|one| one.how == Settle::Ack);
+        let late = settlements.iter().all(|one| match self.quirk {
+            Q::AckLate => one.how == Settle::Ack,
+            Q::NackLate => matches!(one.how, Settle::Nack { .. }),
+            Q::RejectLate => one.how == Settle::Reject,
+            _ => false,
+        });
         // Leases that have ended stay as they are until somebody receives.
         if !late {
             self.sweep(true);
@@ -599,7 +681,14 @@ impl Store {
                 continue;
             }
             let how = if self.is(Q::BatchMixed) { settlements[0].how } else { one.how };
-            let Some(at) = self.find(one.receipt) else {
+            let superseded = match self.quirk {
+                Q::StaleAckTaken => how == Settle::Ack,
+                Q::StaleNackTaken => matches!(how, Settle::Nack { .. }),
+                _ => false,
+            };
+            let Some(at) =
+                self.find(one.receipt).or_else(|| superseded.then(|| self.leased_again(one.receipt))?)
+            else {
                 if self.is(Q::StaleNackCounts) && matches!(how, Settle::Nack { .. }) {
                     // The serial tells whose it was: whoever is ready and was handed over before.
                     if let Some(entry) =
@@ -631,6 +720,13 @@ impl Store {
                         });
                         let at = self.entries.iter().position(|entry| entry.id == id).expect("kept");
                         self.entries.remove(at);
+                    } else if self.is(Q::AckCumulative) {
+                        let (owner, upto) = (self.entries[at].owner, self.entries[at].receipt);
+                        self.entries.retain(|entry| {
+                            !(matches!(entry.state, State::Leased(_))
+                                && entry.owner == owner
+                                && entry.receipt <= upto)
+                        });
                     } else if self.is(Q::AckSwaps) {
                         self.entries.swap_remove(at);
                     } else {
@@ -640,6 +736,8 @@ impl Store {
                 Settle::Nack { delay } => {
                     self.latest_nack = Some(self.entries[at].clone());
                     let delay = if self.is(Q::BatchDelays) { longest.unwrap_or(delay) } else { delay };
+                    let ignored = self.is(Q::BatchIgnoresDelays) && settlements.len() > 1;
+                    let delay = if ignored { Duration::ZERO } else { delay };
                     self.end(at, End::Nack(delay), true);
                 }
                 Settle::Reject if self.is(Q::RejectsAtMostThree) && self.dead.len() >= 3 => {
@@ -668,8 +766,19 @@ impl Store {
     }
 
     fn extend(&mut self, who: u64, receipt: Receipt, lease: Duration) -> Settled {
-        self.sweep(true);
-        let Some(mut at) = self.find(receipt) else { return self.stale() };
+        if !self.is(Q::ExtendRevives) {
+            self.sweep(true);
+        }
+        let Some(mut at) = self.find(receipt) else {
+            let now = self.now();
+            if self.is(Q::StaleExtends)
+                && let Some(at) = self.leased_again(receipt)
+                && let State::Leased(until) = &mut self.entries[at].state
+            {
+                *until = (*until).max(now + lease);
+            }
+            return self.stale();
+        };
         if self.is(Q::ExtendFirst) {
             let owner = self.entries[at].owner;
             let leased = |entry: &Entry| matches!(entry.state, State::Leased(_)) && entry.owner == owner;
@@ -703,6 +812,7 @@ impl Store {
             State::Delayed(until) if quirk == Q::ExtendMovesDelay => *until = (*until).max(now + lease),
             _ => return Settled::Stale,
         }
+        entry.extended = true;
         if quirk == Q::ExtendResetsCount {
             entry.uncounted = entry.handed - 1;
         }
@@ -744,6 +854,7 @@ impl Store {
         let room = usize::try_from(self.room()).unwrap_or(0);
         let room = if self.is(Q::RedriveRoomOnce) && room > 0 { usize::MAX } else { room };
         let moved = max.min(self.dead.len()).min(room);
+        let moved = if self.is(Q::RedriveLeavesLast) && moved > 1 { moved - 1 } else { moved };
         if self.is(Q::RedriveEndsLeases) && moved > 0 {
             for entry in &mut self.entries {
                 if matches!(entry.state, State::Leased(_)) {
@@ -760,6 +871,7 @@ impl Store {
             let mut entry = dead.entry;
             entry.state = State::Ready;
             entry.nacked = false;
+            entry.past += entry.counted();
             self.redriven.push((entry.id, entry.counted()));
             self.ever_redriven.push(entry.id);
             let keeps = self.is(Q::RedriveKeepsCount) || (self.is(Q::RedriveResetsFirst) && nth > 0);
@@ -810,6 +922,7 @@ impl Store {
             match entry.state {
                 State::Ready => depth.ready += 1,
                 State::Delayed(_) if entry.nacked && self.quirk == Q::DelayedNackReady => depth.ready += 1,
+                State::Delayed(_) if !entry.nacked && self.quirk == Q::DelayedSendReady => depth.ready += 1,
                 State::Delayed(_) => depth.delayed += 1,
                 State::Leased(_) => depth.in_flight += 1,
             }
@@ -832,13 +945,19 @@ impl Store {
             Q::CrashRefusesReceipts,
             Q::LeasesOutliveAll,
             Q::NackForgotten,
+            Q::TailOutlives,
+            Q::SilentOutlives,
         ]
         .contains(&self.quirk)
         {
             return;
         }
         self.sweep(true);
-        let held = |entry: &&Entry| matches!(entry.state, State::Leased(_)) && entry.owner == session;
+        let held = |entry: &&Entry| {
+            matches!(entry.state, State::Leased(_))
+                && entry.owner == session
+                && !(self.is(Q::LossSparesExtended) && entry.extended)
+        };
         let mut ids: Vec<u64> = self.entries.iter().filter(held).map(|entry| entry.id).collect();
         if self.is(Q::LossFirstOnly) {
             ids.truncate(1);
@@ -877,6 +996,8 @@ impl Store {
             Q::CrashRefusesReceipts,
             Q::LeasesOutliveAll,
             Q::NackForgotten,
+            Q::TailOutlives,
+            Q::SilentOutlives,
         ]
         .contains(&self.quirk);
         if self.is(Q::CrashCountsTwice) {
@@ -895,10 +1016,27 @@ impl Store {
         }
         match self.quirk {
             Q::CrashReorders => self.entries.reverse(),
+            Q::CrashReceiptsRestart => self.receipts.store(1, Ordering::Relaxed),
+            Q::CrashLosesBatchTail if crash == Crash::Power => {
+                let tail = self.batch_tail.take();
+                self.entries.retain(|entry| entry.handed > 0 || Some(entry.id) != tail);
+            }
+            Q::CrashHalvesRedrive if crash == Crash::Power && self.redriven.len() > 1 => {
+                let last = self.redriven.last().map(|&(id, _)| id);
+                self.entries.retain(|entry| entry.handed > 0 || Some(entry.id) != last);
+            }
+            Q::ProcessOnly if crash == Crash::Power => {
+                self.entries.clear();
+                self.dead.clear();
+            }
             Q::IdsJump => self.next_id += 1000,
             Q::CrashKeepsTwoDead => self.dead.truncate(2),
-            Q::CrashUndoesAck if crash == Crash::Power => {
+            Q::CrashUndoesAck | Q::AcksOutliveProcess if crash == Crash::Power => {
                 if let Some(mut entry) = self.latest_ack.take() {
+                    if self.is(Q::AcksOutliveProcess) {
+                        // The crash ended the lease, too.
+                        entry.receipt = None;
+                    }
                     entry.state = State::Ready;
                     self.entries.insert(0, entry);
                 }
@@ -988,6 +1126,38 @@ impl Broker for Blind {
                 contract.counting.expiry = Count::No;
                 contract.attempt = Attempt::Ordinal;
             }
+            Q::NothingCounts => {
+                let no = Count::No;
+                contract.counting = Counting { nack: no, expiry: no, session_loss: no, crash: no };
+                contract.attempt = Attempt::Ordinal;
+            }
+            Q::TailOutlives => {
+                contract.requeue = Requeue::Tail;
+                contract.redriven = Requeue::Tail;
+                contract.leases.end_with_session = false;
+            }
+            Q::LazyTailDropped => {
+                contract.death = Death::NextReceive;
+                contract.dead_lettering = DeadLettering::Dropped;
+                contract.requeue = Requeue::Tail;
+            }
+            Q::ProcessOnly => {
+                let process = Durability::Process;
+                (contract.sends, contract.acks) = (process, process);
+                (contract.counts, contract.delays) = (process, process);
+            }
+            Q::AcksOutliveProcess => contract.acks = Durability::Process,
+            Q::WholeUnreliable => {
+                contract.batches = Batches::Whole;
+                (contract.full, contract.empty) = (Answer::Unreliable, Answer::Unreliable);
+            }
+            Q::SilentOutlives => {
+                contract.stale_refused = false;
+                contract.leases.end_with_session = false;
+                contract.leases.end_with_crash = false;
+            }
+            Q::KeyLanes => contract.order = Order::Unordered,
+            Q::RequeueMixed => contract.requeue = Requeue::Unspecified,
             Q::LazyDeath => contract.death = Death::NextReceive,
             Q::AllOrNothing => contract.batches = Batches::Whole,
             Q::LazyWhole => {
@@ -1028,7 +1198,7 @@ impl Broker for Blind {
             Q::LimitIgnored | Q::LimitKept => contract.body_limit = Some(BODY_LIMIT),
             _ => {}
         }
-        if matches!(store.quirk, Q::AnyOrder | Q::NewestFirst) {
+        if matches!(store.quirk, Q::AnyOrder | Q::NewestFirst | Q::KeyLanes) {
             contract.requeue = Requeue::Unspecified;
         }
         contract

@@ -86,6 +86,18 @@ quirks! {
     LooksFail Correct memory "Counting and showing fail now and then.";
     LazyWhole Correct memory "The dead move late, batches are refused as a whole, redriven messages take their place.";
 
+    TailOutlives Correct memory "What is returned or redriven goes to the tail, and leases end by time only.";
+    KeyLanes Correct memory "Unordered: each key has a lane of its own, served one after the other.";
+    LazyTailDropped Correct memory "What is out of attempts is dropped with the next receive; what is returned goes to the tail.";
+    NothingCounts Correct memory "No end of an attempt counts: only a reject kills.";
+    WholeUnreliable Correct memory "Batches are refused as a whole, also now and then, and a receive finds nothing now and then.";
+    RequeueMixed Correct memory "What expires goes to the tail, what is returned keeps its place.";
+    DelayedSendToTail Correct memory "What was sent with a delay is queued when the delay ends.";
+    DeadlineInclusive Correct memory "A lease still holds at its deadline.";
+    ProcessOnly Correct disk "A power failure takes everything.";
+    AcksOutliveProcess Correct disk "A power failure undoes the latest ack, and it says so.";
+    SilentOutlives Correct disk "Leases end by time only, and a stale settlement is answered \"done\".";
+
     SweepSkipsNext Bug memory "When a lease ends with a death, the sweep passes over the next entry.";
     ExtendFirst Bug memory "Extending changes the first lease of the session instead of the one named.";
     ExtendAdds Bug memory "Extending adds to the deadline instead of now.";
@@ -203,4 +215,31 @@ quirks! {
     CrashUndoesAck Bug disk "A power failure undoes the latest ack.";
     CrashCopiesDead Bug disk "After a crash the last dead letter is ready, too.";
     CrashCountsTwice Bug disk "A crash counts twice what was leased more than once.";
+
+    ExtendRevives Bug memory "An extension after the deadline is done as long as nobody looked.";
+    NackLate Bug memory "A nack after the deadline is done as long as nobody looked.";
+    RejectLate Bug memory "A reject after the deadline is done as long as nobody looked.";
+    StaleAckTaken Bug memory "An ack under an earlier receipt acks the message for whoever holds it now.";
+    StaleNackTaken Bug memory "A nack under an earlier receipt ends the lease of whoever holds the message now.";
+    StaleExtends Bug memory "An extension under an earlier receipt is refused, and extends all the same.";
+    BatchIgnoresDelays Bug memory "The delay of a nack is ignored unless it is settled alone.";
+    BatchOneDelay Bug memory "Messages sent in a batch all have the delay of the first.";
+    BatchOverfills Bug memory "A batch is stored as a whole if there is room for its first message.";
+    SecondDeathAdds Bug memory "A second death counts the attempts before the redrive, too.";
+    SecondLifeLonger Bug memory "After a redrive one delivery more is allowed.";
+    RejectAtLimitRenamed Bug memory "A message rejected in its last attempt is said to be out of attempts.";
+    DeathByExpiryDropped Bug memory "A message whose last attempt expires is dropped.";
+    LeaseFromSend Bug memory "A lease runs from the send.";
+    ExpirySwaps Bug memory "Two leases found ended at once come back in the other order.";
+    DelayedFree Bug memory "What is delayed does not count towards the capacity.";
+    DelayedSendReady Bug memory "Depth counts what was sent with a delay as ready.";
+    AckCumulative Bug memory "An ack acks all that its session received before.";
+    RedriveLeavesLast Bug memory "A redrive of several leaves the last of them.";
+    CapacityOneReplaces Bug memory "With a capacity of one a send replaces what is ready.";
+    LossSparesExtended Bug memory "A lost session's leases do not end if they were extended.";
+    ReceiptFromSession Bug memory "A receipt is made of id and session.";
+    CrashReceiptsRestart Bug disk "After a crash receipts start again.";
+    CrashForgetsHeld Bug disk "After a crash the attempts that were in progress are not counted.";
+    CrashLosesBatchTail Bug disk "A power failure takes the last message of the latest batch.";
+    CrashHalvesRedrive Bug disk "A power failure takes the last message of the latest redrive of several.";
 }
