@@ -25,7 +25,17 @@ pub trait Shrink: Clone + PartialEq + 'static {
 
     /// The same plan with these steps.
     fn with_steps(&self, steps: Vec<Self::Step>) -> Self;
+
+    /// The same plan where what is left to chance, as what a power failure tears, falls out in the `luck`-th way;
+    /// `None`: there are no more ways.
+    fn under_other_luck(&self, luck: u64) -> Option<Self> {
+        let _ = luck;
+        None
+    }
 }
+
+/// Plans of at most so many steps are read as they are: no other luck is tried to make them smaller.
+const READABLE: usize = 10;
 
 /// Plainer forms of a thing.
 pub type Plainer<T> = fn(&T) -> Vec<T>;
@@ -62,6 +72,7 @@ pub fn shrink<P: Shrink>(plan: &P, max_runs: u32, fails: impl FnMut(&P) -> bool)
         sizes.push(shrinker.best.steps().len());
         P::PLAINER.iter().for_each(|plainer| shrinker.simplify_steps(*plainer));
         P::SIMPLER.iter().for_each(|simpler| shrinker.simplify_setting(*simpler));
+        shrinker.delete_under_other_luck();
         if shrinker.best == before || shrinker.is_exhausted() {
             break;
         }
@@ -117,6 +128,23 @@ impl<P: Shrink, F: FnMut(&P) -> bool> Shrinker<P, F> {
         }
     }
 
+    /// Deletes single steps that can be spared only if chance falls out in another way: whatever is deleted moves all
+    /// that comes after it, and what is torn then is another thing.
+    fn delete_under_other_luck(&mut self) {
+        let mut end = self.best.steps().len();
+        while end > 0 && self.best.steps().len() > READABLE {
+            let mut fewer = self.best.steps().to_vec();
+            fewer.remove(end - 1);
+            let fewer = self.best.with_steps(fewer);
+            let mut others = (0..).map_while(|luck| fewer.under_other_luck(luck));
+            end = if others.any(|other| self.keep_if_it_fails(other)) {
+                self.best.steps().len()
+            } else {
+                end - 1
+            };
+        }
+    }
+
     /// Replaces each step by the first of its plainer forms that still fails, until none does.
     fn simplify_steps(&mut self, plainer: Plainer<P::Step>) {
         for index in 0..self.best.steps().len() {
@@ -162,7 +190,14 @@ impl Shrink for Plan {
     fn with_steps(&self, steps: Vec<Step>) -> Plan {
         Plan { steps, ..self.clone() }
     }
+
+    fn under_other_luck(&self, luck: u64) -> Option<Plan> {
+        (luck < LUCK).then(|| self.with(|settings| settings.seed = luck))
+    }
 }
+
+/// How many ways of chance are tried for a step.
+const LUCK: u64 = 16;
 
 impl Plan {
     fn with(&self, change: impl FnOnce(&mut PlanSettings)) -> Plan {
@@ -299,6 +334,17 @@ mod tests {
         let settings = shrunk.plan.settings;
         assert_eq!((settings.capacity, settings.deliveries_allowed, settings.seed), (2, 1, 0));
         assert!(shrunk.to_string().contains(" -> 3 operations"), "{shrunk}");
+    }
+
+    /// As where a power failure tears what was written last: each deletion makes it tear something else.
+    #[test]
+    fn what_is_left_to_chance_does_not_keep_a_plan_large() {
+        let fails = |plan: &Plan| {
+            let steps = plan.steps.len() as u64;
+            crashes(plan) && steps > 1 && plan.settings.seed.wrapping_mul(5).wrapping_add(steps) % 7 == 3
+        };
+        let shrunk = shrink(&failing(|plan| fails(plan) && plan.steps.len() > 20), 5000, fails);
+        assert!(shrunk.plan.steps.len() <= READABLE, "{shrunk}");
     }
 
     #[test]

@@ -284,7 +284,9 @@ impl<H: Host> Run<H> {
             }
             Step::Churn { session, count } => (0..count).try_for_each(|_| self.churn(session % SESSIONS)),
             Step::Send { session, count, delay_ms, keyed, fate } => {
-                let batch = (0..count).map(|_| self.new_message(keyed, millis(delay_ms))).collect();
+                // Every other message of a batch is not delayed, so that batches are mixed.
+                let delays = [millis(delay_ms), Duration::ZERO].into_iter().cycle();
+                let batch = delays.take(count).map(|delay| self.new_message(keyed, delay)).collect();
                 self.send(session % SESSIONS, batch, fate)
             }
             Step::SendOdd { session, odd, fate } => {

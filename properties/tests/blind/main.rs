@@ -23,7 +23,6 @@ use quirks::{Kind, Quirk};
 const ESCAPES: &[(Quirk, &str)] = &[
     (Quirk::Racy, "one thread meets no race; see the test below"),
     (Quirk::StaleExtends, "rarely met: seen with some seeds, not with the one of the test"),
-    (Quirk::BatchOneDelay, "never met: a step that sends a batch has one delay for all of it"),
 ];
 
 /// How many plans each correct broker meets in `cargo test` with each seed.
