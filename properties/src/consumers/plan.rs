@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::shrink::{Plainer, Shrink};
 
 /// How many different intents a plan may name.
-pub(super) const INTENTS: u8 = 4;
+pub(super) const INTENTS: u8 = 12;
+/// How many most plans name: the fewer, the more often one comes again.
+const FEW: u8 = 4;
 
 /// A run against a consumer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,16 +71,22 @@ fn plainer_steps(step: &ConsumerStep) -> Vec<ConsumerStep> {
     }
 }
 
-/// Plans of 1 to 20 steps.
+/// Plans of 1 to 20 steps about a few intents, and of up to 60 about more, for what is forgotten only when much else
+/// was remembered.
 pub fn strategy() -> impl Strategy<Value = ConsumerPlan> {
-    let kill = || option::of(0..4u8);
+    prop_oneof![3 => plans(FEW, 20), 1 => plans(INTENTS, 60)]
+}
+
+fn plans(intents: u8, steps: usize) -> impl Strategy<Value = ConsumerPlan> {
+    // Most consumers have done all after a few accesses.
+    let kill = || option::of(prop_oneof![7 => 0..4u8, 1 => 4..12u8]);
     let step = prop_oneof![
-        3 => (0..INTENTS).prop_map(|intent| ConsumerStep::Send { intent }),
+        3 => (0..intents).prop_map(|intent| ConsumerStep::Send { intent }),
         4 => kill().prop_map(|kill| ConsumerStep::Handle { kill }),
         1 => Just(ConsumerStep::Stall),
         1 => kill().prop_map(|kill| ConsumerStep::Wake { kill }),
         2 => Just(ConsumerStep::Expire),
     ];
-    (vec((0..2u8, 1..3u8), INTENTS as usize), vec(step, 1..20))
+    (vec((0..2u8, 1..3u8), intents as usize), vec(step, 1..steps))
         .prop_map(|(asks, steps)| ConsumerPlan { asks, steps })
 }

@@ -380,6 +380,16 @@ impl<'a, C: Pop<Item<WORDS>>, S: Stamps, const WORDS: usize> RecordedConsumer<'a
     /// The count is not that of the items that were appended, there are more than `max`, or what was in the
     /// vector before is not there any more.
     pub fn pop_many(&mut self, max: usize) -> Result<usize, Miscounted> {
+        if max == 0 {
+            // Asked for nothing it answers nothing: no operation.
+            return match self.end.pop_many(&mut self.batch, 0) {
+                0 if self.batch == kept::<WORDS>() => Ok(0),
+                counted => Err(Miscounted(format!(
+                    "A batch pop of at most 0 items appended {} and counted {counted}.",
+                    self.batch.len().saturating_sub(KEPT)
+                ))),
+            };
+        }
         self.open = Some(self.log.call());
         let counted = self.end.pop_many(&mut self.batch, max);
         if !self.batch.starts_with(&kept::<WORDS>()) {

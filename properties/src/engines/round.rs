@@ -290,13 +290,11 @@ impl Worker {
     ) -> Result<(), Fault> {
         while end.has_room() {
             let last = working.load(Ordering::SeqCst) == 0;
+            if self.dice.one_in(512) {
+                calling(Call::PopMany, || end.pop_many(0)).map_err(miscounted)?;
+            }
             let popped = match self.moves_many() {
-                Some(max) => {
-                    calling(Call::PopMany, || end.pop_many(max)).map_err(|Miscounted(sentence)| {
-                        // What it counted is not there, or what was there is gone.
-                        Fault { invariant: Invariant::Al1, sentence }
-                    })? > 0
-                }
+                Some(max) => calling(Call::PopMany, || end.pop_many(max)).map_err(miscounted)? > 0,
                 None => calling(Call::Pop, || end.pop()),
             };
             if !popped && last {
@@ -306,4 +304,9 @@ impl Worker {
         }
         Ok(())
     }
+}
+
+/// What a batch pop counted is not there, or what was there is gone.
+fn miscounted(Miscounted(sentence): Miscounted) -> Fault {
+    Fault { invariant: Invariant::Al1, sentence }
 }

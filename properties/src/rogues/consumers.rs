@@ -22,11 +22,14 @@ pub enum Bug {
     Unrecorded,
     /// The work fails, the failure is swallowed, the message is acked.
     I16,
+    /// What was done is remembered until six others were.
+    Window,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 7] = [Bug::I03, Bug::I04, Bug::I06, Bug::I07, Bug::I09, Bug::Unrecorded, Bug::I16];
+    pub const ALL: [Bug; 8] =
+        [Bug::I03, Bug::I04, Bug::I06, Bug::I07, Bug::I09, Bug::Unrecorded, Bug::I16, Bug::Window];
 
     /// Its name in the zoo, or one of ours.
     pub fn id(self) -> &'static str {
@@ -38,6 +41,7 @@ impl Bug {
             Bug::I09 => "I09",
             Bug::Unrecorded => "I-unrecorded",
             Bug::I16 => "I16",
+            Bug::Window => "I-window",
         }
     }
 
@@ -51,6 +55,7 @@ impl Bug {
             Bug::I09 => "the ack comes before the effect",
             Bug::Unrecorded => "nothing is recorded: every redelivery is applied again",
             Bug::I16 => "a failure is swallowed and acked",
+            Bug::Window => "records are dropped after each six",
         }
     }
 
@@ -58,7 +63,7 @@ impl Bug {
     pub fn expected(self) -> Invariant {
         match self {
             Bug::I03 | Bug::I04 => Invariant::Ic3,
-            Bug::I06 | Bug::Unrecorded => Invariant::Ic1,
+            Bug::I06 | Bug::Unrecorded | Bug::Window => Invariant::Ic1,
             Bug::I07 => Invariant::Ic10,
             Bug::I09 | Bug::I16 => Invariant::Ic2,
         }
@@ -96,6 +101,15 @@ impl Consumer for Rogue {
                     }
                 })?;
             }
+            Bug::Window => world.transaction(|store| {
+                let counted = |count: u64| Key([b"count".as_slice(), &count.to_le_bytes()].concat());
+                let count = (0..).find(|count| !store.recorded(&counted(*count))).unwrap_or(0);
+                let key = Key([token.0, count / 6].map(u64::to_le_bytes).concat());
+                if store.record(key) {
+                    store.record(counted(count));
+                    store.add(account, amount);
+                }
+            })?,
             Bug::I09 => {
                 world.ack()?;
                 world.transaction(|store| {

@@ -39,13 +39,24 @@ pub(crate) const PEEK_THEN_POP: u8 = 18;
 pub(crate) const POP_MANY_CLEARS: u8 = 19;
 pub(crate) const FORGETS_AFTER_MANY: u8 = 20;
 pub(crate) const SWAPS_WHEN_FULL: u8 = 21;
+pub(crate) const ONE_PLACE_UNUSED: u8 = 22;
+pub(crate) const POP_MANY_OF_NONE: u8 = 23;
+pub(crate) const PREFETCHES: u8 = 24;
+pub(crate) const ONE_PLACE_OVERWRITES: u8 = 25;
+pub(crate) const THIRD_LAP_LOSES: u8 = 26;
+pub(crate) const POP_MANY_SKIPS_AT_THE_END: u8 = 27;
+pub(crate) const PUSH_MANY_LOSES_WHAT_FILLS: u8 = 28;
+pub(crate) const LEAKS_BEYOND_THE_END: u8 = 29;
+pub(crate) const EMPTY_AFTER_BATCH: u8 = 30;
 
 pub(crate) struct Listed<const Q: u8>;
 
 struct List<T> {
     items: VecDeque<(usize, T)>,
     pushed: u64,
+    popped: u64,
     was_full: bool,
+    was_batch: bool,
     random: u64,
 }
 
@@ -64,6 +75,8 @@ pub(crate) struct End<T, const Q: u8> {
     number: usize,
     turn: usize,
     pushes: bool,
+    /// What it took in advance.
+    next: Option<T>,
 }
 
 pub(crate) const fn kind(quirk: u8) -> Kind {
@@ -91,12 +104,22 @@ impl<const Q: u8> Buffer for Listed<Q> {
 
     fn open<T: Send + 'static>(shape: Shape) -> Opened<End<T, Q>, End<T, Q>> {
         shape.admitted_by(&Self::CONTRACT)?;
-        let list =
-            List { items: VecDeque::new(), pushed: 0, was_full: false, random: 88_172_645_463_325_252 };
+        let list = List {
+            items: VecDeque::new(),
+            pushed: 0,
+            popped: 0,
+            was_full: false,
+            was_batch: false,
+            random: 88_172_645_463_325_252,
+        };
         let list = Arc::new(Mutex::new(list));
-        let capacity =
-            if Q == CAPACITY_ROUNDS_UP { shape.capacity.next_power_of_two() } else { shape.capacity };
-        let end = |number, pushes| End { list: Arc::clone(&list), capacity, number, turn: 0, pushes };
+        let capacity = match Q {
+            CAPACITY_ROUNDS_UP => shape.capacity.next_power_of_two(),
+            ONE_PLACE_UNUSED => (shape.capacity - 1).max(1),
+            _ => shape.capacity,
+        };
+        let end =
+            |number, pushes| End { list: Arc::clone(&list), capacity, number, turn: 0, pushes, next: None };
         Ok(Ends {
             producers: (0..shape.producers).map(|number| end(number, true)).collect(),
             consumers: (0..shape.consumers).map(|number| end(number, false)).collect(),
@@ -139,6 +162,10 @@ impl<T: Send, const Q: u8> Push<T> for End<T, Q> {
         }
         if Q != UNBOUNDED && list.items.len() >= capacity {
             list.was_full = true;
+            if Q == ONE_PLACE_OVERWRITES && capacity == 1 {
+                list.items[0] = (number, item);
+                return Ok(());
+            }
             if Q == WRONG_ITEM_BACK {
                 list.items.push_back((number, item));
                 return Err(Full(list.items.pop_front().expect("it is full").1));
@@ -147,6 +174,9 @@ impl<T: Send, const Q: u8> Push<T> for End<T, Q> {
         }
         list.pushed += 1;
         if Q == FORGETS_AFTER_MANY && list.pushed > 5_000 && list.pushed % 64 == 0 {
+            return Ok(());
+        }
+        if Q == THIRD_LAP_LOSES && list.pushed == 3 * capacity as u64 + 1 {
             return Ok(());
         }
         list.items.push_back((number, item));
@@ -159,6 +189,7 @@ impl<T: Send, const Q: u8> Push<T> for End<T, Q> {
 
     fn push_many(&mut self, items: &mut VecDeque<T>) -> usize {
         let mut pushed = 0;
+        let several = items.len() > 1;
         while let Some(item) = items.pop_front() {
             match self.push(item) {
                 Ok(()) => pushed += 1,
@@ -172,6 +203,14 @@ impl<T: Send, const Q: u8> Push<T> for End<T, Q> {
                     break;
                 }
             }
+        }
+        if Q == PUSH_MANY_LOSES_WHAT_FILLS
+            && several
+            && pushed > 1
+            && let Some(mut list) = self.lock()
+            && list.items.len() == self.capacity
+        {
+            list.items.pop_back();
         }
         pushed
     }
@@ -187,9 +226,19 @@ impl<T: Send, const Q: u8> Pop<T> for End<T, Q> {
             let at = usize::from(list.items.len() < before && list.items.len() > 1);
             return list.items.remove(at).map(|(_, item)| item);
         }
+        if Q == PREFETCHES {
+            let ready = self.next.take();
+            let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+            let first = ready.or_else(|| list.items.pop_front().map(|(_, item)| item))?;
+            self.next = list.items.pop_front().map(|(_, item)| item);
+            return Some(first);
+        }
         let turn = self.turn;
         self.turn += 1;
         let mut list = self.lock()?;
+        if Q == EMPTY_AFTER_BATCH && std::mem::take(&mut list.was_batch) {
+            return None;
+        }
         if Q == RANDOM_EMPTY && list.chance() {
             return None;
         }
@@ -206,7 +255,9 @@ impl<T: Send, const Q: u8> Pop<T> for End<T, Q> {
             }
             _ => 0,
         };
-        list.items.remove(at).map(|(_, item)| item)
+        let item = list.items.remove(at).map(|(_, item)| item);
+        list.popped += u64::from(item.is_some());
+        item
     }
 
     fn pop_many(&mut self, into: &mut Vec<T>, max: usize) -> usize {
@@ -214,8 +265,19 @@ impl<T: Send, const Q: u8> Pop<T> for End<T, Q> {
             into.clear();
         }
         let start = into.len();
-        let max = if Q == POP_MANY_TOO_MANY && max > 2 { max + 1 } else { max };
+        let max = match Q {
+            POP_MANY_TOO_MANY if max > 2 => max + 1,
+            POP_MANY_OF_NONE => max.max(1),
+            _ => max,
+        };
         while into.len() - start < max {
+            if Q == POP_MANY_SKIPS_AT_THE_END
+                && into.len() > start
+                && let Some(mut list) = self.lock()
+                && list.popped % self.capacity as u64 == 0
+            {
+                list.items.pop_front();
+            }
             match self.pop() {
                 Some(item) => into.push(item),
                 None => break,
@@ -225,6 +287,11 @@ impl<T: Send, const Q: u8> Pop<T> for End<T, Q> {
             into[start..].reverse();
         }
         let popped = into.len() - start;
+        if popped > 1
+            && let Some(mut list) = self.lock()
+        {
+            list.was_batch = true;
+        }
         if Q == POP_MANY_MISCOUNTS && popped < max { max } else { popped }
     }
 }
@@ -235,6 +302,12 @@ impl<T, const Q: u8> Drop for End<T, Q> {
         if Q == PRODUCER_TAKES_ALONG && self.pushes {
             let number = self.number;
             list.items.retain(|(owner, _)| *owner != number);
+        }
+        if Q == LEAKS_BEYOND_THE_END
+            && Arc::strong_count(&self.list) == 1
+            && (list.popped % self.capacity as u64) as usize + list.items.len() > self.capacity
+        {
+            std::mem::forget(list.items.pop_back());
         }
         if Q == LEAKS && Arc::strong_count(&self.list) == 1 {
             list.items.drain(..).for_each(std::mem::forget);

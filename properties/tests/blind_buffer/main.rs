@@ -66,6 +66,15 @@ buffers! {
     pop_many_clears POP_MANY_CLEARS
     forgets_after_many FORGETS_AFTER_MANY
     swaps_when_full SWAPS_WHEN_FULL
+    one_place_unused ONE_PLACE_UNUSED
+    pop_many_of_none POP_MANY_OF_NONE
+    prefetches PREFETCHES
+    one_place_overwrites ONE_PLACE_OVERWRITES
+    third_lap_loses THIRD_LAP_LOSES
+    pop_many_skips_at_the_end POP_MANY_SKIPS_AT_THE_END
+    push_many_loses_what_fills PUSH_MANY_LOSES_WHAT_FILLS
+    leaks_beyond_the_end LEAKS_BEYOND_THE_END
+    empty_after_batch EMPTY_AFTER_BATCH
 }
 
 /// Races: seen only where threads meet.
