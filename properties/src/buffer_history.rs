@@ -80,13 +80,6 @@ impl ProducerLog {
     }
 }
 
-impl ConsumerLog {
-    /// All answers "empty".
-    pub fn answers(&self) -> impl Iterator<Item = &Window> {
-        self.empties.iter().chain(&self.trailing)
-    }
-}
-
 /// One pop that returned an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Popped {
@@ -108,6 +101,13 @@ pub struct ConsumerLog {
     pub trailing: Vec<Window>,
     /// Tick of the call of a pop that never returned: nobody knows whether it took an item.
     pub pending: Option<Tick>,
+}
+
+impl ConsumerLog {
+    /// All answers "empty".
+    pub fn answers(&self) -> impl Iterator<Item = &Window> {
+        self.empties.iter().chain(&self.trailing)
+    }
 }
 
 /// Everything that happened in one run against one buffer.

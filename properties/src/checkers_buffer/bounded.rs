@@ -38,7 +38,7 @@ pub(super) fn run(matched: &Matched<'_>, effort: Effort, out: &mut Judgement) {
     if fifo
         && effort.construct
         && answers.full
-        && let Some(fills) = lazily(matched, answers).or_else(|| first_order(matched, answers))
+        && let Some(fills) = constructed(matched, answers)
     {
         out.decided = Some(Decided::Constructed);
         out.say(Invariant::Cb1, Verdict::exercised(fills));
@@ -127,6 +127,11 @@ fn false_full(
     Some(false_full_witness(matched, windows, producer, answer))
 }
 
+/// How often the queue became full in a linearization that is found at once, if one is.
+fn constructed(matched: &Matched<'_>, answers: Answers) -> Option<u64> {
+    lazily(matched, answers).or_else(|| first_order(matched, answers))
+}
+
 /// Whether the values and the answers that must be true fit together.
 enum Fits {
     Unasked,
@@ -142,19 +147,9 @@ fn decide(
     effort: Effort,
     out: &mut Judgement,
 ) -> Fits {
-    let orders = || {
-        // With exact answers the first was tried before.
-        let first = || {
-            if answers.full {
-                None
-            } else {
-                lazily(matched, answers).or_else(|| first_order(matched, answers))
-            }
-        };
-        let first = first();
-        first.or_else(|| other_orders(matched, answers))
-    };
-    if effort.construct && orders().is_some() {
+    // With exact answers the likeliest were tried before.
+    let likeliest = || (!answers.full).then(|| constructed(matched, answers)).flatten();
+    if effort.construct && likeliest().or_else(|| other_orders(matched, answers)).is_some() {
         out.decided = Some(Decided::Constructed);
         return Fits::Yes;
     }

@@ -66,14 +66,9 @@ impl Schedule<'_> {
         self.propagate().then(|| Walk::new(&self, answers).run()).flatten()
     }
 
-    pub(super) fn capacity(&self) -> usize {
-        // No more than there can be offers, so that ranks do not overflow.
-        self.matched.history().capacity.min(u32::MAX as usize)
-    }
-
     /// Narrows the windows to what order and capacity leave; `false`: nothing.
     fn propagate(&mut self) -> bool {
-        let (count, capacity) = (self.order.len(), self.capacity());
+        let (count, capacity) = (self.order.len(), self.matched.capacity());
         if capacity == 0 {
             return count == 0;
         }

@@ -11,12 +11,14 @@
 //! did, they change places when one is to come out.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use crate::buffer_history::Window;
 
 use super::matching::Matched;
 use super::merge::Merge;
 use super::replay::{Replay, Step};
+use super::walk::Place;
 use super::{Answers, NEVER, Tick};
 
 /// How many guesses can be taken back.
@@ -37,8 +39,7 @@ pub(super) fn lazily(matched: &Matched<'_>, answers: Answers) -> Option<u64> {
     let mut lazy = Lazy {
         matched,
         answers,
-        // No more than there can be offers.
-        capacity: matched.history().capacity.min(u32::MAX as usize),
+        capacity: matched.capacity(),
         heads: (0..producers).map(|producer| matched.numbers_of(producer).start).collect(),
         due: vec![0; lists],
         answered: vec![0; lists],
@@ -154,10 +155,7 @@ impl Lazy<'_> {
             }
             now = 0;
         }
-        self.guesses.clear();
-        self.settle()?;
-        let steps = std::mem::take(&mut self.steps);
-        steps.into_iter().all(|Taken { at, step, .. }| self.replay.step(at, step)).then_some(())?;
+        self.replay_first(self.steps.len())?;
         self.replay.end(self.answers)
     }
 
@@ -184,7 +182,7 @@ impl Lazy<'_> {
             Due::Full(_) => {
                 while self.answered[list] <= self.due[list] {
                     if self.queue.len() == self.capacity {
-                        self.answer_fulls(at);
+                        self.answer(Place::Full, at);
                     } else {
                         self.fill(at)?;
                     }
@@ -193,7 +191,7 @@ impl Lazy<'_> {
             Due::Empty(_) => {
                 while self.answered[list] <= self.due[list] {
                     if self.queue.is_empty() {
-                        self.answer_empties(at);
+                        self.answer(Place::Empty, at);
                     } else {
                         self.take_out(at, None)?;
                     }
@@ -206,9 +204,9 @@ impl Lazy<'_> {
     /// One step on the way to the next value of this producer being inside.
     fn bring_in(&mut self, producer: usize, at: Tick) -> Result<(), Stuck> {
         if self.queue.is_empty() {
-            self.answer_empties(at);
+            self.answer(Place::Empty, at);
         } else if !self.straight
-            && let Some(until) = self.waiting(false, at)
+            && let Some(until) = self.waiting(Place::Empty, at)
             && self.queue.iter().rev().all(|inside| self.matched.pop(inside.value).call <= at)
         {
             // Once the next one is inside, it has to be out again before the answer can be true.
@@ -219,7 +217,7 @@ impl Lazy<'_> {
                     self.take_out(at, None)?;
                 }
                 self.straight = false;
-                self.answer_empties(at);
+                self.answer(Place::Empty, at);
             }
         }
         if self.queue.len() >= self.capacity {
@@ -297,7 +295,7 @@ impl Lazy<'_> {
     /// Whether no answer "empty" may come true before the push of this value returns, and cannot after it.
     fn is_harmless(&self, other: usize) -> bool {
         let (by, out) = (self.matched.push(other).ret, self.matched.pop(other));
-        self.waiting(false, by).is_none_or(|until| out.call <= until)
+        self.waiting(Place::Empty, by).is_none_or(|until| out.call <= until)
     }
 
     /// Whether there is more room than one value needs. Others come out early for that, as long as no answer "full"
@@ -310,7 +308,7 @@ impl Lazy<'_> {
             if out.call > at {
                 break;
             }
-            if let Some(until) = self.waiting(true, out.ret) {
+            if let Some(until) = self.waiting(Place::Full, out.ret) {
                 let missing = self.capacity + 1 - self.queue.len();
                 if !needed || !self.has_called(missing, until) || self.choose(2) == 0 {
                     break;
@@ -418,16 +416,16 @@ impl Lazy<'_> {
             return Err(Stuck);
         }
         if self.queue.len() == self.capacity {
-            self.answer_fulls(at);
+            self.answer(Place::Full, at);
         } else if !self.straight
-            && let Some(until) = self.waiting(true, at)
+            && let Some(until) = self.waiting(Place::Full, at)
         {
             let missing = self.capacity - self.queue.len();
             if self.has_called(missing, at) && (!self.has_called(missing + 1, until) || self.choose(2) == 1) {
                 while self.queue.len() < self.capacity {
                     self.fill(at)?;
                 }
-                self.answer_fulls(at);
+                self.answer(Place::Full, at);
             }
         }
         // On the way to "full" others may have come out.
@@ -486,22 +484,14 @@ impl Lazy<'_> {
     }
 
     /// The first return of the answers "full" or "empty" that were called by then and have not come true.
-    fn waiting(&self, full: bool, by: Tick) -> Option<Tick> {
-        let next = self.answer_lists(full).filter_map(|list| self.answers_of(list).get(self.answered[list]));
+    fn waiting(&self, place: Place, by: Tick) -> Option<Tick> {
+        let next = self.answer_lists(place).filter_map(|list| self.answers_of(list).get(self.answered[list]));
         next.filter(|answer| answer.call <= by).map(|answer| answer.ret).min()
     }
 
-    fn answer_fulls(&mut self, at: Tick) {
-        self.answer(true, at);
-    }
-
-    fn answer_empties(&mut self, at: Tick) {
-        self.answer(false, at);
-    }
-
-    /// All that were called come true.
-    fn answer(&mut self, full: bool, at: Tick) {
-        for list in self.answer_lists(full) {
+    /// All answers "full" or "empty" that were called come true.
+    fn answer(&mut self, place: Place, at: Tick) {
+        for list in self.answer_lists(place) {
             while self.answers_of(list).get(self.answered[list]).is_some_and(|answer| answer.call <= at) {
                 let step = match self.kind(list) {
                     Due::Full(producer) => Step::Full(producer),
@@ -552,9 +542,13 @@ impl Lazy<'_> {
                     self.popped[value / 64] &= !(1 << (value % 64));
                     self.queue.push_front(Inside { value, step: pushed });
                 }
-                Step::Full(producer) => self.answered[self.heads.len() + producer] -= 1,
+                Step::Full(producer) => {
+                    let lists = self.answer_lists(Place::Full);
+                    self.answered[lists.start + producer] -= 1;
+                }
                 Step::Empty(consumer) => {
-                    self.answered[2 * self.heads.len() + self.matched.consumers() + consumer] -= 1;
+                    let lists = self.answer_lists(Place::Empty);
+                    self.answered[lists.start + consumer] -= 1;
                 }
             }
         }
@@ -585,8 +579,12 @@ impl Lazy<'_> {
             guess.steps -= steps;
         }
         self.passed.drain(..passed);
-        self.replayed += steps;
-        self.steps.drain(..steps).all(|Taken { at, step, .. }| self.replay.step(at, step)).then_some(())
+        self.replay_first(steps)
+    }
+
+    fn replay_first(&mut self, count: usize) -> Option<()> {
+        self.replayed += count;
+        self.steps.drain(..count).all(|Taken { at, step, .. }| self.replay.step(at, step)).then_some(())
     }
 
     /// The number of the next value of a producer.
@@ -614,18 +612,21 @@ impl Lazy<'_> {
         }
     }
 
-    fn answer_lists(&self, full: bool) -> std::ops::Range<usize> {
+    fn answer_lists(&self, place: Place) -> Range<usize> {
         let (producers, consumers) = (self.heads.len(), self.matched.consumers());
-        if full { producers..2 * producers } else { 2 * producers + consumers..2 * (producers + consumers) }
+        match place {
+            Place::Full => producers..2 * producers,
+            Place::Empty => 2 * producers + consumers..2 * (producers + consumers),
+        }
     }
 
     /// Those that must come true.
     fn answers_of(&self, list: usize) -> &[Window] {
         let history = self.matched.history();
         match self.kind(list) {
-            Due::Full(producer) if self.answers.full => &history.producers[producer].fulls,
-            Due::Empty(consumer) if self.answers.empty => &history.consumers[consumer].empties,
-            _ => &[],
+            Due::Full(producer) => self.answers.fulls(&history.producers[producer]),
+            Due::Empty(consumer) => self.answers.empties(&history.consumers[consumer]),
+            Due::Push(_) | Due::Pop(_) => &[],
         }
     }
 

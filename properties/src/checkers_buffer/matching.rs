@@ -59,6 +59,11 @@ impl<'a> Matched<'a> {
         self.history
     }
 
+    /// What fits in, but no more than there can be offers, so that ranks do not overflow.
+    pub(super) fn capacity(&self) -> usize {
+        self.history.capacity.min(u32::MAX as usize)
+    }
+
     /// One more than the highest number.
     pub(super) fn numbers(&self) -> usize {
         self.pops.len()

@@ -41,7 +41,7 @@ mod walk;
 
 use stanchion_queues::{Answer, Order};
 
-use crate::buffer_history::{BufferHistory, Tick, Window};
+use crate::buffer_history::{BufferHistory, ConsumerLog, ProducerLog, Tick, Window};
 use crate::history::{PENDING, Token};
 use crate::invariant::Invariant;
 use crate::verdict::{Counterexample, Verdict};
@@ -73,6 +73,18 @@ struct Value {
 struct Answers {
     empty: bool,
     full: bool,
+}
+
+impl Answers {
+    /// Answers "full" that must come true.
+    fn fulls(self, log: &ProducerLog) -> &[Window] {
+        if self.full { &log.fulls } else { &[] }
+    }
+
+    /// Answers "empty" that must come true.
+    fn empties(self, log: &ConsumerLog) -> &[Window] {
+        if self.empty { &log.empties } else { &[] }
+    }
 }
 
 /// How hard a bounded FIFO history is tried.

@@ -353,13 +353,13 @@ impl<'a> Events<'a> {
             thread => {
                 let thread = thread - 3;
                 let history = self.matched.history();
-                let (answers, what, counts) = if thread < consumers {
-                    (&history.consumers[thread].empties, What::Empty(thread, next), self.answers.empty)
+                let (answers, what) = if thread < consumers {
+                    (self.answers.empties(&history.consumers[thread]), What::Empty(thread, next))
                 } else {
                     let producer = thread - consumers;
-                    (&history.producers[producer].fulls, What::Full(producer, next), self.answers.full)
+                    (self.answers.fulls(&history.producers[producer]), What::Full(producer, next))
                 };
-                let window = answers.get(next).filter(|_| counts)?;
+                let window = answers.get(next)?;
                 Some((if call { window.call } else { window.ret }, what))
             }
         }

@@ -57,8 +57,9 @@ struct Open {
     count: usize,
 }
 
+/// Where an answer is true.
 #[derive(Clone, Copy, PartialEq)]
-enum Place {
+pub(super) enum Place {
     Empty,
     Full,
 }
@@ -150,9 +151,8 @@ impl<'a> Walk<'a> {
     fn answers_of(&self, thread: usize) -> &'a [Window] {
         let history = self.schedule.matched.history();
         match thread.checked_sub(history.producers.len()) {
-            None if self.answers.full => &history.producers[thread].fulls,
-            Some(consumer) if self.answers.empty => &history.consumers[consumer].empties,
-            _ => &[],
+            None => self.answers.fulls(&history.producers[thread]),
+            Some(consumer) => self.answers.empties(&history.consumers[consumer]),
         }
     }
 
@@ -211,7 +211,7 @@ impl<'a> Walk<'a> {
                 let Some(mut way) = self.through(way, at, detour) else { continue };
                 while behind(&way) {
                     let inside = way.pushed - way.popped;
-                    let push = if pushing { inside < self.schedule.capacity() } else { inside == 0 };
+                    let push = if pushing { inside < self.schedule.matched.capacity() } else { inside == 0 };
                     self.step(&mut way, at, push);
                 }
                 self.ways.push(way);
@@ -239,7 +239,7 @@ impl<'a> Walk<'a> {
                     }
                 }
                 Full => {
-                    let pushed = way.popped + self.schedule.capacity();
+                    let pushed = way.popped + self.schedule.matched.capacity();
                     let can =
                         way.pushed == pushed || ei.get(pushed - 1).is_some_and(|earliest| *earliest <= at);
                     can.then_some(())?;
@@ -264,7 +264,7 @@ impl<'a> Walk<'a> {
     fn look(&mut self, way: &mut Way, at: Tick) {
         let inside = way.pushed - way.popped;
         let mut answers = if inside == 0 { self.empties & !way.done } else { 0 };
-        if inside == self.schedule.capacity() {
+        if inside == self.schedule.matched.capacity() {
             answers |= self.fulls & !way.done;
         }
         way.done |= answers;
