@@ -11,9 +11,6 @@
 //! did, they change places when one is to come out.
 
 use std::collections::VecDeque;
-use std::ops::Range;
-
-use crate::buffer_history::Window;
 
 use super::matching::Matched;
 use super::merge::Merge;
@@ -21,14 +18,14 @@ use super::replay::{Replay, Step};
 use super::walk::Place;
 use super::{Answers, NEVER, Tick};
 
-/// How many guesses can be taken back.
-const GUESSES: usize = 256;
+mod guesses;
+mod lists;
+
+use guesses::Guess;
+use lists::Due;
+
 /// How far from the front a value may come forward.
 const REACH: usize = 16;
-/// How many returns must be met beyond an impossible one until guesses are noted again.
-const BEYOND: usize = 8;
-/// How many steps are kept, beyond those of guesses, before they are replayed.
-const KEPT: usize = 1024;
 /// How many guesses are taken back in all, for a history of no length and for so many operations.
 const BUDGET: (usize, usize) = (20_000, 16);
 
@@ -64,24 +61,6 @@ pub(super) fn lazily(matched: &Matched<'_>, answers: Answers) -> Option<u64> {
 
 /// What is due is not possible on this way.
 struct Stuck;
-
-/// Where one of several ways was taken.
-#[derive(Clone, Copy)]
-struct Guess {
-    /// How many returns had passed, and how many steps were taken.
-    passed: usize,
-    steps: usize,
-    taken: usize,
-    of: usize,
-}
-
-/// What returns, in four kinds of lists: one per producer, one more per producer, and so for the consumers.
-enum Due {
-    Push(usize),
-    Full(usize),
-    Pop(usize),
-    Empty(usize),
-}
 
 #[derive(Clone, Copy)]
 struct Inside {
@@ -501,162 +480,5 @@ impl Lazy<'_> {
                 self.take(at, step);
             }
         }
-    }
-
-    /// One of so many ways, the likeliest first.
-    fn choose(&mut self, of: usize) -> usize {
-        if let Some(other) = self.other.take() {
-            return other.min(of - 1);
-        }
-        // One guess at a time is taken back, however far: all that follow it are as likely as before.
-        if self.stuck > 0 && self.met <= self.stuck + BEYOND {
-            return 0;
-        }
-        if self.guesses.len() == GUESSES {
-            self.guesses.pop_front();
-        }
-        let (passed, steps) = (self.passed.len(), self.steps.len());
-        self.guesses.push_back(Guess { passed, steps, taken: 0, of });
-        0
-    }
-
-    /// Goes back to the last guess that leaves another; the lists whose returns are to come again, in the order in
-    /// which they had passed.
-    fn take_back(&mut self) -> Option<Vec<usize>> {
-        self.budget = self.budget.checked_sub(1)?;
-        (self.other, self.straight) = (None, false);
-        let mut guess = self.guesses.pop_back()?;
-        while guess.taken + 1 == guess.of {
-            guess = self.guesses.pop_back()?;
-        }
-        guess.taken += 1;
-        self.other = Some(guess.taken);
-        self.guesses.push_back(guess);
-        for Taken { step, pushed, .. } in self.steps.split_off(guess.steps).into_iter().rev() {
-            match step {
-                Step::Push(value) => {
-                    self.heads[self.matched.producer_of(value)] = value;
-                    self.queue.pop_back();
-                }
-                Step::Pop(value) => {
-                    self.popped[value / 64] &= !(1 << (value % 64));
-                    self.queue.push_front(Inside { value, step: pushed });
-                }
-                Step::Full(producer) => {
-                    let lists = self.answer_lists(Place::Full);
-                    self.answered[lists.start + producer] -= 1;
-                }
-                Step::Empty(consumer) => {
-                    let lists = self.answer_lists(Place::Empty);
-                    self.answered[lists.start + consumer] -= 1;
-                }
-            }
-        }
-        Some(self.passed.split_off(guess.passed).into_iter().map(|list| list as usize).collect())
-    }
-
-    /// Replays what no guess can change any more.
-    fn settle(&mut self) -> Option<()> {
-        if self.steps.len() < KEPT {
-            return Some(());
-        }
-        let many = self.steps.len() >= 64 * KEPT;
-        // Half of the guesses are given up if there are steps without end behind them.
-        if many {
-            self.guesses.drain(..self.guesses.len() / 2);
-        }
-        let first = self.guesses.front().copied();
-        let (passed, steps) =
-            first.map_or((self.passed.len(), self.steps.len()), |guess| (guess.passed, guess.steps));
-        // What is inside may still change places.
-        let inside = self.queue.front().filter(|_| !many);
-        let steps = inside.map_or(steps, |oldest| steps.min(oldest.step.saturating_sub(self.replayed)));
-        if steps < KEPT {
-            return Some(());
-        }
-        for guess in &mut self.guesses {
-            guess.passed -= passed;
-            guess.steps -= steps;
-        }
-        self.passed.drain(..passed);
-        self.replay_first(steps)
-    }
-
-    fn replay_first(&mut self, count: usize) -> Option<()> {
-        self.replayed += count;
-        self.steps.drain(..count).all(|Taken { at, step, .. }| self.replay.step(at, step)).then_some(())
-    }
-
-    /// The number of the next value of a producer.
-    fn head(&self, producer: usize) -> Option<usize> {
-        let value = self.value_from(producer, self.heads[producer]);
-        (value < self.matched.numbers_of(producer).end).then_some(value)
-    }
-
-    /// The first value from this number on, or the end.
-    fn value_from(&self, producer: usize, number: usize) -> usize {
-        let end = self.matched.numbers_of(producer).end;
-        (number..end).find(|number| self.matched.holds(*number)).unwrap_or(end)
-    }
-
-    fn kind(&self, list: usize) -> Due {
-        let (producers, consumers) = (self.heads.len(), self.matched.consumers());
-        if list < producers {
-            Due::Push(list)
-        } else if list < 2 * producers {
-            Due::Full(list - producers)
-        } else if list < 2 * producers + consumers {
-            Due::Pop(list - 2 * producers)
-        } else {
-            Due::Empty(list - 2 * producers - consumers)
-        }
-    }
-
-    fn answer_lists(&self, place: Place) -> Range<usize> {
-        let (producers, consumers) = (self.heads.len(), self.matched.consumers());
-        match place {
-            Place::Full => producers..2 * producers,
-            Place::Empty => 2 * producers + consumers..2 * (producers + consumers),
-        }
-    }
-
-    /// Those that must come true.
-    fn answers_of(&self, list: usize) -> &[Window] {
-        let history = self.matched.history();
-        match self.kind(list) {
-            Due::Full(producer) => self.answers.fulls(&history.producers[producer]),
-            Due::Empty(consumer) => self.answers.empties(&history.consumers[consumer]),
-            Due::Push(_) | Due::Pop(_) => &[],
-        }
-    }
-
-    /// When the next of a list returns.
-    fn key(&self, list: usize) -> Tick {
-        let next = self.due[list];
-        match self.kind(list) {
-            Due::Push(producer) if next < self.matched.numbers_of(producer).end => {
-                self.matched.push(next).ret
-            }
-            Due::Push(_) => NEVER,
-            Due::Pop(consumer) => {
-                self.matched.popped_at(consumer, next).map_or(NEVER, |value| self.matched.pop(value).ret)
-            }
-            Due::Full(_) | Due::Empty(_) => {
-                self.answers_of(list).get(next).map_or(NEVER, |answer| answer.ret)
-            }
-        }
-    }
-
-    fn after(&self, list: usize) -> usize {
-        let next = self.due[list] + 1;
-        if list < self.heads.len() { self.value_from(list, next) } else { next }
-    }
-
-    fn before(&self, list: usize) -> usize {
-        let mut last = self.due[list] - 1;
-        while list < self.heads.len() && !self.matched.holds(last) {
-            last -= 1;
-        }
-        last
     }
 }
