@@ -396,7 +396,7 @@ fn every_item_is_dropped() {
     nothing_leaks();
 }
 
-/// Without each of these orderings some model fails.
+/// Without each of these orderings some model fails. The first two are the zoo's M01 and M02.
 const NEEDED: [&str; 4] = ["publish", "observe", "turn", "answer"];
 /// No model here shows the need that `orders.rs` argues for, so these rest on the argument.
 const ARGUED: [&str; 2] = ["first", "claim"];

@@ -7,6 +7,7 @@ use crate::invariant::Invariant;
 pub mod consumers;
 pub mod delivery;
 pub mod memory;
+mod nodes;
 
 /// How the harness fared against one rogue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,12 +32,14 @@ pub struct RogueResult {
 
 /// The kill table for a terminal: at most 100 columns.
 pub fn draw(met: &[RogueResult]) -> String {
-    let mut out =
-        format!("{:<23}{:<7}{:<7}{:>6}{:>6}  what is wrong\n", "bug", "breaks", "caught", "cases", "steps");
-    for RogueResult { bug, what, expected, found, cases, shrunk, .. } in met {
-        let caught = if *found { "yes" } else { "NO" };
+    let mut out = format!(
+        "{:<23}{:<7}{:<11}{:>6}{:>6}  what is wrong\n",
+        "bug", "breaks", "caught by", "cases", "steps"
+    );
+    for RogueResult { bug, what, expected, found, cases, shrunk, engine, .. } in met {
+        let caught = if *found { engine } else { "NOTHING" };
         let steps = shrunk.map_or("-".into(), |steps| steps.to_string());
-        let line = format!("{bug:<23}{:<7}{caught:<7}{cases:>6}{steps:>6}  {what}", expected.id());
+        let line = format!("{bug:<23}{:<7}{caught:<11}{cases:>6}{steps:>6}  {what}", expected.id());
         out.extend(line.chars().take(100));
         out.push('\n');
     }
