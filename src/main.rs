@@ -36,6 +36,11 @@ enum Command {
         /// As in `ring`, `file::no_loss` or `no_loss`.
         filter: Option<String>,
     },
+    /// Probes brokers, and shows what each declares, what it was seen to do, and the difference in words.
+    Card {
+        /// As in `file`: only those whose name contains it. A buffer is probed as `Leased` makes a broker of it.
+        filter: Option<String>,
+    },
     /// Runs a saved failing plan again, step by step, and shows whether the promise is still broken.
     Replay {
         /// A file from `regressions/`.
@@ -55,6 +60,7 @@ fn main() -> ExitCode {
     match command {
         Command::List => list(),
         Command::Check { filter } => check(filter, &budget),
+        Command::Card { filter } => card(filter.as_deref().unwrap_or_default(), &budget),
         Command::Replay { file } => replay(&file, &budget),
         Command::Report => report(),
     }
@@ -85,6 +91,34 @@ fn check(filter: Option<String>, budget: &Budget) -> ExitCode {
     }
     let code = suite.run(&Arguments { filter, ..Arguments::default() });
     if code == ExitCode::from(LIBTEST_FAILED) { ExitCode::from(exit::BROKEN) } else { code }
+}
+
+fn card(filter: &str, budget: &Budget) -> ExitCode {
+    let suite = registry();
+    let names: Vec<String> = suite.probed().map(str::to_owned).collect();
+    if !names.iter().any(|name| name.contains(filter)) {
+        eprintln!("no broker matches {filter:?}: give a part of one of {}", names.join(", "));
+        return ExitCode::from(exit::NOTHING_SELECTED);
+    }
+    let (mut text, mut code) = (String::new(), ExitCode::SUCCESS);
+    for name in names.iter().filter(|name| name.contains(filter)) {
+        match suite.card(name, budget) {
+            Some(Ok(card)) => {
+                text += &format!("{name}\n{card}\n");
+                if !card.broken().is_empty() {
+                    code = ExitCode::from(exit::BROKEN);
+                }
+            }
+            Some(Err(why)) => {
+                text += &format!("{name}\n{why}\n\n");
+                code = ExitCode::from(exit::BROKEN);
+            }
+            None => {}
+        }
+    }
+    // A reader that has seen enough is no failure.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    code
 }
 
 fn replay(file: &Path, budget: &Budget) -> ExitCode {

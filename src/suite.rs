@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use stanchion_benches::Comparison;
 use stanchion_benches::blocking::Blocking;
+use stanchion_properties::card::Card;
 use stanchion_properties::consumers::Consumer;
 use stanchion_properties::engines::budget::Budget;
 use stanchion_properties::suite as checks;
@@ -111,6 +112,17 @@ impl Suite {
     /// The same, with the tests that say whether the saved plans of this budget can be used.
     pub fn tests_with(&self, budget: &Budget) -> Vec<String> {
         self.checks.tests_with(budget)
+    }
+
+    /// The brokers in the list that can be probed, buffers among them as [`Leased`](crate::Leased) makes brokers of
+    /// them.
+    pub fn probed(&self) -> impl Iterator<Item = &str> {
+        self.checks.probed()
+    }
+
+    /// What probes learn of one of them, or why they learn nothing. `None`: there is none of that name.
+    pub fn card(&self, name: &str, budget: &Budget) -> Option<&Result<Card, String>> {
+        self.checks.card(name, budget)
     }
 
     /// Runs a saved plan again on the queue it names.

@@ -2,6 +2,7 @@
 //! history and a contract to a verdict. A checker never runs a queue, and a queue never knows it is tested.
 
 pub mod buffer_history;
+pub mod card;
 pub mod checkers;
 pub mod checkers_buffer;
 pub mod consumers;

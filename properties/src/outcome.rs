@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use stanchion_reports::results::{self, Property, Results, Run, Status};
+use stanchion_reports::results::{self, Kind, Property, Results, Run, Status};
 use stanchion_reports::{fragment, terminal};
 
+use crate::card::{Difference, Line};
 use crate::engines::budget::Budget;
 use crate::finding::Finding;
 use crate::regressions;
@@ -36,6 +37,24 @@ pub(crate) fn queue(entry: &Entry) -> results::Queue {
     }
 }
 
+/// What probes learned of an entry. Of buffers only what is theirs is reported, and leases are not.
+fn card(entry: &Entry) -> Option<results::Card> {
+    let card = entry.card.as_ref().filter(|_| entry.kind == Kind::Broker)?.known()?;
+    let line = |line: &Line| results::CardLine {
+        aspect: line.aspect.into(),
+        declared: line.declared.clone(),
+        learned: line.learned.clone(),
+        difference: match line.difference {
+            Difference::Same => results::Difference::Same,
+            Difference::Over => results::Difference::Over,
+            Difference::Under => results::Difference::Under,
+            Difference::Open => results::Difference::Open,
+            Difference::Unlearned => results::Difference::Unlearned,
+        },
+    };
+    Some(results::Card { queue: entry.name.clone(), lines: card.lines.iter().map(line).collect() })
+}
+
 /// Stores what was found, draws the report and shows the table. Where nothing ran, nothing is written.
 pub(crate) fn conclude(entries: &[Entry], budget: &Budget, started: Started) {
     let mut run = started.run;
@@ -57,6 +76,13 @@ pub(crate) fn conclude(entries: &[Entry], budget: &Budget, started: Started) {
             }
             all.absorb(part.clone());
             parts.push((format!("conformance.{}.{}", entry.name, engine.name), part));
+        }
+        if let Some(card) = card(entry) {
+            let mut part = Results::of(run.clone());
+            part.queues.push(queue(entry));
+            part.cards.push(card);
+            all.absorb(part.clone());
+            parts.push((format!("conformance.{}.card", entry.name), part));
         }
     }
     if !parts.is_empty() {

@@ -14,6 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, LazyLock, OnceLock};
+use std::time::Duration;
 
 pub use libtest_mimic::Arguments;
 use libtest_mimic::{Failed, Trial};
@@ -22,6 +23,7 @@ use stanchion_reports::exit;
 use stanchion_reports::results::Kind;
 
 use crate::buffer_history::BufferHistory;
+use crate::card::{Asked, Card};
 use crate::consumers::{Consumer, ConsumerPlan};
 use crate::engines::budget::Budget;
 use crate::engines::explore::explore;
@@ -51,6 +53,8 @@ pub(crate) struct Entry {
     broker: Option<Promised>,
     pub(crate) engines: Vec<Engine>,
     live: Option<Live>,
+    /// What probes learn of it, if it is a broker that can be probed.
+    pub(crate) card: Option<Asked>,
 }
 
 /// One way of running a queue.
@@ -154,6 +158,7 @@ impl Suite {
         });
         let entry = self.entry(name, kind);
         entry.broker = Some(Arc::clone(&promised));
+        entry.card = Some(Asked::of(Arc::clone(&make)));
         let (queue, sequential, claimed) = (name.to_owned(), Arc::clone(&make), Arc::clone(&promised));
         entry.engine(
             Plan::ENGINE,
@@ -224,7 +229,7 @@ impl Suite {
         let known = self.entries.iter().position(|entry| entry.name == name);
         let at = known.unwrap_or_else(|| {
             let (name, words, engines) = (name.to_owned(), Vec::new(), Vec::new());
-            self.entries.push(Entry { name, kind, words, broker: None, engines, live: None });
+            self.entries.push(Entry { name, kind, words, broker: None, engines, live: None, card: None });
             self.entries.len() - 1
         });
         &mut self.entries[at]
@@ -233,6 +238,17 @@ impl Suite {
     /// The names in the list, with what each is and claims in words.
     pub fn describe(&self) -> Vec<stanchion_reports::results::Queue> {
         self.entries.iter().map(outcome::queue).collect()
+    }
+
+    /// The brokers in the list that can be probed, buffers among them as [`Leased`] makes brokers of them.
+    pub fn probed(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().filter(|entry| entry.card.is_some()).map(|entry| entry.name.as_str())
+    }
+
+    /// What probes learn of one of them, or why they learn nothing. `None`: there is none of that name.
+    pub fn card(&self, name: &str, budget: &Budget) -> Option<&Result<Card, String>> {
+        let entry = self.entries.iter().find(|entry| entry.name == name)?;
+        Some(entry.card.as_ref()?.card(budget.patience))
     }
 
     /// Runs a saved plan again on the queue it names.
@@ -367,7 +383,8 @@ impl Suite {
     pub fn tests(&self) -> Vec<String> {
         let of = |entry: &Entry| {
             let names = entry.promised().into_keys().map(|invariant| entry.test(invariant));
-            names.collect::<Vec<_>>()
+            let card = entry.card.as_ref().map(|_| entry.card_test());
+            names.chain(card).collect::<Vec<_>>()
         };
         self.entries.iter().flat_map(of).collect()
     }
@@ -387,6 +404,11 @@ impl Suite {
                 let name = entry.test(invariant);
                 let trial = Trial::test(name, move || suite.entries[at].judge(invariant, &budget));
                 trials.push(trial.with_kind(invariant.id()).with_ignored_flag(!claimed));
+            }
+            if entry.card.is_some() {
+                let (suite, patience) = (Arc::clone(self), budget.patience);
+                let trial = Trial::test(entry.card_test(), move || suite.entries[at].probe(patience));
+                trials.push(trial.with_kind("card"));
             }
         }
         trials.extend(self.saved_plans(budget));
@@ -455,6 +477,21 @@ impl Entry {
         format!("{}::{}", self.name, invariant.name())
     }
 
+    fn card_test(&self) -> String {
+        format!("{}::does_as_declared", self.name)
+    }
+
+    /// Whether probes learn what the contract declares, or more. A broker that cannot be probed, as it does not
+    /// start or never answers, breaks promises of its own.
+    fn probe(&self, patience: Duration) -> Result<(), Failed> {
+        let broken = match self.card.as_ref().map(|asked| asked.card(patience)) {
+            Some(Ok(card)) => card.broken(),
+            Some(Err(why)) => vec![why.clone()],
+            None => Vec::new(),
+        };
+        if broken.is_empty() { Ok(()) } else { Err(broken.join("\n").into()) }
+    }
+
     /// What all engines together say of one promise.
     fn judge(&self, invariant: Invariant, budget: &Budget) -> Result<(), Failed> {
         let mut verdict = Verdict::NotClaimed;
@@ -521,8 +558,6 @@ fn claims(contract: &Contract) -> Vec<(Invariant, bool)> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use stanchion_queues::buffers::MutexDeque;
 
     use super::*;

@@ -38,7 +38,7 @@ pub trait Session: Send {
     fn send(&mut self, messages: &[Message]) -> Vec<Sent>;
 
     /// Receives at most `max` ready messages without waiting, each under a lease that ends at
-    /// now + `lease`. No message is ready: an empty vector.
+    /// now + `lease`. (Whether it still holds at that very instant is not promised: no client could tell.) No message is ready: an empty vector.
     ///
     /// # Errors
     /// `max` or `lease` is zero ([`Error::Invalid`]); otherwise the outcome is in doubt: deliveries may have

@@ -1,5 +1,6 @@
 //! The page: one file that asks for nothing else, needs no script, and follows the reader's theme.
 
+mod cards;
 mod costs;
 mod promises;
 mod trust;
@@ -22,6 +23,7 @@ pub fn page(merged: &Merged) -> String {
         ("promises", "Does it keep its promises?", promises::matrix(&findings)),
         ("failures", "The smallest failing runs", promises::failures(&findings)),
         ("contracts", "What does each one claim?", promises::contracts(&findings)),
+        ("cards", "What does each one do?", cards::section(results)),
         ("costs", "What does it cost?", costs::panels(results, &findings)),
         ("rogues", "Would a bug be noticed?", promises::rogues(results)),
         ("trust", "Can you trust this page?", trust::section(merged)),

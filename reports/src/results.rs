@@ -26,6 +26,9 @@ pub struct Results {
     /// The queues, and the consumers, that were judged. Key: `name`.
     #[serde(default)]
     pub queues: Vec<Queue>,
+    /// What probes learned of each broker. Key: `queue`.
+    #[serde(default)]
+    pub cards: Vec<Card>,
     /// What was found about each promise. Key: `queue`, `invariant`, `engine`.
     #[serde(default)]
     pub properties: Vec<Property>,
@@ -49,6 +52,7 @@ impl Default for Results {
             schema: SCHEMA,
             runs: Vec::new(),
             queues: Vec::new(),
+            cards: Vec::new(),
             properties: Vec::new(),
             measurements: Vec::new(),
             comparisons: Vec::new(),
@@ -69,6 +73,7 @@ impl Results {
     pub fn absorb(&mut self, later: Results) {
         merge(&mut self.runs, later.runs, |a, b| a.part == b.part);
         merge(&mut self.queues, later.queues, |a, b| a.name == b.name);
+        merge(&mut self.cards, later.cards, |a, b| a.queue == b.queue);
         merge(&mut self.properties, later.properties, |a, b| {
             (&a.queue, &a.invariant, &a.engine) == (&b.queue, &b.invariant, &b.engine)
         });
@@ -181,6 +186,47 @@ pub struct Queue {
     pub contract: Vec<(String, String)>,
     /// What else a reader should know, or empty.
     pub note: String,
+}
+
+/// A broker's semantics card: what it declares, and what probes learned.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Card {
+    /// Whose.
+    pub queue: String,
+    /// One per question.
+    pub lines: Vec<CardLine>,
+}
+
+/// One question about a broker.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CardLine {
+    /// What was asked.
+    pub aspect: String,
+    /// What its contract says, in words.
+    pub declared: String,
+    /// What it was seen to do, in words; or why nothing was learned.
+    pub learned: String,
+    /// How the two differ.
+    pub difference: Difference,
+}
+
+/// How what a contract declares and what was learned differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Difference {
+    /// Not at all.
+    Same,
+    /// The contract claims more than the broker keeps.
+    Over,
+    /// The broker keeps more than the contract claims.
+    Under,
+    /// The contract leaves it open.
+    Open,
+    /// Nothing was learned.
+    #[default]
+    Unlearned,
 }
 
 /// What was found about one promise. The order is from worst to best news.

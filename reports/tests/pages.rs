@@ -133,6 +133,18 @@ fn an_invalid_number_is_struck_out_with_its_reason() {
 }
 
 #[test]
+fn a_card_says_what_differs_in_words() {
+    let page = html::page(&rich());
+    for shown in
+        ["What does each one do?", "claims more than it keeps", "keeps more than it claims", "left open"]
+    {
+        assert!(page.contains(shown), "{shown}");
+    }
+    let none = Results { cards: Vec::new(), ..common::results() };
+    assert!(!html::page(&merged(none)).contains("What does each one do?"));
+}
+
+#[test]
 fn text_from_results_cannot_become_markup() {
     let evil = "<script>alert(1)</script>\"'&|`";
     let mut results = common::results();
@@ -144,6 +156,9 @@ fn text_from_results_cannot_become_markup() {
     }
     for measurement in results.measurements.iter_mut().filter(|m| m.queue == queue) {
         measurement.queue = evil.into();
+    }
+    for line in results.cards.iter_mut().flat_map(|card| &mut card.lines) {
+        (line.aspect, line.declared, line.learned) = (evil.into(), evil.into(), evil.into());
     }
     for failure in &mut results.failures {
         failure.title = evil.into();

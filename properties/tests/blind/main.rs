@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use stanchion_properties::card::learn;
 use stanchion_properties::checkers::judge;
 use stanchion_properties::engines::budget::Budget;
 use stanchion_properties::engines::explore::explore;
@@ -96,6 +97,22 @@ fn blamed_though_correct(plans: u64) -> Vec<String> {
 #[test]
 fn what_keeps_its_contract_is_not_blamed_with_any_seed() {
     assert_eq!(blamed_though_correct(PLANS_A_SEED), Vec::<String>::new());
+}
+
+/// Nor does a card say so of it; and of how many bugs a card alone does.
+#[test]
+fn what_keeps_its_contract_has_no_broken_claim_on_its_card() {
+    let cards = |kind| of_all(kind, |quirk| learn(|settings| Home::new(quirk, settings)).expect("it starts"));
+    let claims: Vec<String> = cards(Kind::Correct)
+        .iter()
+        .flat_map(|(quirk, card)| card.broken().into_iter().map(move |claim| format!("{quirk:?}: {claim}")))
+        .collect();
+    assert_eq!(claims, Vec::<String>::new());
+    let bugs = cards(Kind::Bug);
+    let shown: Vec<Quirk> =
+        bugs.iter().filter(|(_, card)| !card.broken().is_empty()).map(|&(quirk, _)| quirk).collect();
+    println!("{} of {} bugs show on the card: {shown:?}", shown.len(), bugs.len());
+    assert!(!shown.is_empty());
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Rich synthetic results: everything that a page can show occurs in them.
 
 use stanchion_reports::results::{
-    Answer, Better, Comparison, Estimate, Failure, Kind, Ledger, Limit, Measurement, Property, Queue,
-    Results, Rogue, Run, State, Status, Trial,
+    Answer, Better, Card, CardLine, Comparison, Difference, Estimate, Failure, Kind, Ledger, Limit,
+    Measurement, Property, Queue, Results, Rogue, Run, State, Status, Trial,
 };
 
 const PROMISES: [(&str, &str, &str); 22] = [
@@ -76,11 +76,29 @@ pub fn results() -> Results {
         ..Run::capture("duel")
     });
     queues(&mut results);
+    results.cards.push(card());
     properties(&mut results);
     failures(&mut results);
     costs(&mut results);
     rogues(&mut results);
     results
+}
+
+fn card() -> Card {
+    let lines = [
+        ("deliveries, each nacked", "3", "4", Difference::Over),
+        ("a second ack", "may be answered \"done\"", "is refused as stale", Difference::Under),
+        ("redriven messages go", "anywhere", "to the end", Difference::Open),
+        ("a delay survives", "a power failure", "no message survives a crash", Difference::Unlearned),
+        ("a lease is over", "at its deadline", "at its deadline", Difference::Same),
+    ];
+    let line = |(aspect, declared, learned, difference): (&str, &str, &str, Difference)| CardLine {
+        aspect: aspect.into(),
+        declared: declared.into(),
+        learned: learned.into(),
+        difference,
+    };
+    Card { queue: "file".into(), lines: lines.map(line).into() }
 }
 
 fn queues(results: &mut Results) {
