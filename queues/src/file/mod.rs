@@ -1,8 +1,13 @@
 //! The persistent file queue, and the storage it stands on.
 //!
-//! `queue` decides what an operation does and says it in records; `log` makes records durable; `state`
-//! applies them, in the running queue as in `recovery`. None of them sees a file but through [`storage`].
+//! `queue` is what callers see; `decide` decides what an operation does and says it in records; `commit`
+//! gathers the records of many callers (who wait in a `batch`), and `log` makes them durable with one sync;
+//! `state` applies them, in the running queue as in `recovery`. None sees a file but through [`storage`].
 
+mod batch;
+mod commit;
+mod decide;
+mod failure;
 mod host;
 mod log;
 mod queue;

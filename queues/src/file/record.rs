@@ -79,6 +79,22 @@ impl Record {
         }
     }
 
+    /// The message whose place it changes.
+    pub(super) fn changes(&self) -> Option<u64> {
+        match self {
+            Record::Returned { id, .. }
+            | Record::Acked { id }
+            | Record::Dead { id, .. }
+            | Record::Redriven { id } => Some(*id),
+            Record::NextId(_) | Record::Stored(_) | Record::Handed { .. } | Record::Closed => None,
+        }
+    }
+
+    /// Whether one message more counts towards the capacity.
+    pub(super) fn takes_room(&self) -> bool {
+        matches!(self, Record::Stored(_) | Record::Redriven { .. })
+    }
+
     /// Takes one record off the front.
     ///
     /// # Errors

@@ -102,7 +102,7 @@ impl State {
                 self.put(*id, Place::Dead(*reason));
             }
             Record::Redriven { id } => {
-                if self.dead.front() != Some(id) {
+                if self.oldest_dead() != Some(*id) {
                     return Err(format!("message {id} is redriven and is not the oldest dead letter"));
                 }
                 if let Some(entry) = self.messages.get_mut(id) {
@@ -235,6 +235,14 @@ impl State {
         self.receipts.get(&receipt).copied()
     }
 
+    /// The same, if the lease is live.
+    pub(super) fn live_under(&self, receipt: Receipt, now: Time) -> Option<u64> {
+        self.held_under(receipt).filter(|id| match self.messages.get(id) {
+            Some(Entry { place: Place::InFlight(lease), .. }) => now < lease.deadline,
+            _ => false,
+        })
+    }
+
     /// How the present attempt of this message ends without success: it is returned, or, if it was the
     /// `limit`th, it dies.
     pub(super) fn end_attempt(&self, id: u64, limit: u32, due: Time) -> Record {
@@ -321,6 +329,10 @@ impl State {
             reason,
             attempts: entry.attempts,
         })
+    }
+
+    pub(super) fn oldest_dead(&self) -> Option<u64> {
+        self.dead.front().copied()
     }
 
     /// The id that the next message gets.

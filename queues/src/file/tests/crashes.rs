@@ -3,83 +3,21 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::thread;
 
+use super::known::{Call, Fate, Held, Known, LIMIT, Outcome, token};
 use super::*;
-use crate::broker::{Crash, Delivery, Reason, Receipt};
+use crate::broker::{Crash, Delivery, Reason};
 use crate::file::rng::Rng;
 use crate::file::sim::SimFile;
 use crate::file::storage::Storage;
 
-const LIMIT: u32 = 2;
 const STEPS: usize = 30;
-
-/// What may be found of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    Absent,
-    Alive { ended: u32 },
-    Dead { reason: Reason, attempts: u32 },
-}
-
-impl Fate {
-    /// After one attempt more that was not successful.
-    fn failed(self) -> Fate {
-        match self {
-            Fate::Alive { ended } if ended + 1 < LIMIT => Fate::Alive { ended: ended + 1 },
-            Fate::Alive { ended } => Fate::Dead { reason: Reason::Attempts, attempts: ended + 1 },
-            other => other,
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Held {
-    token: u64,
-    receipt: Receipt,
-    session: usize,
-}
 
 /// Why a history ended.
 enum Stop {
     Crashed,
     Wrong(String),
-}
-
-/// What is known of a queue from its answers alone.
-#[derive(Default)]
-struct Known {
-    /// Of each message, what may be found.
-    fates: BTreeMap<u64, Vec<Fate>>,
-    held: Vec<Held>,
-    /// Oldest death first.
-    dead: Vec<u64>,
-}
-
-impl Known {
-    fn fate(&self, token: u64) -> Fate {
-        self.fates[&token][0]
-    }
-
-    fn becomes(&mut self, token: u64, fate: Fate) {
-        self.dead.retain(|dead| *dead != token);
-        if matches!(fate, Fate::Dead { .. }) {
-            self.dead.push(token);
-        }
-        self.fates.insert(token, vec![fate]);
-    }
-
-    fn perhaps(&mut self, token: u64, fate: Fate) {
-        self.fates.entry(token).or_default().push(fate);
-    }
-
-    /// Attempts that the crash ended may count.
-    fn crash(&mut self) {
-        for held in std::mem::take(&mut self.held) {
-            let fates = self.fates.entry(held.token).or_default();
-            let failed = fates[0].failed();
-            fates.push(failed);
-        }
-    }
 }
 
 struct Run<S: Storage> {
@@ -92,17 +30,6 @@ struct Run<S: Storage> {
     next: u64,
 }
 
-fn body(token: u64) -> Message {
-    let filler = if token.is_multiple_of(5) { 900 } else { 3 };
-    Message::new(format!("{token}:{}", "x".repeat(filler)).into_bytes())
-}
-
-fn token(delivery: &[u8]) -> Result<u64, String> {
-    let text = String::from_utf8_lossy(delivery);
-    let token = text.split(':').next().and_then(|digits| digits.parse().ok());
-    token.filter(|token| *body(*token).body == *delivery).ok_or_else(|| format!("phantom {text:?}"))
-}
-
 impl<S: Storage> Run<S> {
     /// The error of an operation is a crash if the machine stopped, and wrong otherwise.
     fn stop(&self, error: impl ToString) -> Stop {
@@ -111,22 +38,80 @@ impl<S: Storage> Run<S> {
 
     fn step(&mut self) -> Result<(), Stop> {
         let session = self.rng.below(2);
-        match self.rng.below(12) {
-            0..=2 => self.send(session),
+        match self.rng.below(14) {
+            0..=2 => self.call(session, Run::draw_send),
             3..=5 => self.receive(session),
-            6..=8 => self.settle(session),
+            6..=8 => self.call(session, Run::draw_settle),
             9 => self.expire(session),
             10 => self.lose(session),
-            _ => self.redrive(session),
+            11 => self.redrive(session),
+            _ => self.crowd(),
         }
     }
 
-    fn send(&mut self, session: usize) -> Result<(), Stop> {
+    fn draw_send(&mut self) -> Call {
         let tokens: Vec<u64> = (self.next..).take(1 + self.rng.below(3)).collect();
         self.next += tokens.len() as u64;
         let delay = if self.rng.below(4) == 0 { SECOND } else { Duration::ZERO };
-        let messages: Vec<Message> = tokens.iter().map(|token| body(*token).with_delay(delay)).collect();
-        for (token, sent) in tokens.into_iter().zip(self.sessions[session].send(&messages)) {
+        Call::Send { tokens, delay }
+    }
+
+    fn draw_settle(&mut self) -> Call {
+        let many = self.known.held.len().min(1 + self.rng.below(2));
+        let settled: Vec<Held> = self.known.held.drain(..many).collect();
+        let how = match self.rng.below(4) {
+            0 | 1 => Settle::Ack,
+            2 => nack(SECOND * self.rng.below(2) as u32),
+            _ => Settle::Reject,
+        };
+        Call::Settle { settled, how }
+    }
+
+    fn call(&mut self, session: usize, draw: fn(&mut Self) -> Call) -> Result<(), Stop> {
+        let call = draw(self);
+        let outcome = call.run(&mut self.sessions[session]);
+        self.learn(call, outcome)
+    }
+
+    /// Several calls that share one commit.
+    fn crowd(&mut self) -> Result<(), Stop> {
+        // So that none of them finds anything to end first.
+        self.sessions[0].depth().map_err(|e| self.stop(e))?;
+        let calls: Vec<Call> = (0..2 + self.rng.below(3))
+            .map(|_| if self.rng.below(2) == 0 { self.draw_send() } else { self.draw_settle() })
+            .collect();
+        let sessions: Result<Vec<_>, _> = calls.iter().map(|_| self.queue.session()).collect();
+        let mut sessions = sessions.map_err(|e| self.stop(e))?;
+        let queue = &self.queue;
+        let outcomes: Vec<Outcome> = thread::scope(|scope| {
+            queue.shared.hold();
+            let mut running = Vec::new();
+            for (call, session) in calls.iter().zip(&mut sessions) {
+                let waiting = queue.shared.waiting();
+                let caller = scope.spawn(move || call.run(session));
+                while queue.shared.waiting() == waiting && !caller.is_finished() {
+                    thread::yield_now();
+                }
+                running.push(caller);
+            }
+            queue.shared.release();
+            running.into_iter().map(|call| call.join().expect("does not panic")).collect()
+        });
+        calls.into_iter().zip(outcomes).try_for_each(|(call, outcome)| self.learn(call, outcome))
+    }
+
+    fn learn(&mut self, call: Call, outcome: Outcome) -> Result<(), Stop> {
+        match (call, outcome) {
+            (Call::Send { tokens, .. }, Outcome::Sent(sent)) => self.learn_sent(tokens, sent),
+            (Call::Settle { settled, how }, Outcome::Settled(outcomes)) => {
+                self.learn_settled(settled, how, outcomes)
+            }
+            _ => unreachable!("a call is answered in kind"),
+        }
+    }
+
+    fn learn_sent(&mut self, tokens: Vec<u64>, outcomes: Vec<Sent>) -> Result<(), Stop> {
+        for (token, sent) in tokens.into_iter().zip(outcomes) {
             match sent {
                 Sent::Confirmed(_) => self.known.becomes(token, Fate::Alive { ended: 0 }),
                 Sent::Refused(why) if !self.disk.stopped() => return Err(Stop::Wrong(format!("{why:?}"))),
@@ -159,17 +144,8 @@ impl<S: Storage> Run<S> {
         Ok(())
     }
 
-    fn settle(&mut self, session: usize) -> Result<(), Stop> {
-        let many = self.known.held.len().min(1 + self.rng.below(2));
-        let settled: Vec<Held> = self.known.held.drain(..many).collect();
-        let how = match self.rng.below(4) {
-            0 | 1 => Settle::Ack,
-            2 => nack(SECOND * self.rng.below(2) as u32),
-            _ => Settle::Reject,
-        };
-        let settlements: Vec<Settlement> =
-            settled.iter().map(|held| Settlement { receipt: held.receipt, how }).collect();
-        for (held, outcome) in settled.iter().zip(self.sessions[session].settle(&settlements)) {
+    fn learn_settled(&mut self, settled: Vec<Held>, how: Settle, outcomes: Vec<Settled>) -> Result<(), Stop> {
+        for (held, outcome) in settled.into_iter().zip(outcomes) {
             let before = self.known.fate(held.token);
             let after = match (how, before) {
                 (Settle::Ack, _) => Fate::Absent,
@@ -184,7 +160,7 @@ impl<S: Storage> Run<S> {
                 Settled::Stale => return Err(Stop::Wrong(format!("{} is stale", held.token))),
                 Settled::InDoubt(error) => {
                     self.known.perhaps(held.token, after);
-                    self.known.held.push(*held);
+                    self.known.held.push(held);
                     if !self.disk.stopped() {
                         return Err(Stop::Wrong(error.to_string()));
                     }

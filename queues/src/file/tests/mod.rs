@@ -2,6 +2,9 @@
 
 mod crashes;
 mod damage;
+mod gate;
+mod group;
+mod known;
 mod rules;
 mod twin;
 

@@ -1,0 +1,71 @@
+//! The callers that share one commit: where they wait, and how one of them comes to lead it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::failure::Failure;
+
+/// One commit as those see it who wait for it.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    callers: AtomicUsize,
+    progress: Mutex<Progress>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+enum Progress {
+    #[default]
+    Open,
+    /// One of its callers is to lead it, and has not taken notice yet.
+    Baton,
+    Ended(Result<(), Failure>),
+}
+
+/// What ends a caller's wait.
+pub(super) enum Woken {
+    Lead,
+    Ended(Result<(), Failure>),
+}
+
+impl Batch {
+    /// One caller more.
+    pub(super) fn join(&self) {
+        self.callers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn callers(&self) -> usize {
+        self.callers.load(Ordering::Relaxed)
+    }
+
+    /// Makes one of its callers lead it.
+    pub(super) fn pass_baton(&self) {
+        *self.progress() = Progress::Baton;
+        self.changed.notify_one();
+    }
+
+    /// Releases all of its callers.
+    pub(super) fn end(&self, outcome: Result<(), Failure>) {
+        *self.progress() = Progress::Ended(outcome);
+        self.changed.notify_all();
+    }
+
+    pub(super) fn wait(&self) -> Woken {
+        let mut progress = self.progress();
+        loop {
+            match &*progress {
+                Progress::Open => {}
+                Progress::Baton => {
+                    *progress = Progress::Open;
+                    return Woken::Lead;
+                }
+                Progress::Ended(outcome) => return Woken::Ended(outcome.clone()),
+            }
+            progress = self.changed.wait(progress).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,194 @@
+//! What each operation decides. Each reads the clock once and first ends what time has ended; answers follow
+//! from what is durable, and are given only when what they say is durable too.
+
+use std::collections::HashSet;
+use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
+
+use super::commit::{Core, Shared};
+use super::failure::Failure;
+use super::queue::BODY_LIMIT;
+use super::record::{Record, Stored};
+use super::state::Lease;
+use super::storage::Storage;
+use crate::broker::{
+    Delivery, Message, MessageId, Reason, Receipt, Refusal, Sent, Settle, Settled, Settlement,
+};
+use crate::clock::Time;
+
+impl<S: Storage> Shared<S> {
+    /// Ends what time has ended: the first thing every operation does. Answers the instant for which the
+    /// operation decides.
+    pub(super) fn sweep(&self) -> Result<(MutexGuard<'_, Core<S>>, Time), Failure> {
+        let mut core = self.lock();
+        core.working()?;
+        let now = self.settings.clock.now();
+        let expired: Vec<u64> = core.state.expired(now).collect();
+        let records: Vec<Record> = expired
+            .iter()
+            .filter(|id| !core.is_claimed(**id))
+            .map(|id| self.end_attempt(&core, *id, Time::ZERO))
+            .collect();
+        if !records.is_empty() {
+            self.commit(core, records)?;
+            core = self.lock();
+            core.working()?;
+        } else if !expired.is_empty() {
+            // Somebody else is about to end them, or settled them in time.
+            core = self.let_others_commit(core)?;
+        }
+        core.state.promote(now);
+        Ok((core, now))
+    }
+
+    fn end_attempt(&self, core: &Core<S>, id: u64, due: Time) -> Record {
+        core.state.end_attempt(id, self.settings.deliveries_allowed, due)
+    }
+
+    pub(super) fn send(&self, messages: &[Message]) -> Result<Vec<Sent>, Failure> {
+        let (mut core, now) = self.sweep()?;
+        let sized = messages.iter().filter(|message| !too_large(message)).count();
+        core = self.wait_while(core, |core| core.room_is_uncertain(sized))?;
+        let mut room = core.room();
+        let mut records = Vec::new();
+        let mut outcomes = Vec::with_capacity(messages.len());
+        for message in messages {
+            outcomes.push(if too_large(message) {
+                Sent::Refused(Refusal::TooLarge)
+            } else if room == 0 {
+                Sent::Refused(Refusal::Full)
+            } else {
+                room -= 1;
+                let id = core.next_id;
+                core.next_id += 1;
+                records.push(Record::Stored(Stored {
+                    id,
+                    due: due(now, message.delay),
+                    attempts: 0,
+                    handed: false,
+                    key: message.key.clone(),
+                    body: Arc::clone(&message.body),
+                }));
+                Sent::Confirmed(MessageId(id))
+            });
+        }
+        if let Err(failure) = self.commit(core, records) {
+            for outcome in &mut outcomes {
+                if matches!(outcome, Sent::Confirmed(_)) {
+                    *outcome = failure.sent();
+                }
+            }
+        }
+        Ok(outcomes)
+    }
+
+    pub(super) fn receive(
+        &self,
+        session: u64,
+        max: usize,
+        lease: Duration,
+    ) -> Result<Vec<Delivery>, Failure> {
+        let (mut core, now) = self.sweep()?;
+        let mut deliveries = Vec::new();
+        while deliveries.len() < max {
+            let receipt = Receipt(u128::from(core.life) << 64 | u128::from(core.receipts));
+            let lease = Lease { receipt, session, deadline: now + lease };
+            let Some(delivery) = core.state.hand_out(lease) else { break };
+            core.receipts += 1;
+            deliveries.push(delivery);
+        }
+        Ok(deliveries)
+    }
+
+    pub(super) fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Failure> {
+        let (core, now) = self.sweep()?;
+        let core = self.wait_while(core, |core| {
+            settlements.iter().any(|settlement| core.is_claimed_under(settlement.receipt))
+        })?;
+        let mut records = Vec::new();
+        let mut settled = HashSet::new();
+        let mut outcomes = Vec::with_capacity(settlements.len());
+        for Settlement { receipt, how } in settlements {
+            let held = core.state.live_under(*receipt, now).filter(|_| settled.insert(*receipt));
+            outcomes.push(held.map_or(Settled::Stale, |_| Settled::Done));
+            records.extend(held.map(|id| match how {
+                Settle::Ack => Record::Acked { id },
+                Settle::Nack { delay } => self.end_attempt(&core, id, due(now, *delay)),
+                Settle::Reject => Record::Dead {
+                    id,
+                    reason: Reason::Rejected,
+                    attempts: core.state.attempts(id).saturating_add(1),
+                },
+            }));
+        }
+        if let Err(failure) = self.commit(core, records) {
+            for outcome in &mut outcomes {
+                if matches!(outcome, Settled::Done) {
+                    *outcome = Settled::InDoubt(failure.error());
+                }
+            }
+        }
+        Ok(outcomes)
+    }
+
+    pub(super) fn extend(&self, receipt: Receipt, lease: Duration) -> Result<Settled, Failure> {
+        let (core, now) = self.sweep()?;
+        let mut core = self.wait_while(core, |core| core.is_claimed_under(receipt))?;
+        let Some(id) = core.state.live_under(receipt, now) else { return Ok(Settled::Stale) };
+        core.state.extend(id, now + lease);
+        Ok(Settled::Done)
+    }
+
+    pub(super) fn redrive(&self, max: usize) -> Result<usize, Failure> {
+        let (core, _) = self.sweep()?;
+        let core = self.wait_while(core, |core| {
+            core.state.oldest_dead().is_some_and(|id| core.is_claimed(id))
+                || core.room_is_uncertain(max.min(core.state.depth().dead as usize))
+        })?;
+        let room = core.room();
+        let records: Vec<Record> = core
+            .state
+            .dead_letters()
+            .take(max.min(room))
+            .map(|letter| Record::Redriven { id: letter.id.0 })
+            .collect();
+        let many = records.len();
+        self.commit(core, records).map(|()| many)
+    }
+
+    /// The session is lost: what it holds is returned.
+    pub(super) fn lose(&self, session: u64) -> Result<(), Failure> {
+        let (core, _) = self.sweep()?;
+        let core = self.wait_while(core, |core| core.state.held_by(session).any(|id| core.is_claimed(id)))?;
+        let ended = core.state.held_by(session).map(|id| self.end_attempt(&core, id, Time::ZERO)).collect();
+        self.commit(core, ended)
+    }
+
+    /// Waits, batch by batch, while the answer depends on what is not durable yet.
+    fn wait_while<'a>(
+        &'a self,
+        mut core: MutexGuard<'a, Core<S>>,
+        depends: impl Fn(&Core<S>) -> bool,
+    ) -> Result<MutexGuard<'a, Core<S>>, Failure> {
+        while depends(&core) {
+            core = self.let_others_commit(core)?;
+        }
+        Ok(core)
+    }
+}
+
+impl<S: Storage> Core<S> {
+    fn is_claimed_under(&self, receipt: Receipt) -> bool {
+        self.state.held_under(receipt).is_some_and(|id| self.is_claimed(id))
+    }
+}
+
+fn too_large(message: &Message) -> bool {
+    let key = message.key.as_deref().map_or(0, <[u8]>::len);
+    message.body.len().max(key) as u64 > BODY_LIMIT.0
+}
+
+/// When a delay that begins now ends; at once if there is none.
+fn due(now: Time, delay: Duration) -> Time {
+    if delay.is_zero() { Time::ZERO } else { now + delay }
+}
