@@ -252,6 +252,9 @@ pub enum Which {
     Current(usize),
     /// Of all that were ever seen.
     Any(usize),
+    /// Of earlier deliveries of messages whose latest looks current, or of all if there is none: what is done under
+    /// one of them could befall somebody else's delivery.
+    Superseded(usize),
 }
 
 /// How deliveries are settled.
@@ -312,7 +315,15 @@ impl Mix {
         let recipe = self.recipe();
         let settings = recipe.settings(rng);
         let length = rng.random_range(20..=60);
-        let steps = (0..length).map(|_| recipe.step(rng)).collect();
+        let mut steps = Vec::with_capacity(length);
+        while steps.len() < length {
+            let step = recipe.step(rng);
+            let struck = recipe.may_be_struck(&step) && rng.random_ratio(recipe.strike, 100);
+            steps.push(step);
+            if struck {
+                steps.push(crash(rng));
+            }
+        }
         Plan { settings, steps, redrive_at_end: rng.random_ratio(1, 4) }
     }
 
@@ -341,6 +352,7 @@ impl Mix {
             ack: 60,
             nack: 30,
             reject: 10,
+            strike: 0,
             tight: false,
         };
         let steps = even.steps;
@@ -371,11 +383,12 @@ impl Mix {
                 ..even
             },
             Mix::Crash => Recipe {
-                steps: Steps { crash: 24, redrive: 8, browse: 4, browse_few: 2, ..steps },
+                steps: Steps { crash: 8, redrive: 12, browse: 4, browse_few: 2, ..steps },
+                strike: 20,
                 lost: 10,
-                ack: 45,
+                ack: 35,
                 nack: 35,
-                reject: 20,
+                reject: 30,
                 ..even
             },
             Mix::Full => Recipe {
@@ -385,7 +398,7 @@ impl Mix {
             },
             Mix::Held => Recipe {
                 steps: Steps { send: 8, settle: 8, extend: 40, advance: 30, lose: 2, ..steps },
-                stale: 5,
+                stale: 25,
                 ..even
             },
         }
@@ -425,6 +438,9 @@ struct Recipe {
     ack: u32,
     nack: u32,
     reject: u32,
+    /// Per cent of the steps that change what is stored after which the broker crashes at once: there a crash has
+    /// most to take away.
+    strike: u32,
     /// Whether the capacity is 1 to 3.
     tight: bool,
 }
@@ -440,6 +456,11 @@ fn choose<T: Copy>(rng: &mut TestRng, options: &[(u32, T)]) -> T {
         }
     }
     unreachable!("the ticket is below the total of the weights")
+}
+
+fn crash(rng: &mut TestRng) -> Step {
+    // A loss of power leaves more to be found: it tears what was not synced.
+    Step::Crash { kind: choose(rng, &[(1, Crash::Process), (2, Crash::Power)]) }
 }
 
 /// Few values, so that deadlines coincide.
@@ -491,9 +512,18 @@ impl Recipe {
         }
     }
 
+    fn may_be_struck(&self, step: &Step) -> bool {
+        let changes = matches!(
+            step,
+            Step::Send { .. } | Step::Settle { .. } | Step::SettleEach { .. } | Step::Redrive { .. }
+        );
+        changes && self.strike > 0
+    }
+
     fn which(&self, rng: &mut TestRng) -> Which {
         if rng.random_ratio(self.stale, 100) {
-            Which::Any(rng.random_range(0..12))
+            let which = rng.random_range(0..12);
+            if rng.random() { Which::Superseded(which) } else { Which::Any(which) }
         } else {
             Which::Current(rng.random_range(0..4))
         }
@@ -584,10 +614,7 @@ impl Recipe {
                     offset_ns: rng.random_range(-1..=1),
                 }),
                 (steps.lose, |_, _, session| Step::LoseSession { session }),
-                (steps.crash, |_, rng, _| Step::Crash {
-                    // A loss of power leaves more to be found: it tears what was not synced.
-                    kind: choose(rng, &[(1, Crash::Process), (2, Crash::Power)]),
-                }),
+                (steps.crash, |_, rng, _| crash(rng)),
             ],
         );
         let session = session(rng);

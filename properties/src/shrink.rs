@@ -275,8 +275,14 @@ fn with_plainer_arguments(step: &Step) -> Vec<Step> {
     });
     // A receipt that must be an old one is at least the oldest that does.
     form(&|step| {
-        if let Step::Settle { which: Which::Any(which) | Which::Current(which), .. }
-        | Step::Extend { which: Which::Any(which) | Which::Current(which), .. } = step
+        if let Step::Settle {
+            which: Which::Any(which) | Which::Superseded(which) | Which::Current(which),
+            ..
+        }
+        | Step::Extend {
+            which: Which::Any(which) | Which::Superseded(which) | Which::Current(which),
+            ..
+        } = step
         {
             *which = which.saturating_sub(1);
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use stanchion_queues::{
     Answer, Broker, Bytes, Clock, Contract, Crash, DeadLetter, Delivery, Depth, Error, Host, Message,
-    Receipt, Sent, Session, Settings, Settle, Settled, Settlement, Time,
+    MessageId, Receipt, Sent, Session, Settings, Settle, Settled, Settlement, Time,
 };
 
 use crate::engines::watchdog::{self, Call, calling};
@@ -172,6 +172,7 @@ impl<S: Session> Session for Line<'_, S> {
 #[derive(Clone, Copy)]
 struct Held {
     receipt: Receipt,
+    id: MessageId,
     until: Time,
 }
 
@@ -201,8 +202,8 @@ struct Run<H: Host> {
     copies: u64,
     /// The messages whose sends are in doubt, to be sent again byte for byte.
     in_doubt: Vec<(Token, Message)>,
-    /// Every receipt, in order of first appearance.
-    receipts: Vec<Receipt>,
+    /// Every receipt, in order of first appearance, and of which message.
+    receipts: Vec<(Receipt, MessageId)>,
     /// Those that look current to the clients.
     held: Vec<Held>,
     /// When leases and delays end.
@@ -429,11 +430,11 @@ impl<H: Host> Run<H> {
         }
         let until = self.clock.now() + lease;
         let receipts: Vec<Receipt> = deliveries.iter().map(|delivery| delivery.receipt).collect();
-        for &receipt in &receipts {
-            if !self.receipts.contains(&receipt) {
-                self.receipts.push(receipt);
+        for &Delivery { receipt, id, .. } in &deliveries {
+            if !self.receipts.iter().any(|(known, _)| *known == receipt) {
+                self.receipts.push((receipt, id));
             }
-            self.held.push(Held { receipt, until });
+            self.held.push(Held { receipt, id, until });
         }
         Ok(Some(receipts))
     }
@@ -556,19 +557,20 @@ impl<H: Host> Run<H> {
 
     /// At most `count` neighbouring receipts.
     fn pick(&self, which: Which, count: usize) -> Vec<Receipt> {
-        let (first, current) = match which {
-            Which::Current(first) => (first, true),
-            Which::Any(first) => (first, false),
+        let all = || self.receipts.iter().map(|(receipt, _)| *receipt).collect();
+        let overtaken = |&(receipt, id): &(Receipt, MessageId)| {
+            self.held.iter().any(|held| held.id == id && held.receipt != receipt).then_some(receipt)
         };
-        let from = |all: &mut dyn Iterator<Item = Receipt>, len: usize| {
-            let all: Vec<Receipt> = all.collect();
-            (0..count.min(len)).filter_map(|next| Some(all[from_latest(first % len + next, len)?])).collect()
+        let (first, mut among): (usize, Vec<Receipt>) = match which {
+            Which::Current(first) => (first, self.held.iter().map(|held| held.receipt).collect()),
+            Which::Superseded(first) => (first, self.receipts.iter().filter_map(overtaken).collect()),
+            Which::Any(first) => (first, all()),
         };
-        if current && !self.held.is_empty() {
-            from(&mut self.held.iter().map(|held| held.receipt), self.held.len())
-        } else {
-            from(&mut self.receipts.iter().copied(), self.receipts.len())
+        if among.is_empty() {
+            among = all();
         }
+        let len = among.len();
+        (0..count.min(len)).filter_map(|next| Some(among[from_latest(first % len + next, len)?])).collect()
     }
 
     /// Faults are over: one new session receives and acks until nothing more comes after every lease and
