@@ -20,7 +20,7 @@ struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 fine, 1 internal error, 2 usage, 4 nothing selected, 10 a check failed: a promise is broken, undecided or
-never exercised, or a saved plan cannot be used.
+never exercised, a card shows a claim that is not kept, or a saved plan that is to be run first cannot be used.
 Environment: STANCHION_CASES, STANCHION_SEED, STANCHION_PROFILE (quick, standard, soak), STANCHION_REPORT_DIR,
 STANCHION_REGRESSIONS, STANCHION_REPLAY, STANCHION_PATIENCE.";
 
@@ -71,7 +71,7 @@ fn list() -> ExitCode {
     for queue in registry().describe() {
         text += &format!("{} ({})\n", queue.name, queue.kind);
         for (label, value) in &queue.contract {
-            text += &format!("    {label:<28}{value}\n");
+            text += &format!("    {label:<34}{value}\n");
         }
     }
     // A reader that has seen enough, as `head` does, is no failure.

@@ -136,7 +136,20 @@ impl Suite {
         })
     }
 
-    /// Adds a broker. `make` gives a host for it; it is called once per run, with other settings each time.
+    /// Adds a broker. `make` gives a host for it; it is called once per run, with other settings each time. One that
+    /// lives in memory needs no host of its own:
+    ///
+    /// ```
+    /// use stanchion_properties::Suite;
+    /// use stanchion_queues::buffers::MutexDeque;
+    /// use stanchion_queues::{Leased, Settings, Volatile};
+    ///
+    /// let suite = Suite::new().broker("mine", |settings: &Settings| {
+    ///     let settings = settings.clone();
+    ///     Volatile::new(move || Leased::<MutexDeque>::open(&settings))
+    /// });
+    /// assert!(suite.tests().contains(&"mine::no_loss".to_owned()));
+    /// ```
     #[must_use]
     pub fn broker<H, F>(self, name: &str, make: F) -> Suite
     where

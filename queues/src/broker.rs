@@ -58,7 +58,8 @@ pub trait Session: Send {
     /// The broker could not read them.
     fn dead_letters(&mut self, max: usize) -> Result<Vec<DeadLetter>, Error>;
 
-    /// Makes at most `max` dead letters ready again, oldest death first, and says how many.
+    /// Makes at most `max` dead letters ready again, oldest death first, and says how many. They count towards the
+    /// capacity again: as many stay dead as find no room.
     ///
     /// # Errors
     /// The outcome is in doubt: any number up to `max` may have been redriven.

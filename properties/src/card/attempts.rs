@@ -24,9 +24,16 @@ pub(super) const PROBES: &[Probe] = &[
 
 /// More deliveries than this prove that nothing counts them.
 const MANY: u32 = 12;
+/// Limits above this are not tried.
+const MOST: u32 = 32;
 
-fn most(lab: &Lab<'_>) -> u32 {
-    lab.allowed().map_or(MANY, |allowed| allowed.saturating_mul(2).saturating_add(2).clamp(MANY, 64))
+/// How many deliveries to try: more than it allows.
+fn most(lab: &Lab<'_>) -> Result<u32, String> {
+    match lab.allowed() {
+        None => Ok(MANY),
+        Some(allowed) if allowed <= MOST => Ok(MANY.max(allowed * 2)),
+        Some(allowed) => Err(format!("{allowed} deliveries are too many to try")),
+    }
 }
 
 fn limit(contract: &Contract, count: Count) -> String {
@@ -41,7 +48,7 @@ fn limit(contract: &Contract, count: Count) -> String {
 /// Sends one message and lets each of its deliveries end in the same way.
 fn ending(lab: &Lab<'_>, lease: Duration, end: &[Step]) -> Result<Seen, String> {
     let mut steps = vec![send(1)];
-    for _ in 0..most(lab) {
+    for _ in 0..most(lab)? {
         steps.push(receive(0, 1, lease));
         steps.extend_from_slice(end);
     }
@@ -50,9 +57,9 @@ fn ending(lab: &Lab<'_>, lease: Duration, end: &[Step]) -> Result<Seen, String> 
 }
 
 /// Compares the number of deliveries with the limit.
-fn threshold(lab: &Lab<'_>, count: Count, seen: &Seen) -> (String, Difference) {
+fn threshold(lab: &Lab<'_>, count: Count, seen: &Seen) -> Learned {
     let deliveries = u32::try_from(seen.attempts().len()).unwrap_or(u32::MAX);
-    let endless = deliveries == most(lab);
+    let endless = deliveries == most(lab)?;
     let learned = if endless { format!("{deliveries}, and no end") } else { deliveries.to_string() };
     let difference = match (lab.allowed(), count) {
         (None, _) | (Some(_), Count::No) => same(endless),
@@ -60,17 +67,17 @@ fn threshold(lab: &Lab<'_>, count: Count, seen: &Seen) -> (String, Difference) {
         (Some(allowed), Count::Maybe) if deliveries < allowed => Difference::Over,
         (Some(_), Count::Maybe) => Difference::Open,
     };
-    (learned, difference)
+    Ok((learned, difference))
 }
 
 fn nacked(lab: &Lab<'_>) -> Learned {
     let seen = ending(lab, LONG, &[settle(0, NACK)])?;
-    Ok(threshold(lab, lab.contract.counting.nack, &seen))
+    threshold(lab, lab.contract.counting.nack, &seen)
 }
 
 fn expired(lab: &Lab<'_>) -> Learned {
     let seen = ending(lab, LEASE, &[advance(AFTER)])?;
-    Ok(threshold(lab, lab.contract.counting.expiry, &seen))
+    threshold(lab, lab.contract.counting.expiry, &seen)
 }
 
 fn lost(lab: &Lab<'_>) -> Learned {
@@ -78,7 +85,7 @@ fn lost(lab: &Lab<'_>) -> Learned {
         return Err("leases outlive their session".into());
     }
     let seen = ending(lab, LONG, &[Step::LoseSession { session: 0 }])?;
-    Ok(threshold(lab, lab.contract.counting.session_loss, &seen))
+    threshold(lab, lab.contract.counting.session_loss, &seen)
 }
 
 fn crashed(lab: &Lab<'_>) -> Learned {
@@ -89,7 +96,7 @@ fn crashed(lab: &Lab<'_>) -> Learned {
     let seen = ending(lab, LONG, &[Step::Crash { kind }])?;
     // A count that a crash takes away may be any number afterwards.
     let kept = lab.contract.counts >= Durability::Process;
-    Ok(threshold(lab, if kept { lab.contract.counting.crash } else { Count::Maybe }, &seen))
+    threshold(lab, if kept { lab.contract.counting.crash } else { Count::Maybe }, &seen)
 }
 
 fn attempt(contract: &Contract) -> String {
@@ -113,10 +120,8 @@ fn reads_attempt(lab: &Lab<'_>) -> Learned {
         let seen = ending(lab, LEASE, &[settle(0, NACK)])?;
         let rising = (1..).zip(seen.attempts()).all(|(ordinal, attempt)| ordinal == attempt);
         let learned = if rising { "1, 2, …: every delivery counts" } else { "not 1, 2, …" };
-        return match (rising, counting.nack) {
-            (false, Count::Maybe) => Ok((learned.into(), Difference::Open)),
-            _ => Ok((learned.into(), same(rising))),
-        };
+        let open = counting.nack == Count::Maybe && lab.contract.attempt == Attempt::Counted;
+        return Ok((learned.into(), if open && !rising { Difference::Open } else { same(rising) }));
     };
     let attempts = ending(lab, LEASE, &end)?.attempts();
     let learned = match attempts[..] {
@@ -155,6 +160,7 @@ fn fate(lab: &Lab<'_>, seen: &Seen) -> Learned {
 /// An end that counts, as often as the limit says, so that the message dies.
 fn to_death(lab: &Lab<'_>) -> Result<Vec<Step>, String> {
     let allowed = lab.allowed().ok_or("it allows any number of deliveries")?;
+    most(lab)?;
     let counting = lab.contract.counting;
     let end = match (counting.nack, counting.expiry) {
         (Count::Yes, _) => settle(0, NACK),

@@ -48,19 +48,17 @@ impl<'a> Lab<'a> {
         self.run_with(steps, 0)
     }
 
-    /// Runs these steps with several seeds and reads the same from all, or `None` from those that differ.
-    pub(super) fn run_often<T: PartialEq>(
-        &self,
-        steps: &[Step],
-        read: impl Fn(&Seen) -> Result<T, String>,
-    ) -> Result<Option<T>, String> {
-        let first = read(&self.run(steps.to_vec())?)?;
-        for seed in 1..SEEDS {
-            if read(&self.run_with(steps.to_vec(), seed)?.certain()?)? != first {
-                return Ok(None);
+    /// Whether these steps show it with each of several seeds.
+    ///
+    /// # Errors
+    /// As for [`Lab::run`], or a message was not taken.
+    pub(super) fn always(&self, steps: &[Step], shown: impl Fn(&Seen) -> bool) -> Result<bool, String> {
+        for seed in 0..SEEDS {
+            if !shown(&self.run_with(steps.to_vec(), seed)?.certain()?.took_all()?) {
+                return Ok(false);
             }
         }
-        Ok(Some(first))
+        Ok(true)
     }
 
     fn run_with(&self, steps: Vec<Step>, seed: u64) -> Result<Seen, String> {
@@ -182,7 +180,10 @@ impl Seen {
                 SendOutcome::Refused(Refusal::Unavailable(why)) => {
                     return Err(format!("a send was refused: {why}"));
                 }
-                SendOutcome::Refused(_) | SendOutcome::InDoubt => {}
+                SendOutcome::Refused(Refusal::TooLarge) => {
+                    return Err("it takes no message as large as those of the probes".into());
+                }
+                SendOutcome::Refused(Refusal::Full) | SendOutcome::InDoubt => {}
             }
         }
         Ok((sent, confirmed))
@@ -238,6 +239,21 @@ impl Seen {
         match self.sends()? {
             (sent, confirmed) if sent == confirmed => Ok(self),
             (sent, confirmed) => Err(format!("it took {confirmed} of {sent} messages")),
+        }
+    }
+
+    /// Whether the last send was confirmed.
+    ///
+    /// # Errors
+    /// It was not.
+    pub(super) fn took_the_last(self) -> Result<Seen, String> {
+        let outcome = self.events.iter().rev().find_map(|event| match &event.what {
+            What::Send { outcome, .. } => Some(outcome),
+            _ => None,
+        });
+        match outcome {
+            Some(SendOutcome::Confirmed(_)) => Ok(self),
+            other => Err(format!("the last send was not confirmed: {other:?}")),
         }
     }
 }

@@ -44,8 +44,21 @@ fn place(requeue: Requeue) -> &'static str {
     }
 }
 
+/// Whether the two messages that came back were noticed to do so one after the other.
+#[derive(PartialEq)]
+enum Noticed {
+    InOrder,
+    Together,
+}
+
 /// Three messages were sent, and the first two came back, the first before the second.
-fn where_they_stand(lab: &Lab<'_>, count: Count, mut steps: Vec<Step>, declared: Requeue) -> Learned {
+fn where_they_stand(
+    lab: &Lab<'_>,
+    count: Count,
+    noticed: Noticed,
+    mut steps: Vec<Step>,
+    declared: Requeue,
+) -> Learned {
     lab.comes_back(count)?;
     if lab.contract.order == Order::Unordered {
         return Err("it promises no order".into());
@@ -55,6 +68,7 @@ fn where_they_stand(lab: &Lab<'_>, count: Count, mut steps: Vec<Step>, declared:
     let learned = match came[..] {
         [Token(1), Token(2), Token(3)] => Some(Requeue::Original),
         [Token(3), Token(1), Token(2)] => Some(Requeue::Tail),
+        [Token(3), ..] if noticed == Noticed::Together => Some(Requeue::Tail),
         [_, _, _] => None,
         _ => return Err(format!("{} of 3 messages came", came.len())),
     };
@@ -68,12 +82,12 @@ fn where_they_stand(lab: &Lab<'_>, count: Count, mut steps: Vec<Step>, declared:
 
 fn nacked(lab: &Lab<'_>) -> Learned {
     let steps = vec![send(3), receive(0, 1, LONG), receive(0, 1, LONG), settle(1, NACK), settle(0, NACK)];
-    where_they_stand(lab, lab.contract.counting.nack, steps, lab.contract.requeue)
+    where_they_stand(lab, lab.contract.counting.nack, Noticed::InOrder, steps, lab.contract.requeue)
 }
 
 fn expired(lab: &Lab<'_>) -> Learned {
     let steps = vec![send(3), receive(0, 1, LEASE), advance(LEASE / 2), receive(0, 1, LEASE), advance(AFTER)];
-    where_they_stand(lab, lab.contract.counting.expiry, steps, lab.contract.requeue)
+    where_they_stand(lab, lab.contract.counting.expiry, Noticed::Together, steps, lab.contract.requeue)
 }
 
 fn lost(lab: &Lab<'_>) -> Learned {
@@ -87,7 +101,7 @@ fn lost(lab: &Lab<'_>) -> Learned {
         Step::LoseSession { session: 0 },
         Step::LoseSession { session: 1 },
     ];
-    where_they_stand(lab, lab.contract.counting.session_loss, steps, lab.contract.requeue)
+    where_they_stand(lab, lab.contract.counting.session_loss, Noticed::Together, steps, lab.contract.requeue)
 }
 
 fn redriven(lab: &Lab<'_>) -> Learned {
@@ -105,5 +119,5 @@ fn redriven(lab: &Lab<'_>) -> Learned {
         settle(0, How::Reject),
         redrive(2),
     ];
-    where_they_stand(lab, Count::No, steps, lab.contract.redriven)
+    where_they_stand(lab, Count::No, Noticed::InOrder, steps, lab.contract.redriven)
 }

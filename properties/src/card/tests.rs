@@ -79,6 +79,8 @@ const WRONG: &[Relabelled] = &[
     (|c| c.stale_refused = false, "a second ack", Difference::Under),
     (|c| c.deliveries_allowed = Some(2), "deliveries, each nacked", Difference::Over),
     (|c| c.deliveries_allowed = Some(4), "deliveries, each lease running out", Difference::Over),
+    (|c| c.deliveries_allowed = Some(u32::MAX), "deliveries, each nacked", Difference::Unlearned),
+    (|c| c.deliveries_allowed = Some(33), "a message out of attempts", Difference::Unlearned),
     (|c| c.deliveries_allowed = None, "deliveries, each session lost", Difference::Over),
     (
         |c| c.counting = Counting { nack: Count::No, ..c.counting },

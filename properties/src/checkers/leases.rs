@@ -381,6 +381,10 @@ pub(crate) fn ack_truthful(index: &Index) -> Verdict {
         }
     }
     for missed in &index.false_empties().returned {
+        // What comes later was late and not gone.
+        if index.by_copy.get(missed.span.copy as usize).last() != Some(&missed.span.after) {
+            continue;
+        }
         let refused = index.operations.get(missed.span.after as usize).iter().copied().find(|&event| {
             is_ack(index, event)
                 && index.outcome(event) == Some(Outcome::Stale)

@@ -226,6 +226,13 @@ impl<H: Host> Run<H> {
         let booted = guard(|| calling(Call::Boot, || host.boot().map(|broker| (broker.contract(), broker))))
             .map_err(panicked)?;
         let (contract, broker) = booted.map_err(|error| refuse(error.to_string()))?;
+        if let Some(Bytes(limit)) = contract.body_limit.filter(|limit| limit.0 < payload::SMALLEST as u64) {
+            return Err(refuse(format!(
+                "its largest body has {limit} bytes, and a message must have {} to be told from others: declare or \
+                 allow more",
+                payload::SMALLEST
+            )));
+        }
         let script = Script { events: Vec::with_capacity(plan.steps.len() * 4 + 16), pending: Vec::new() };
         let mut recorder = Recorder::new(Ticks::default(), clock.clone(), HARNESS, script, payload::decode);
         recorder.note(HARNESS, What::Booted { error: None });
@@ -360,11 +367,19 @@ impl<H: Host> Run<H> {
         self.tokens += 1;
         let token = Token(self.tokens);
         // Sizes differ a little, so that records are not all aligned alike.
-        let body = payload::encode(token, payload::SMALLEST + (self.tokens % 5) as usize);
+        let size = payload::SMALLEST + (self.tokens % 5) as usize;
+        let body = payload::encode(token, size.min(self.largest()));
         let message = Message::new(body).with_delay(delay);
         // One message in four lacks the key, so that batches are mixed.
         let keyed = keyed && !self.tokens.is_multiple_of(4);
         (token, if keyed { message.with_key([b'k', (self.tokens % 3) as u8]) } else { message })
+    }
+
+    /// The largest body that its contract admits.
+    fn largest(&self) -> usize {
+        self.contract
+            .body_limit
+            .map_or(usize::MAX, |Bytes(limit)| usize::try_from(limit).unwrap_or(usize::MAX))
     }
 
     /// `None`: the contract gives no such message a meaning.
