@@ -19,13 +19,28 @@ enum Progress {
     Open,
     /// One of its callers is to lead it, and has not taken notice yet.
     Baton,
-    Ended(Result<(), Failure>),
+    Ended(Outcome),
+}
+
+/// How a commit ended.
+#[derive(Clone, Debug)]
+pub(super) struct Outcome {
+    /// For those who sent messages: these may have found no space where all else did.
+    pub(super) sends: Result<(), Failure>,
+    /// For all others.
+    pub(super) others: Result<(), Failure>,
+}
+
+impl From<Result<(), Failure>> for Outcome {
+    fn from(all: Result<(), Failure>) -> Outcome {
+        Outcome { sends: all.clone(), others: all }
+    }
 }
 
 /// What ends a caller's wait.
 pub(super) enum Woken {
     Lead,
-    Ended(Result<(), Failure>),
+    Ended(Outcome),
 }
 
 impl Batch {
@@ -45,7 +60,7 @@ impl Batch {
     }
 
     /// Releases all of its callers.
-    pub(super) fn end(&self, outcome: Result<(), Failure>) {
+    pub(super) fn end(&self, outcome: Outcome) {
         *self.progress() = Progress::Ended(outcome);
         self.changed.notify_all();
     }

@@ -7,7 +7,8 @@
 //! of which a record tells is *claimed*, and a place for a message is *reserved*: an answer that depends on
 //! either waits for the batch and is decided anew. So no answer rests on what may yet fail.
 //!
-//! A failure ends every batch, also the open one, whose records may build on those of the failed one.
+//! A full disk refuses messages and still takes what little everything else needs (see `log`). Any other
+//! failure ends every batch, also the open one, whose records may build on those of the failed one.
 
 use std::collections::HashSet;
 use std::mem;
@@ -15,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::batch::{Batch, Woken};
+use super::batch::{Batch, Outcome, Woken};
 use super::failure::Failure;
 use super::log::{CommitError, Log, Name};
 use super::record::Record;
@@ -30,6 +31,11 @@ use crate::broker::Settings;
 const RETURN: Duration = Duration::from_micros(40);
 /// After waits in vain, as many commits as this go without at most.
 const BACK_OFF: u32 = 64;
+
+/// How much of a log that is rewritten from this length on is prepared for commits when it is begun.
+pub(super) fn prepared_at_first(rewrite_from: u64) -> u64 {
+    rewrite_from / 4
+}
 
 pub(super) struct Shared<S: Storage> {
     pub(super) settings: Settings,
@@ -149,6 +155,7 @@ impl<S: Storage> Shared<S> {
         if records.is_empty() {
             return Ok(());
         }
+        let sends = records.iter().any(Record::is_message);
         for record in &records {
             core.claimed.extend(record.changes());
             core.reserved += usize::from(record.takes_room());
@@ -156,12 +163,10 @@ impl<S: Storage> Shared<S> {
         core.open.records.extend(records);
         let batch = Arc::clone(&core.open.batch);
         batch.join();
-        if !mem::replace(&mut core.led, true) {
-            drop(core);
-            return self.lead();
-        }
+        let leads = !mem::replace(&mut core.led, true);
         drop(core);
-        self.follow(&batch)
+        let outcome = if leads { self.lead() } else { self.follow(&batch) };
+        if sends { outcome.sends } else { outcome.others }
     }
 
     /// Waits until all that others have said until now is durable, or has failed.
@@ -182,7 +187,7 @@ impl<S: Storage> Shared<S> {
         Ok(core)
     }
 
-    fn follow(&self, batch: &Batch) -> Result<(), Failure> {
+    fn follow(&self, batch: &Batch) -> Outcome {
         match batch.wait() {
             Woken::Lead => self.lead(),
             Woken::Ended(outcome) => outcome,
@@ -190,25 +195,39 @@ impl<S: Storage> Shared<S> {
     }
 
     /// Commits the open batch, to which the caller belongs and which nobody else leads.
-    fn lead(&self) -> Result<(), Failure> {
+    fn lead(&self) -> Outcome {
         let leading = Leading { shared: self };
         let mut core = self.gather();
         // The leader before this one gave it back, or unwound; but then all batches have ended.
-        let Some(mut log) = core.log.take() else { return core.working() };
+        let Some(mut log) = core.log.take() else { return core.working().into() };
         let Open { batch, records } = mem::take(&mut core.open);
         core.unsynced = Some(Arc::clone(&batch));
-        let handed = core.state.unrecorded();
+        let mut records: Vec<Record> = core.state.unrecorded().into_iter().chain(records).collect();
         drop(core);
 
         let started = Instant::now();
-        let written = log.commit(handed.iter().chain(&records));
+        let mut written = log.commit(&records);
+        let mut refused = 0;
+        if matches!(written, Err(CommitError::Full)) {
+            refused = records.iter().filter(|record| record.is_message()).count();
+            records.retain(|record| !record.is_message());
+            if !records.iter().any(|record| record.changes().is_some()) {
+                records.clear();
+                written = Ok(());
+            } else if refused > 0 {
+                written = log.commit(&records);
+            }
+        }
         let mut core = self.lock();
+        core.reserved -= refused;
         core.returning.last_commit = started.elapsed();
-        let outcome = core.finish(written, &log, handed.iter().chain(&records));
+        let others = core.finish(written, &log, &records);
+        let sends = if refused > 0 { others.clone().and(Err(core.full(&log))) } else { others.clone() };
+        let outcome = Outcome { sends, others };
         core.unsynced = None;
-        if outcome.is_ok() && log.end() >= core.rewrite_at {
+        if outcome.others.is_ok() && log.end() >= core.rewrite_at {
             // They need not wait for the rewriting.
-            batch.end(Ok(()));
+            batch.end(outcome.clone());
             (core, log) = self.rewrite(core, log);
         }
         core.log = Some(log);
@@ -258,9 +277,10 @@ impl<S: Storage> Shared<S> {
         let old = log.number();
         let Some(number) = old.checked_add(1) else { return (core, log) };
         let (storage, seed) = (core.storage.clone(), salt_seed(&core.settings));
+        let step = prepared_at_first(core.rewrite_from);
         let state: Vec<Record> = core.state.snapshot().collect();
         drop(core);
-        let begun = Log::begin(&storage, number, seed, state.into_iter());
+        let begun = Log::begin(&storage, number, seed, step, state.into_iter());
         let published = begun.map(|log| log.publish(&storage).map(|()| log));
         match published {
             Ok(Ok(new)) => {
@@ -313,17 +333,14 @@ impl<S: Storage> Core<S> {
     }
 
     /// Makes true what was written, or fails.
-    fn finish<'a>(
+    fn finish(
         &mut self,
         written: Result<(), CommitError>,
         log: &Log<S::File>,
-        records: impl Iterator<Item = &'a Record>,
+        records: &[Record],
     ) -> Result<(), Failure> {
         let applied = match written {
-            Err(CommitError::Full) => {
-                let name = Name::Log(log.number()).to_string();
-                Err(Failure::Full(self.storage.locate(&name)))
-            }
+            Err(CommitError::Full) => Err(self.full(log)),
             Err(CommitError::Broken(error)) => Err(self.poison(error)),
             // A thread that panicked may have left anything.
             Ok(()) if self.poisoned.is_some() => Err(self.poison("")),
@@ -332,8 +349,12 @@ impl<S: Storage> Core<S> {
         applied.inspect_err(|failure| self.fail(failure))
     }
 
-    fn apply<'a>(&mut self, mut records: impl Iterator<Item = &'a Record>) -> Result<(), String> {
-        records.try_for_each(|record| {
+    fn full(&self, log: &Log<S::File>) -> Failure {
+        Failure::Full(self.storage.locate(&Name::Log(log.number()).to_string()))
+    }
+
+    fn apply(&mut self, records: &[Record]) -> Result<(), String> {
+        records.iter().try_for_each(|record| {
             if let Some(id) = record.changes() {
                 self.claimed.remove(&id);
             }
@@ -348,7 +369,7 @@ impl<S: Storage> Core<S> {
         self.reserved = 0;
         let open = mem::take(&mut self.open).batch;
         for batch in self.unsynced.take().into_iter().chain([open]) {
-            batch.end(Err(failure.clone()));
+            batch.end(Err(failure.clone()).into());
         }
     }
 
@@ -370,7 +391,9 @@ impl<S: Storage> Drop for Core<S> {
         if self.working().is_ok()
             && let Some(log) = &mut self.log
         {
-            let _ = log.commit(self.state.unrecorded().iter().chain([&Record::Closed]));
+            let mut records = self.state.unrecorded();
+            records.push(Record::Closed);
+            let _ = log.commit(&records);
         }
     }
 }

@@ -11,6 +11,10 @@
 //! seeded with the *salt* of this log, and each header carries that of the frame before it, so that bytes of
 //! another log, or of another place in this one, never pass for a frame.
 //!
+//! Behind the last frame the file is filled with zeroes, which were made durable ahead of their use: a commit
+//! then changes no length and no allocation, which would cost it a second flush on many file systems, and it
+//! is not the commit that finds the disk full.
+//!
 //! A log is begun under a temporary name with the whole state of the queue up to byte `begun`, synced, and
 //! only then renamed to its own. Every life of a queue begins a new log (with a higher number), and so does a
 //! queue whose log has grown far beyond its state. Hence nothing is ever appended behind a torn tail, what a
@@ -22,22 +26,24 @@ use super::record::Record;
 use super::rng::mix;
 use super::storage::{Storage, StorageFile};
 
-const SECTOR: usize = 512;
-const MAGIC: [u8; 16] = *b"stanchion-queue\n";
+pub(super) const SECTOR: usize = 512;
+pub(super) const MAGIC: [u8; 16] = *b"stanchion-queue\n";
 /// The version of the format that is written here and read.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 /// Where the checksum of the first sector is.
-const HEADER_CRC: usize = 44;
+pub(super) const HEADER_CRC: usize = 44;
 
-const FRAME_MAGIC: [u8; 4] = *b"frm\n";
-const FRAME_HEADER: usize = 32;
+pub(super) const FRAME_MAGIC: [u8; 4] = *b"frm\n";
+pub(super) const FRAME_HEADER: usize = 32;
 /// Where the checksum of a frame's header is.
-const FRAME_CRC: usize = 28;
+pub(super) const FRAME_CRC: usize = 28;
 
 /// How much of a snapshot is collected before it is written.
 const SNAPSHOT_FRAME: usize = 1 << 20;
-/// How much is read at once when looking for frames behind a damaged place.
-const SCAN: usize = 256 * SECTOR;
+/// How many zeroes are written at once.
+const ZEROES: u64 = 256 << 10;
+/// Each time, twice as much is prepared, until it is so many times as much as at first.
+const MOST_PREPARED: u64 = 16;
 
 const PREFIX: &str = "log-";
 const UNFINISHED: &str = ".new";
@@ -83,19 +89,25 @@ pub(super) struct Log<F> {
     frames: u64,
     previous: u32,
     buffer: Vec<u8>,
+    /// How long the file is; from the end of the log on it holds durable zeroes.
+    prepared: u64,
+    /// How much is prepared at first, and next time.
+    first_step: u64,
+    step: u64,
 }
 
 /// Why a commit failed.
 #[derive(Debug)]
 pub(super) enum CommitError {
-    /// No space; what had been written of it is durably gone again.
+    /// No space; if anything had been written of it, that is durably gone again.
     Full,
     /// Anything else: it may or may not be stored, and nothing may be appended.
     Broken(io::Error),
 }
 
 impl<F: StorageFile> Log<F> {
-    /// Begins log `number` with `state` under its temporary name and syncs it.
+    /// Begins log `number` with `state` under its temporary name and syncs it. `step` bytes are prepared for
+    /// commits if there is space for them.
     ///
     /// # Errors
     /// What the system says; the temporary file may be left behind.
@@ -103,12 +115,23 @@ impl<F: StorageFile> Log<F> {
         storage: &S,
         number: u64,
         seed: u64,
+        step: u64,
         state: impl Iterator<Item = Record>,
     ) -> io::Result<Log<F>> {
         let file = storage.create(&Name::Unfinished(number).to_string())?;
         let salt = mix(seed ^ mix(number));
-        let mut log =
-            Log { file, number, salt, end: SECTOR as u64, frames: 0, previous: 0, buffer: Vec::new() };
+        let mut log = Log {
+            file,
+            number,
+            salt,
+            end: SECTOR as u64,
+            frames: 0,
+            previous: 0,
+            buffer: Vec::new(),
+            prepared: 0,
+            first_step: step,
+            step,
+        };
         log.start_frame();
         for record in state {
             record.encode(&mut log.buffer);
@@ -118,6 +141,11 @@ impl<F: StorageFile> Log<F> {
             }
         }
         log.write_frame()?;
+        log.prepared = log.end;
+        if let Err(error) = log.fill(log.end + step) {
+            is_full(&error).then_some(()).ok_or(error)?;
+            log.file.set_len(log.end)?;
+        }
         log.file.write_at(&header(number, salt, log.end), 0)?;
         log.file.sync()?;
         Ok(log)
@@ -141,27 +169,62 @@ impl<F: StorageFile> Log<F> {
         self.end
     }
 
-    /// Appends the records as one frame and syncs it.
+    /// Appends the records as one frame and syncs it. A frame with messages is let in only where it leaves
+    /// space for others: those make space.
     ///
     /// # Errors
     /// See [`CommitError`].
-    pub(super) fn commit<'a>(
-        &mut self,
-        records: impl Iterator<Item = &'a Record>,
-    ) -> Result<(), CommitError> {
+    pub(super) fn commit(&mut self, records: &[Record]) -> Result<(), CommitError> {
         self.start_frame();
         for record in records {
             record.encode(&mut self.buffer);
         }
+        let needed = self.end + self.buffer.len().next_multiple_of(SECTOR) as u64;
+        let spare = if records.iter().any(Record::is_message) { self.first_step / 4 } else { 0 };
+        if needed + spare > self.prepared {
+            self.prepare(needed + spare)?;
+        }
         let end = self.end;
-        self.write_frame().or_else(|error| match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                let cut = self.file.set_len(end).and_then(|()| self.file.sync());
-                cut.map_err(CommitError::Broken).and(Err(CommitError::Full))
-            }
-            _ => Err(CommitError::Broken(error)),
-        })?;
+        self.write_frame()
+            .or_else(|error| if is_full(&error) { self.cut(end) } else { Err(CommitError::Broken(error)) })?;
         self.file.sync().map_err(CommitError::Broken)
+    }
+
+    /// Makes the file at least so long, and longer if there is space.
+    fn prepare(&mut self, least: u64) -> Result<(), CommitError> {
+        for to in [least.max(self.prepared + self.step), least] {
+            match self.fill(to) {
+                Ok(()) => {
+                    self.step = (self.step * 2).min(self.first_step * MOST_PREPARED);
+                    return self.file.sync().map_err(CommitError::Broken);
+                }
+                Err(error) if is_full(&error) => self.cut(self.prepared).or_else(|error| match error {
+                    CommitError::Full => Ok(()),
+                    broken @ CommitError::Broken(_) => Err(broken),
+                })?,
+                Err(error) => return Err(CommitError::Broken(error)),
+            }
+        }
+        Err(CommitError::Full)
+    }
+
+    fn fill(&mut self, to: u64) -> io::Result<()> {
+        let zeroes = vec![0; (to - self.prepared).min(ZEROES) as usize];
+        let mut at = self.prepared;
+        while at < to {
+            let some = &zeroes[..(to - at).min(ZEROES) as usize];
+            self.file.write_at(some, at)?;
+            at += some.len() as u64;
+        }
+        self.prepared = to;
+        Ok(())
+    }
+
+    /// The disk was full: takes back what was written behind `to`.
+    fn cut(&mut self, to: u64) -> Result<(), CommitError> {
+        self.prepared = to;
+        self.file.set_len(to).and_then(|()| self.file.sync()).map_err(CommitError::Broken)?;
+        Err(CommitError::Full)
     }
 
     fn start_frame(&mut self) {
@@ -187,6 +250,10 @@ impl<F: StorageFile> Log<F> {
     }
 }
 
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 fn header(number: u64, salt: u64, begun: u64) -> [u8; SECTOR] {
     let mut sector = [0; SECTOR];
     sector[..16].copy_from_slice(&MAGIC);
@@ -199,187 +266,14 @@ fn header(number: u64, salt: u64, begun: u64) -> [u8; SECTOR] {
     sector
 }
 
-fn salted_crc(salt: u64, bytes: &[u8]) -> u32 {
+pub(super) fn salted_crc(salt: u64, bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&salt.to_le_bytes()), bytes)
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
-}
-
-/// How a log ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tail {
-    /// How many bytes of an unfinished commit lie behind the last whole one.
-    pub(super) torn: u64,
-}
-
-/// Why a log could not be read.
-#[derive(Debug)]
-pub(super) enum ReadError {
-    Io(io::Error),
-    /// It was written by another version of this program.
-    Version(u32),
-    Damaged {
-        offset: u64,
-        detail: String,
-    },
-}
-
-impl From<io::Error> for ReadError {
-    fn from(error: io::Error) -> ReadError {
-        ReadError::Io(error)
-    }
-}
-
-fn damaged<T>(offset: u64, detail: impl Into<String>) -> Result<T, ReadError> {
-    Err(ReadError::Damaged { offset, detail: detail.into() })
-}
-
-/// Reads log `number` from its beginning and hands out its records in order.
-///
-/// The first invalid frame is the torn end of the log only if it lies behind the state that the log was begun
-/// with and no frame of this log lies behind it; since at most one commit is ever unsynced, that one was
-/// never confirmed. Anything else is damage.
-///
-/// # Errors
-/// See [`ReadError`]; `each` says why a record makes no sense.
-pub(super) fn read<F: StorageFile>(
-    file: &F,
-    number: u64,
-    mut each: impl FnMut(Record) -> Result<(), String>,
-) -> Result<Tail, ReadError> {
-    let len = file.len()?;
-    let (salt, begun) = read_header(file, number, len)?;
-    let mut reader = Reader { file, len, salt, begun, at: SECTOR as u64, frames: 0, previous: 0 };
-    let mut body = Vec::new();
-    loop {
-        let at = reader.at;
-        match reader.next(&mut body)? {
-            Next::Frame => {
-                let mut rest = &body[..];
-                while !rest.is_empty() {
-                    if let Err(detail) = Record::decode(&mut rest).and_then(&mut each) {
-                        return damaged(at, format!("{detail}, though its checksum holds"));
-                    }
-                }
-            }
-            Next::End { torn } => return Ok(Tail { torn }),
-        }
-    }
-}
-
-/// The salt of a log, and how long it was when it was begun.
-fn read_header<F: StorageFile>(file: &F, number: u64, len: u64) -> Result<(u64, u64), ReadError> {
-    let mut sector = [0; SECTOR];
-    if len < SECTOR as u64 {
-        return damaged(len, "it ends within its header");
-    }
-    file.read_at(&mut sector, 0)?;
-    if sector[..16] != MAGIC {
-        return damaged(0, "it does not begin as a log of this queue does; if it is none, move it away");
-    }
-    let version = u32_at(&sector, 16);
-    if version != VERSION {
-        return Err(ReadError::Version(version));
-    }
-    if u32_at(&sector, HEADER_CRC) != crc32c::crc32c(&sector[..HEADER_CRC]) {
-        return damaged(16, "the checksum of its header does not hold");
-    }
-    let written = u64_at(&sector, 20);
-    if written != number {
-        return damaged(20, format!("it says that it is log {written:016x}; give it back that name"));
-    }
-    Ok((u64_at(&sector, 28), u64_at(&sector, 36)))
-}
-
-struct Reader<'a, F> {
-    file: &'a F,
-    len: u64,
-    salt: u64,
-    begun: u64,
-    at: u64,
-    frames: u64,
-    previous: u32,
-}
-
-enum Next {
-    Frame,
-    End { torn: u64 },
-}
-
-impl<F: StorageFile> Reader<'_, F> {
-    /// Reads the body of the next frame.
-    fn next(&mut self, body: &mut Vec<u8>) -> Result<Next, ReadError> {
-        match self.frame(body)? {
-            Ok((padded, crc)) => {
-                self.at += padded;
-                self.frames += 1;
-                self.previous = crc;
-                Ok(Next::Frame)
-            }
-            Err(detail) => {
-                if self.at < self.begun {
-                    return damaged(self.at, format!("{detail}, in the state that the log was begun with"));
-                }
-                if let Some(later) = self.later_frame()? {
-                    return damaged(self.at, format!("{detail}, but a commit at byte {later} follows"));
-                }
-                Ok(Next::End { torn: self.len.saturating_sub(self.at) })
-            }
-        }
-    }
-
-    /// The length and the header's checksum of the frame here; or what is wrong with it.
-    fn frame(&self, body: &mut Vec<u8>) -> io::Result<Result<(u64, u32), &'static str>> {
-        let left = self.len.saturating_sub(self.at);
-        if left < SECTOR as u64 {
-            return Ok(Err("the file ends"));
-        }
-        let mut head = [0; FRAME_HEADER];
-        self.file.read_at(&mut head, self.at)?;
-        if !self.is_header(&head) {
-            return Ok(Err("a frame's header is not whole"));
-        }
-        if u32_at(&head, 4) != self.previous || u64_at(&head, 8) != self.frames {
-            return Ok(Err("a frame does not follow the one before it"));
-        }
-        let body_len = u64_at(&head, 16);
-        let padded = body_len.saturating_add(FRAME_HEADER as u64).checked_next_multiple_of(SECTOR as u64);
-        let Some(padded) = padded.filter(|padded| *padded <= left) else {
-            return Ok(Err("the file ends within a frame"));
-        };
-        // It fits into the file; where that is larger than memory there is nothing to recover into.
-        body.resize(body_len as usize, 0);
-        self.file.read_at(body, self.at + FRAME_HEADER as u64)?;
-        if crc32c::crc32c(body) != u32_at(&head, 24) {
-            return Ok(Err("a frame's body is not whole"));
-        }
-        Ok(Ok((padded, u32_at(&head, FRAME_CRC))))
-    }
-
-    fn is_header(&self, head: &[u8]) -> bool {
-        head[..4] == FRAME_MAGIC && u32_at(head, FRAME_CRC) == salted_crc(self.salt, &head[..FRAME_CRC])
-    }
-
-    /// Where, behind this place, the first header of a frame of this log lies.
-    fn later_frame(&self) -> io::Result<Option<u64>> {
-        let mut at = self.at + SECTOR as u64;
-        let mut chunk = Vec::new();
-        while at + SECTOR as u64 <= self.len {
-            let whole = (self.len - at).min(SCAN as u64) as usize / SECTOR * SECTOR;
-            chunk.resize(whole, 0);
-            self.file.read_at(&mut chunk, at)?;
-            let found = chunk.chunks(SECTOR).position(|sector| self.is_header(&sector[..FRAME_HEADER]));
-            if let Some(nth) = found {
-                return Ok(Some(at + (nth * SECTOR) as u64));
-            }
-            at += whole as u64;
-        }
-        Ok(None)
-    }
 }

@@ -11,6 +11,7 @@ mod failure;
 mod host;
 mod log;
 mod queue;
+mod reading;
 pub mod real;
 mod record;
 mod recovery;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::commit::Shared;
+use super::commit::{Shared, prepared_at_first};
 use super::real::RealDir;
 use super::recovery::{Recovered, recover};
 use super::storage::Storage;
@@ -96,7 +96,7 @@ impl<S: Storage> FileQueue<S> {
         rewrite_from: u64,
     ) -> Result<FileQueue<S>, Error> {
         settings.validate()?;
-        let (state, log, recovered) = recover(&storage, settings)?;
+        let (state, log, recovered) = recover(&storage, settings, prepared_at_first(rewrite_from))?;
         let shared = Shared::new(storage, settings, rewrite_from, state, log, recovered);
         Ok(FileQueue { shared: Arc::new(shared) })
     }

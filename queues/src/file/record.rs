@@ -90,6 +90,11 @@ impl Record {
         }
     }
 
+    /// Whether it holds a message.
+    pub(super) fn is_message(&self) -> bool {
+        matches!(self, Record::Stored(_))
+    }
+
     /// Whether one message more counts towards the capacity.
     pub(super) fn takes_room(&self) -> bool {
         matches!(self, Record::Stored(_) | Record::Redriven { .. })

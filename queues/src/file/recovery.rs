@@ -1,6 +1,7 @@
 //! Opening: what the latest log says becomes the state of a new one.
 
-use super::log::{Log, Name, ReadError, VERSION, read};
+use super::log::{Log, Name, VERSION};
+use super::reading::{ReadError, read};
 use super::rng::mix;
 use super::state::State;
 use super::storage::Storage;
@@ -16,10 +17,11 @@ pub struct Recovered {
 /// Recovers the state and begins the log of the new life with it.
 ///
 /// Older logs are removed only when the new one is durable under its name. Whatever goes wrong before that
-/// changes nothing that the next attempt could stumble over.
+/// changes nothing that the next attempt could stumble over. `step`: see [`Log::begin`].
 pub(super) fn recover<S: Storage>(
     storage: &S,
     settings: &Settings,
+    step: u64,
 ) -> Result<(State, Log<S::File>, Recovered), Error> {
     let failed = |action, source| Error::Io {
         action,
@@ -44,7 +46,7 @@ pub(super) fn recover<S: Storage>(
         offset: 0,
         detail: "no number is left for a log after this one; such a name was not given by a queue".into(),
     })?;
-    let log = Log::begin(storage, number, salt_seed(settings), state.snapshot())
+    let log = Log::begin(storage, number, salt_seed(settings), step, state.snapshot())
         .map_err(|e| failed("begin a new log in", e))?;
     log.publish(storage).map_err(|e| failed("name the new log in", e))?;
     for name in names {

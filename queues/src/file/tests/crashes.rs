@@ -38,7 +38,7 @@ impl<S: Storage> Run<S> {
 
     fn step(&mut self) -> Result<(), Stop> {
         let session = self.rng.below(2);
-        match self.rng.below(14) {
+        match self.rng.below(13) {
             0..=2 => self.call(session, Run::draw_send),
             3..=5 => self.receive(session),
             6..=8 => self.call(session, Run::draw_settle),

@@ -3,14 +3,21 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::thread;
 
+use super::gate::wait_for;
 use super::*;
 use crate::broker::{Crash, Error, Host, Refusal};
 use crate::file::sim::FailSync;
 use crate::file::storage::{Storage, StorageFile};
 
 fn open(disk: &SimDisk) -> Queue {
-    FileQueue::open(disk.clone(), &settings(100, 3)).expect("opens")
+    try_open(disk).expect("opens")
+}
+
+/// With little prepared, so that a log is short.
+fn try_open(disk: &SimDisk) -> Result<Queue, Error> {
+    FileQueue::open_rewriting_from(disk.clone(), &settings(100, 3), 4 << 10)
 }
 
 /// What is there, as bodies, without settling it.
@@ -23,6 +30,12 @@ fn log_of(disk: &SimDisk) -> (String, u64) {
     let names = disk.list().expect("lists");
     let [name] = &names[..] else { panic!("one log: {names:?}") };
     (name.clone(), disk.open(name).expect("opens").len().expect("has a length"))
+}
+
+/// Where what is prepared for later commits begins.
+fn end_of(log: &[u8]) -> u64 {
+    let used = log.chunks(512).rposition(|sector| sector.iter().any(|byte| *byte != 0));
+    used.map_or(0, |last| (last as u64 + 1) * 512)
 }
 
 /// The bytes of every file.
@@ -89,12 +102,12 @@ fn a_settlement_whose_sync_fails_is_in_doubt() {
 }
 
 #[test]
-fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
+fn a_full_disk_refuses_messages_and_settles_and_goes_on_when_there_is_room() {
     let mut disk = SimDisk::new();
     let queue = open(&disk);
     let mut session = queue.session().expect("opens");
-    send(&mut session, &["a"]);
-    let held = session.receive(1, LEASE).expect("works").remove(0);
+    send(&mut session, &["a", "b"]);
+    let held = session.receive(2, LEASE).expect("works");
     let (name, len) = log_of(&disk);
     for room in [0, 1, 511, 600] {
         disk.fill(len + room);
@@ -103,14 +116,42 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
         assert_eq!(log_of(&disk), (name.clone(), len), "the part that fitted is gone");
     }
     disk.fill(len);
-    let refused = settle(&mut session, held.receipt, Settle::Ack);
-    assert!(matches!(refused, Settled::InDoubt(Error::Io { .. })), "{refused:?}");
+    assert!(is_done(&settle(&mut session, held[0].receipt, Settle::Ack)), "some space is kept for these");
+    let refused = settle(&mut session, held[1].receipt, Settle::Ack);
+    assert!(matches!(refused, Settled::InDoubt(Error::Io { .. })), "and used up: {refused:?}");
+    assert_eq!(log_of(&disk), (name.clone(), len));
     disk.fill(u64::MAX);
-    assert!(is_done(&settle(&mut session, held.receipt, Settle::Ack)), "nothing had changed");
-    send(&mut session, &["b"]);
+    assert!(is_done(&settle(&mut session, held[1].receipt, Settle::Ack)), "nothing had changed");
+    send(&mut session, &["c"]);
     disk.crash(Crash::Power, 1);
     drop((session, queue));
-    assert_eq!(bodies(&open(&disk)), ["b"]);
+    assert_eq!(bodies(&open(&disk)), ["c"]);
+}
+
+#[test]
+fn who_shares_a_commit_with_messages_that_find_no_space_is_not_refused() {
+    let disk = SimDisk::new();
+    let queue = open(&disk);
+    let mut sessions: Vec<_> = (0..2).map(|_| queue.session().expect("opens")).collect();
+    send(&mut sessions[0], &["a"]);
+    let receipt = sessions[0].receive(1, LEASE).expect("works").remove(0).receipt;
+    disk.fill(log_of(&disk).1);
+    let [sender, settler] = &mut sessions[..] else { panic!("two") };
+    let (sent, settled) = thread::scope(|scope| {
+        queue.shared.hold();
+        let sender = scope.spawn(|| sender.send(&[Message::new(vec![b'x'; 700])]).remove(0));
+        let settler = scope.spawn(|| settle(settler, receipt, Settle::Ack));
+        wait_for(&queue, 2);
+        queue.shared.release();
+        (sender.join().expect("does not panic"), settler.join().expect("does not panic"))
+    });
+    assert!(matches!(sent, Sent::Refused(Refusal::Unavailable(_))), "{sent:?}");
+    assert!(is_done(&settled), "{settled:?}");
+    disk.fill(u64::MAX);
+    let all = vec![Message::new(&b"b"[..]); 101];
+    let outcomes = sessions[0].send(&all);
+    assert_eq!(confirmed(&outcomes[..100]).len(), 100, "the refused one has given its place back");
+    assert!(matches!(outcomes[100], Sent::Refused(Refusal::Full)));
 }
 
 #[test]
@@ -130,31 +171,35 @@ fn a_full_disk_does_not_hinder_a_queue_that_wants_to_rewrite_its_log() {
     assert_eq!(bodies(&open(&disk)).len(), confirmed);
 }
 
-/// A closed queue with several commits; the offsets of its frames.
+/// A closed queue with several commits, and where its log ends.
 fn closed() -> (SimDisk, String, u64) {
     let disk = SimDisk::new();
     drop(open(&disk));
-    let queue = open(&disk);
+    let settings = settings(100, 3);
+    let queue = FileQueue::open_rewriting_from(disk.clone(), &settings, 6 << 10).expect("opens");
     let mut session = queue.session().expect("opens");
     send(&mut session, &["a", "b"]);
     let held = session.receive(1, LEASE).expect("works").remove(0);
     assert!(is_done(&settle(&mut session, held.receipt, Settle::Ack)));
     send(&mut session, &["c"]);
     drop((session, queue));
-    let (name, len) = log_of(&disk);
-    (disk, name, len)
+    let (name, _) = log_of(&disk);
+    let end = end_of(&image(&disk)[0].1);
+    (disk, name, end)
 }
 
 #[test]
 fn a_flipped_bit_is_reported_or_harmless_and_nothing_is_changed() {
-    let (disk, name, len) = closed();
+    let (disk, name, end) = closed();
     let intact = image(&disk);
+    let len = log_of(&disk).1;
+    assert!(len > end);
     let mut reported = 0;
-    let (mut padding, mut close) = (0, 0);
+    let (mut padding, mut close, mut prepared) = (0, 0, 0);
     for bit in 0..len * 8 {
         disk.flip_bit(&name, bit).expect("has that bit");
         let damaged = image(&disk);
-        match FileQueue::open(disk.clone(), &settings(100, 3)) {
+        match try_open(&disk) {
             Err(Error::Corrupt { path, offset, .. }) => {
                 assert_eq!(path, Path::new(&name));
                 assert!(offset <= bit / 8 && bit / 8 < offset + 512, "bit {bit}, reported at byte {offset}");
@@ -165,12 +210,17 @@ fn a_flipped_bit_is_reported_or_harmless_and_nothing_is_changed() {
             Err(other) => panic!("bit {bit}: {other}"),
             Ok(queue) => {
                 assert_eq!(bodies(&queue), ["b", "c"], "bit {bit}");
+                let torn = queue.recovered().torn;
                 drop(queue);
-                // It was in padding, or in the last frame, which says only that the queue was closed.
-                if bit / 8 < len - 512 {
-                    padding += 1
+                // It was in padding, or in the last frame, which says only that the queue was closed, or behind.
+                if bit / 8 < end - 512 {
+                    padding += 1;
+                    assert_eq!(torn, 0);
+                } else if bit / 8 < end {
+                    close += 1;
                 } else {
-                    close += 1
+                    prepared += 1;
+                    assert_eq!(torn, (bit / 8 - end) / 512 * 512 + 512);
                 }
                 // Put the old log back, as the old life left it.
                 for name in disk.list().expect("lists") {
@@ -184,7 +234,8 @@ fn a_flipped_bit_is_reported_or_harmless_and_nothing_is_changed() {
         assert_eq!(image(&disk), damaged);
         disk.flip_bit(&name, bit).expect("has that bit");
     }
-    assert!(reported > 1000 && padding > 1000 && close > 1000, "{reported} {padding} {close}");
+    let harmless = [padding, close, prepared];
+    assert!(reported > 1000 && harmless.iter().all(|bits| *bits > 1000), "{reported} {harmless:?}");
 }
 
 #[test]
@@ -192,18 +243,18 @@ fn a_log_that_was_cut_is_missing_its_end_or_reported() {
     let (disk, name, len) = closed();
     let file = disk.open(&name).expect("opens");
     file.set_len(520).expect("cuts");
-    let cut = FileQueue::open(disk.clone(), &settings(100, 3));
+    let cut = try_open(&disk);
     assert!(matches!(cut, Err(Error::Corrupt { offset: 512, .. })), "within what it was begun with: {cut:?}");
     file.set_len(len).expect("grows with zeroes");
-    let cut = FileQueue::open(disk.clone(), &settings(100, 3));
+    let cut = try_open(&disk);
     assert!(matches!(cut, Err(Error::Corrupt { offset: 512, .. })), "{cut:?}");
     file.set_len(0).expect("cuts");
-    assert!(matches!(FileQueue::open(disk, &settings(100, 3)), Err(Error::Corrupt { offset: 0, .. })));
+    assert!(matches!(try_open(&disk), Err(Error::Corrupt { offset: 0, .. })));
 }
 
 #[test]
 fn frames_of_another_log_are_not_taken_for_ours() {
-    let (disk, name, len) = closed();
+    let (disk, name, end) = closed();
     let stale = image(&disk).remove(0).1;
     let mut other = settings(100, 3);
     other.clock.advance(SECOND);
@@ -212,14 +263,15 @@ fn frames_of_another_log_are_not_taken_for_ours() {
         disk.remove(&name).expect("removes");
     }
     // The same history at another time: every frame has its twin at the same place.
-    drop(FileQueue::open(disk.clone(), &other).expect("opens"));
-    let queue = FileQueue::open(disk.clone(), &other).expect("opens");
-    let (twin, begun) = log_of(&disk);
+    let open = || FileQueue::open_rewriting_from(disk.clone(), &other, 4 << 10);
+    drop(open().expect("opens"));
+    let queue = open().expect("opens");
+    let (twin, begun) = (log_of(&disk).0, end_of(&image(&disk)[0].1));
     assert_eq!(twin, name);
     disk.open(&twin).expect("opens").write_at(&stale[begun as usize..], begun).expect("writes");
     std::mem::forget(queue);
-    let queue = FileQueue::open(disk.clone(), &other).expect("opens: it looks like a torn end");
-    assert_eq!(queue.recovered().torn, len - begun);
+    let queue = open().expect("opens: it looks like a torn end");
+    assert_eq!(queue.recovered().torn, end - begun);
     assert!(bodies(&queue).is_empty());
 }
 
@@ -252,11 +304,11 @@ fn foreign_files_are_left_alone_and_a_foreign_log_is_named() {
 #[test]
 fn a_log_of_another_version_or_another_name_is_refused() {
     let (disk, name, _) = closed();
-    disk.flip_bit(&name, 16 * 8 + 1).expect("has that bit");
+    disk.flip_bit(&name, 16 * 8).expect("has that bit");
     let error =
         FileQueue::open(disk.clone(), &settings(1, 1)).expect_err("is of another version").to_string();
     assert!(error.contains("format version 3") && error.contains(&name), "{error}");
-    disk.flip_bit(&name, 16 * 8 + 1).expect("has that bit");
+    disk.flip_bit(&name, 16 * 8).expect("has that bit");
     disk.rename(&name, "log-0000000000000077").expect("renames");
     let error = FileQueue::open(disk, &settings(1, 1)).expect_err("was renamed").to_string();
     assert!(error.contains("0000000000000002"), "{error}");
