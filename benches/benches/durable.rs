@@ -1,6 +1,6 @@
 //! What a confirmed send costs when it survives the power: the file queue beside a raw append with
-//! `fdatasync`, which nothing that syncs can beat, and beside SQLite (WAL, synchronous FULL), which
-//! everybody has.
+//! `fdatasync`, which only what need not let its file grow with each append can beat (as the queue does, whose
+//! log is prepared ahead), and beside SQLite (WAL, synchronous FULL), which everybody has.
 //!
 //! One producer, bodies of 100 B and 1 KiB, one or a hundred a sync. After every sample the store is opened
 //! again and what it holds is counted: a store that holds less than it confirmed gives no number.
@@ -29,7 +29,7 @@ trait Store: Sized {
     fn count(directory: &Path, body_bytes: usize) -> Result<u64, Failure>;
 }
 
-/// The floor: bytes behind bytes in one file, and a sync. It knows neither where a body ends nor whether it
+/// The simplest: bytes behind bytes in one file, and a sync. It knows neither where a body ends nor whether it
 /// is whole.
 struct RawAppend {
     file: File,

@@ -25,10 +25,10 @@ use super::state::State;
 use super::storage::Storage;
 use crate::broker::Settings;
 
-/// A leader waits no longer than this for the callers that the last commit released to come back. Without
-/// that the first to come back would commit alone and make all others wait: batches of one and of all but one
-/// would take turns.
-const RETURN: Duration = Duration::from_micros(40);
+/// A leader waits for the callers that the last commit released to come back, but no longer than that commit
+/// took, and than this. Without the wait the first to come back would commit alone and make all others wait:
+/// batches of one and of all but one would take turns.
+const RETURN: Duration = Duration::from_micros(150);
 /// After waits in vain, as many commits as this go without at most.
 const BACK_OFF: u32 = 64;
 
@@ -250,7 +250,7 @@ impl<S: Storage> Shared<S> {
             core.returning.skip -= 1;
             return core;
         }
-        let limit = RETURN.min(core.returning.last_commit / 2);
+        let limit = RETURN.min(core.returning.last_commit);
         drop(core);
         let started = Instant::now();
         while batch.callers() < expected && started.elapsed() < limit {

@@ -23,22 +23,24 @@ const REWRITE_FROM: u64 = 4 << 20;
 
 /// A queue in files: a send is confirmed, and a settlement done, only after it is synced.
 ///
-/// It survives the kill of its process and the loss of power. Bodies are also kept in memory. Opening it
-/// writes a new log with all that is left in the old one, and so does a running queue whose log has grown to
-/// twice its state; so both take time and space in proportion to what is stored.
+/// It survives the kill of its process and the loss of power. Sessions of many threads share syncs: whoever
+/// comes while one is on its way is in the next. Bodies are also kept in memory. Opening it writes a new log
+/// with all that is left in the old one, and so does a running queue whose log has grown to twice its state;
+/// so both take time and space in proportion to what is stored.
 ///
 /// # Attempts
 /// A first delivery writes nothing. Every *ending* of an attempt that an operation brings about or notices
 /// (nack, reject, expiry, loss of the session) is durable before that operation answers. That an attempt has
-/// *begun* is written along with the next commit; so an attempt that a crash ended counts if anything was
-/// committed after the delivery, and otherwise does not. A lease that ran out before a crash, and of which no
+/// *begun* is written along with the next commit; so an attempt that a crash ended counts if a commit
+/// began after the delivery and succeeded, and otherwise does not. A lease that ran out before a crash, and of which no
 /// operation took notice before it, was ended by the crash.
 ///
 /// # Failures
 /// After a failed write or sync nothing is known, and nothing is confirmed: what was being committed is in
 /// doubt, later sends are refused as unavailable, everything else answers [`Error::Poisoned`]. Opening the
 /// queue again recovers. A full disk is not such a failure: what did not fit is durably absent, sends are
-/// refused as unavailable, and once there is space the queue goes on.
+/// refused as unavailable, and once there is space the queue goes on. Sends leave some space for settlements
+/// (a quarter of a mebibyte; each that is synced alone takes half a kibibyte).
 pub struct FileQueue<S: Storage> {
     pub(super) shared: Arc<Shared<S>>,
 }
