@@ -55,6 +55,8 @@ pub(super) struct Core<S: Storage> {
     pub(super) receipts: u64,
     pub(super) sessions: u64,
     pub(super) next_id: u64,
+    /// Messages below may have been handed out by a life that was killed before it could write so.
+    pub(super) suspects: u64,
     /// Messages of which records tell that are not durable yet.
     claimed: HashSet<u64>,
     /// How many places those records will take.
@@ -121,6 +123,7 @@ impl<S: Storage> Shared<S> {
             receipts: 0,
             sessions: 0,
             next_id: state.next_id(),
+            suspects: if recovered.unclean { state.next_id() } else { 0 },
             state,
             claimed: HashSet::new(),
             reserved: 0,

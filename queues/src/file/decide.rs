@@ -97,6 +97,15 @@ impl<S: Storage> Shared<S> {
             core.receipts += 1;
             deliveries.push(delivery);
         }
+        // One of these may have killed the last life: if it kills this one too, that must count.
+        if deliveries.iter().any(|delivery| delivery.id.0 < core.suspects) {
+            let handed = core.state.unrecorded();
+            match self.commit(core, handed) {
+                // Without space it is delivered all the same: acks make room.
+                Ok(()) | Err(Failure::Full(_)) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
         Ok(deliveries)
     }
 

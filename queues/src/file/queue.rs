@@ -35,6 +35,10 @@ const REWRITE_FROM: u64 = 4 << 20;
 /// began after the delivery and succeeded, and otherwise does not. A lease that ran out before a crash, and of which no
 /// operation took notice before it, was ended by the crash.
 ///
+/// A message that kills every process that receives it comes to its end all the same: after a life that was not
+/// closed, the messages that it left behind are handed out only when a record says so, which costs their receive a
+/// commit. So only the first such death goes uncounted.
+///
 /// # Failures
 /// After a failed write or sync nothing is known, and nothing is confirmed: what was being committed is in
 /// doubt, later sends are refused as unavailable, everything else answers [`Error::Poisoned`]. Opening the

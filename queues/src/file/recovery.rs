@@ -2,6 +2,7 @@
 
 use super::log::{Log, Name, VERSION};
 use super::reading::{ReadError, read};
+use super::record::Record;
 use super::rng::mix;
 use super::state::State;
 use super::storage::Storage;
@@ -12,6 +13,8 @@ use crate::broker::{Error, Settings};
 pub struct Recovered {
     /// Bytes of a commit that was never finished and hence never confirmed; they were left out.
     pub torn: u64,
+    /// The life before was not closed: it was killed, or the power failed. What it handed out last may not be written.
+    pub unclean: bool,
 }
 
 /// Recovers the state and begins the log of the new life with it.
@@ -34,9 +37,9 @@ pub(super) fn recover<S: Storage>(
     let latest = names.iter().filter_map(|name| if let Name::Log(n) = name { Some(*n) } else { None }).max();
 
     let mut state = State::new();
-    let torn = match latest {
+    let recovered = match latest {
         Some(number) => load(storage, number, &mut state)?,
-        None => 0,
+        None => Recovered::default(),
     };
     state.recover(settings.deliveries_allowed);
 
@@ -53,14 +56,19 @@ pub(super) fn recover<S: Storage>(
         // What cannot be removed is in nobody's way, and the next open tries again.
         let _ = storage.remove(&name.to_string());
     }
-    Ok((state, log, Recovered { torn }))
+    Ok((state, log, recovered))
 }
 
-fn load<S: Storage>(storage: &S, number: u64, state: &mut State) -> Result<u64, Error> {
+fn load<S: Storage>(storage: &S, number: u64, state: &mut State) -> Result<Recovered, Error> {
     let name = Name::Log(number).to_string();
     let failed = |source, remedy| Error::Io { action: "read", path: storage.locate(&name), source, remedy };
     let file = storage.open(&name).map_err(|e| failed(e, "Make it readable and writable"))?;
-    read(&file, number, |record| state.apply(&record)).map(|tail| tail.torn).map_err(|error| match error {
+    let mut unclean = true;
+    let read = read(&file, number, |record| {
+        unclean = record != Record::Closed;
+        state.apply(&record)
+    });
+    read.map(|tail| Recovered { torn: tail.torn, unclean }).map_err(|error| match error {
         ReadError::Io(source) => failed(source, "Nothing was changed; mend that and open the queue again"),
         ReadError::Version(version) => {
             let text = format!("it has format version {version}, and this program reads version {VERSION}");

@@ -131,10 +131,16 @@ impl<S: Storage> Run<S> {
         Ok(token)
     }
 
+    fn hand_out(&mut self, session: usize, max: usize) -> Result<Vec<Delivery>, Stop> {
+        self.sessions[session].receive(max, LEASE).map_err(|error| {
+            self.known.perhaps_received();
+            self.stop(error)
+        })
+    }
+
     fn receive(&mut self, session: usize) -> Result<(), Stop> {
         let max = 1 + self.rng.below(3);
-        let received = self.sessions[session].receive(max, LEASE);
-        for delivery in received.map_err(|e| self.stop(e))? {
+        for delivery in self.hand_out(session, max)? {
             let token = self.take(session, &delivery)?;
             let (known, attempt) = (self.known.fate(token), delivery.attempt);
             if known != (Fate::Alive { ended: attempt - 1 }) {
@@ -239,7 +245,7 @@ impl<S: Storage> Run<S> {
             dead.push(token);
             put(token, Fate::Dead { reason: letter.reason, attempts: letter.attempts })?;
         }
-        let deliveries = self.sessions[0].receive(1000, LEASE).map_err(|e| self.stop(e))?;
+        let deliveries = self.hand_out(0, 1000)?;
         if !deliveries.is_sorted_by_key(|delivery| delivery.id) {
             return Err(Stop::Wrong("not in order".to_owned()));
         }

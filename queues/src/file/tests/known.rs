@@ -88,6 +88,16 @@ impl Known {
         self.fates.entry(token).or_default().push(fate);
     }
 
+    /// A receive failed: whatever nobody holds may have been handed out unseen.
+    pub(super) fn perhaps_received(&mut self) {
+        for (token, fates) in &mut self.fates {
+            if self.held.iter().all(|held| held.token != *token) {
+                let failed: Vec<Fate> = fates.iter().map(|fate| fate.failed()).collect();
+                fates.extend(failed);
+            }
+        }
+    }
+
     /// Attempts that the crash ended may count.
     pub(super) fn crash(&mut self) {
         for held in std::mem::take(&mut self.held) {

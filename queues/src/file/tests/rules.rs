@@ -52,6 +52,24 @@ fn letters(session: &mut impl Session) -> Vec<(u64, Reason, u32)> {
 }
 
 #[test]
+fn a_message_that_kills_whoever_receives_it_becomes_a_dead_letter() {
+    let mut rig = Rig::new(10, 3);
+    let mut session = rig.session();
+    assert_eq!(confirmed(&session.send(&[Message::new(&b"deadly"[..])])), [1]);
+    let mut attempts = Vec::new();
+    for _ in 0..10 {
+        if let Some(delivery) = session.receive(1, LEASE).expect("works").pop() {
+            attempts.push(delivery.attempt);
+        }
+        rig = rig.crash(session);
+        session = rig.session();
+    }
+    // Nothing was written of the first.
+    assert_eq!(attempts, [1, 1, 2, 3]);
+    assert_eq!(letters(&mut session), [(1, Reason::Attempts, 3)]);
+}
+
+#[test]
 fn what_is_delivered_is_what_was_sent_in_order() {
     let rig = Rig::new(10, 5);
     let mut session = rig.session();
