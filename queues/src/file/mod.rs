@@ -13,6 +13,7 @@ mod rng;
 pub mod sim;
 mod state;
 pub mod storage;
+pub mod survival;
 #[cfg(test)]
 mod tests;
 

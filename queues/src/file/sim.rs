@@ -14,6 +14,8 @@
 //!   renames, removals) that were not synced survive as a prefix in their order; syncing a file does not make
 //!   its name durable.
 //!
+//! [`SimDisk::keep`] chooses what a power failure leaves instead of drawing it.
+//!
 //! The call during which [`SimDisk::crash_after`] stops the machine may have taken effect fully, partly or
 //! not at all. All of it follows from the seed.
 
@@ -24,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::rng::Rng;
 use super::storage::{Storage, StorageFile};
+use super::survival::{AtRisk, Fault, SectorFate, Survival};
 use crate::broker::Crash;
 
 /// What a disk writes as a whole, unless it is the one sector that is torn.
@@ -96,6 +99,11 @@ struct Disk {
     failing: Option<(FailSync, u64)>,
     lying: bool,
     room: Option<u64>,
+    /// Chosen for the next power failure.
+    survival: Option<Survival>,
+    /// What the latest power failure put at risk.
+    risked: AtRisk,
+    fault: Option<(Fault, u64)>,
     /// Decides what a failing sync wrote.
     rng: Rng,
 }
@@ -206,6 +214,26 @@ impl SimDisk {
         self.disk().room = (bytes < u64::MAX).then_some(bytes);
     }
 
+    /// Chooses what the next power failure leaves.
+    pub fn keep(&self, survival: Survival) {
+        self.disk().survival = Some(survival);
+    }
+
+    /// How much the latest power failure put at risk.
+    pub fn risked(&self) -> AtRisk {
+        self.disk().risked
+    }
+
+    /// Makes the changing call after the next `calls` ones fail, and no other.
+    pub fn fail_after(&self, calls: u64, fault: Fault) {
+        self.disk().fault = Some((fault, calls));
+    }
+
+    /// Whether [`SimDisk::fail_after`] still waits for its call.
+    pub fn fault_pending(&self) -> bool {
+        self.disk().fault.is_some()
+    }
+
     /// Damages a stored file, in what is durable and in what reads see.
     ///
     /// # Errors
@@ -246,7 +274,13 @@ impl SimDisk {
         }
         disk.crash_after = disk.crash_after.map(|calls| calls - 1);
         disk.counts.calls += 1;
-        disk.apply(change)
+        match disk.fault.take() {
+            Some((fault, 0)) => disk.fail(change, fault),
+            waiting => {
+                disk.fault = waiting.map(|(fault, calls)| (fault, calls - 1));
+                disk.apply(change)
+            }
+        }
     }
 
     fn handle(&self, name: &str) -> io::Result<SimFile> {
@@ -376,6 +410,23 @@ impl Disk {
         Ok(())
     }
 
+    fn fail(&mut self, change: Change, fault: Fault) -> io::Result<()> {
+        match (change, fault) {
+            (Change::Write { inode, offset, bytes }, _) => {
+                self.write(inode, offset, &bytes[..bytes.len() / 2])?;
+            }
+            (change @ Change::Sync(_), Fault::Io(how)) => {
+                self.failing = Some((how, 1));
+                return self.apply(change);
+            }
+            _ => {}
+        }
+        Err(match fault {
+            Fault::Full => io::ErrorKind::StorageFull.into(),
+            Fault::Io(_) => io::Error::other("simulated: the disk could not do it"),
+        })
+    }
+
     fn name(&mut self, naming: Naming) {
         naming.apply(&mut self.names);
         self.pending_names.push(naming);
@@ -460,6 +511,30 @@ impl Disk {
     }
 
     fn power_failure(&mut self, rng: &mut Rng) {
+        self.risked = AtRisk {
+            sectors: self.inodes.values().map(Inode::pending_sectors).sum(),
+            lens: self.inodes.values().map(Inode::pending_lens).max().unwrap_or(0),
+            names: self.pending_names.len(),
+        };
+        match self.survival.take() {
+            Some(survival) => self.leave(&survival),
+            None => self.leave_drawn(rng),
+        }
+    }
+
+    fn leave(&mut self, survival: &Survival) {
+        for naming in self.pending_names.drain(..).take(survival.names) {
+            naming.apply(&mut self.durable_names);
+        }
+        self.names = self.durable_names.clone();
+        let mut fates = survival.sectors.iter().copied();
+        for inode in self.inodes.values_mut() {
+            inode.survive(survival.lens, || fates.next().unwrap_or(SectorFate::Lost));
+            inode.cached.clone_from(&inode.durable);
+        }
+    }
+
+    fn leave_drawn(&mut self, rng: &mut Rng) {
         let kept = Keep::draw(rng).prefix(self.pending_names.len(), rng);
         for naming in self.pending_names.drain(..).take(kept) {
             naming.apply(&mut self.durable_names);
@@ -537,14 +612,38 @@ impl Inode {
         self.pending.iter().filter(|pending| matches!(pending, Pending::Sector { .. })).count()
     }
 
+    fn pending_lens(&self) -> usize {
+        self.pending.len() - self.pending_sectors()
+    }
+
     /// Moves what is kept of the pending changes into the durable image and forgets the rest. The `damaged`th
     /// pending sector is kept torn or as garbage.
     fn settle(&mut self, keep: Keep, rng: &mut Rng, damaged: Option<usize>) {
         let sectors = self.pending_sectors();
-        let mut lens = keep.prefix(self.pending.len() - sectors, rng);
+        let lens = keep.prefix(self.pending.len() - sectors, rng);
         let prefix = keep.prefix(sectors, rng);
-        let mut len = self.durable.len();
         let mut nth = 0;
+        self.survive(lens, || {
+            let kept = match keep {
+                Keep::None => false,
+                Keep::All => true,
+                Keep::Prefix => nth < prefix,
+                Keep::Subset => rng.below(2) == 0,
+            };
+            let fate = match (damaged == Some(nth), kept) {
+                (true, _) if rng.below(2) == 0 => SectorFate::Torn(rng.below(SECTOR)),
+                (true, _) => SectorFate::Garbage(rng.next()),
+                (false, true) => SectorFate::Whole,
+                (false, false) => SectorFate::Lost,
+            };
+            nth += 1;
+            fate
+        });
+    }
+
+    /// The same with the number of kept lengths, and the fate of each sector in turn, given.
+    fn survive(&mut self, mut lens: usize, mut fate: impl FnMut() -> SectorFate) {
+        let mut len = self.durable.len();
         for pending in self.pending.drain(..) {
             match pending {
                 Pending::Len(to) if lens > 0 => {
@@ -554,27 +653,23 @@ impl Inode {
                 }
                 Pending::Len(_) => {}
                 Pending::Sector { index, data } => {
-                    let kept = match keep {
-                        Keep::None => false,
-                        Keep::All => true,
-                        Keep::Prefix => nth < prefix,
-                        Keep::Subset => rng.below(2) == 0,
-                    };
+                    let fate = fate();
                     let from = index * SECTOR;
-                    if (kept || damaged == Some(nth)) && self.durable.len() < from + SECTOR {
+                    if fate != SectorFate::Lost && self.durable.len() < from + SECTOR {
                         self.durable.resize(from + SECTOR, 0);
                     }
-                    if damaged == Some(nth) {
-                        let torn = rng.below(2) == 0;
-                        let new = rng.below(SECTOR);
-                        self.durable[from..from + new].copy_from_slice(&data[..new]);
-                        if !torn {
+                    match fate {
+                        SectorFate::Lost => {}
+                        SectorFate::Whole => self.durable[from..from + SECTOR].copy_from_slice(&data[..]),
+                        SectorFate::Torn(new) => {
+                            let new = new.min(SECTOR);
+                            self.durable[from..from + new].copy_from_slice(&data[..new]);
+                        }
+                        SectorFate::Garbage(seed) => {
+                            let mut rng = Rng::new(seed);
                             self.durable[from..from + SECTOR].fill_with(|| rng.next() as u8);
                         }
-                    } else if kept {
-                        self.durable[from..from + SECTOR].copy_from_slice(&data[..]);
                     }
-                    nth += 1;
                 }
             }
         }
@@ -667,6 +762,47 @@ mod tests {
         }
         assert_eq!(seen.len(), 8);
         assert!(damaged > 50, "{damaged}");
+    }
+
+    #[test]
+    fn a_power_failure_leaves_what_was_chosen() {
+        use SectorFate::{Garbage, Lost, Torn, Whole};
+        let mut disk = SimDisk::new();
+        let file = durable_file(&disk, &[b'.'; 4 * SECTOR]);
+        file.write_at(&[b'x'; 4 * SECTOR], 0).expect("writes");
+        file.set_len(4 * SECTOR as u64 + 1).expect("grows");
+        disk.create("b").expect("creates");
+        disk.keep(Survival { sectors: vec![Whole, Lost, Torn(2), Garbage(7)], lens: 1, names: 0 });
+        disk.crash(Crash::Power, 0);
+        assert_eq!(disk.risked(), AtRisk { sectors: 4, lens: 1, names: 1 });
+        assert_eq!(disk.list().expect("lists"), ["a"]);
+        let bytes = content(&disk, "a");
+        let sectors: Vec<&[u8]> = bytes.chunks(SECTOR).collect();
+        assert_eq!(
+            (bytes.len(), sectors[0], sectors[1]),
+            (4 * SECTOR + 1, &[b'x'; SECTOR][..], &[b'.'; SECTOR][..])
+        );
+        assert_eq!(sectors[2][..3], *b"xx.");
+        assert!(sectors[3].iter().any(|byte| !b"x.".contains(byte)));
+    }
+
+    #[test]
+    fn the_chosen_call_fails_and_no_other() {
+        for (fault, kind) in [
+            (Fault::Full, io::ErrorKind::StorageFull),
+            (Fault::Io(FailSync::DropPages), io::ErrorKind::Other),
+        ] {
+            let disk = SimDisk::new();
+            let file = durable_file(&disk, b"....");
+            disk.fail_after(1, fault);
+            file.write_at(b"a", 0).expect("it is the next one's turn");
+            assert!(disk.fault_pending());
+            assert_eq!(file.write_at(b"bcde", 0).expect_err("is its turn").kind(), kind);
+            assert_eq!((content(&disk, "a").as_slice(), disk.fault_pending()), (&b"bc.."[..], false));
+            file.sync().expect("was only the one");
+            disk.fail_after(0, fault);
+            assert_eq!(file.sync().expect_err("fails too").kind(), kind);
+        }
     }
 
     #[test]
