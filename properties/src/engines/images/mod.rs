@@ -14,6 +14,7 @@ mod host;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::mem::discriminant;
 use std::sync::{Arc, PoisonError};
 
 use stanchion_queues::file::sim::FailSync;
@@ -32,8 +33,8 @@ use crate::verdict::{Counterexample, Verdict};
 
 /// Longer plans only repeat what shorter ones show, at more calls.
 const STEPS: usize = 14;
-/// Failures shown in full. There is more to see in one than in many.
-const SHOWN: usize = 20;
+/// Failures shown in full, of each promise and each kind of strike.
+const SHOWN: usize = 3;
 
 /// How much is gone through for each plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +70,7 @@ pub struct Report {
     pub unnoticed: u64,
     /// The verdicts of all runs without flipped bits together.
     pub verdicts: BTreeMap<Invariant, Verdict>,
-    /// How promises were broken, the first ones.
+    /// How promises were broken: the first runs of each kind.
     pub broken: Vec<Broken>,
 }
 
@@ -195,8 +196,11 @@ impl Report {
     }
 
     fn add(&mut self, plan: &Plan, image: &Image, invariant: Invariant, verdict: Verdict) {
+        let alike = |known: &&Broken| {
+            known.invariant == invariant && discriminant(&known.image.strike) == discriminant(&image.strike)
+        };
         if let Verdict::Broken(how) = &verdict
-            && self.broken.len() < SHOWN
+            && self.broken.iter().filter(alike).count() < SHOWN
         {
             let (plan, image, sentence) = (plan.clone(), image.clone(), how.sentence.clone());
             self.broken.push(Broken { invariant, sentence, plan, image, images: self.images });

@@ -29,7 +29,6 @@ fn the_file_queue_keeps_its_promises_from_every_image() {
     if let Some(broken) = report.broken.iter().find(|broken| !known(broken)) {
         panic!("{broken}");
     }
-    assert!(report.broken.len() < SHOWN, "what is known must not hide the rest");
     assert!(report.images > 10_000, "{} images are not all there are", report.images);
     use Invariant::{Al1, Al3, Al6, Du1, Du3, Du6, Du11};
     for invariant in [Al1, Al3, Al6, Du1, Du3, Du6, Du11] {
