@@ -139,7 +139,10 @@ pub fn explore<H: ImageHost>(
             let image = Image { again, seed: dice.next(), ..image(strike) };
             report.judge(&make, &struck, image)?;
         }
-        let soon = if loses(&struck) { &struck } else { &crashed(plan, (steps + 2).min(plan.steps.len())) };
+        // Nobody says whether a broker whose disk has failed still took note of a lost session.
+        let more = plan.steps[steps..].iter().take(2);
+        let more = more.take_while(|step| !matches!(step, Step::LoseSession { .. })).count();
+        let soon = if loses(&struck) { &struck } else { &crashed(plan, steps + more) };
         let faults = [Fault::Full, Fault::Io(FailSync::KeepPages), Fault::Io(FailSync::DropPages)];
         for fault in faults.into_iter().filter(|_| scope.faults) {
             let image = Image { seed: dice.next(), ..image(Strike::Fail(at, fault)) };
