@@ -4,6 +4,7 @@ pub mod budget;
 pub(crate) mod cases;
 pub mod child;
 pub mod explore;
+pub mod images;
 pub mod recorder;
 pub mod round;
 mod runs;

@@ -19,6 +19,7 @@ mod rng;
 pub mod sim;
 mod state;
 pub mod storage;
+pub mod survival;
 #[cfg(test)]
 mod tests;
 

@@ -14,6 +14,8 @@
 //!   renames, removals) that were not synced survive as a prefix in their order; syncing a file does not make
 //!   its name durable.
 //!
+//! [`SimDisk::keep`] chooses what a power failure leaves instead of drawing it.
+//!
 //! The call during which [`SimDisk::crash_after`] stops the machine may have taken effect fully, partly or
 //! not at all. All of it follows from the seed.
 
@@ -24,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::rng::Rng;
 use super::storage::{Storage, StorageFile};
+use super::survival::{AtRisk, Fault, SectorFate, Survival};
 use crate::broker::Crash;
 
 /// What a disk writes as a whole, unless it is the one sector that is torn.
@@ -96,6 +99,11 @@ struct Disk {
     failing: Option<(FailSync, u64)>,
     lying: bool,
     room: Option<u64>,
+    /// Chosen for the next power failure.
+    survival: Option<Survival>,
+    /// What the latest power failure put at risk.
+    risked: AtRisk,
+    fault: Option<(Fault, u64)>,
     /// Decides what a failing sync wrote.
     rng: Rng,
 }
@@ -206,6 +214,26 @@ impl SimDisk {
         self.disk().room = (bytes < u64::MAX).then_some(bytes);
     }
 
+    /// Chooses what the next power failure leaves.
+    pub fn keep(&self, survival: Survival) {
+        self.disk().survival = Some(survival);
+    }
+
+    /// How much the latest power failure put at risk.
+    pub fn risked(&self) -> AtRisk {
+        self.disk().risked
+    }
+
+    /// Makes the changing call after the next `calls` ones fail, and no other.
+    pub fn fail_after(&self, calls: u64, fault: Fault) {
+        self.disk().fault = Some((fault, calls));
+    }
+
+    /// Whether [`SimDisk::fail_after`] still waits for its call.
+    pub fn fault_pending(&self) -> bool {
+        self.disk().fault.is_some()
+    }
+
     /// Damages a stored file, in what is durable and in what reads see.
     ///
     /// # Errors
@@ -246,7 +274,13 @@ impl SimDisk {
         }
         disk.crash_after = disk.crash_after.map(|calls| calls - 1);
         disk.counts.calls += 1;
-        disk.apply(change)
+        match disk.fault.take() {
+            Some((fault, 0)) => disk.fail(change, fault),
+            waiting => {
+                disk.fault = waiting.map(|(fault, calls)| (fault, calls - 1));
+                disk.apply(change)
+            }
+        }
     }
 
     fn handle(&self, name: &str) -> io::Result<SimFile> {
@@ -376,6 +410,23 @@ impl Disk {
         Ok(())
     }
 
+    fn fail(&mut self, change: Change, fault: Fault) -> io::Result<()> {
+        match (change, fault) {
+            (Change::Write { inode, offset, bytes }, _) => {
+                self.write(inode, offset, &bytes[..bytes.len() / 2])?;
+            }
+            (change @ Change::Sync(_), Fault::Io(how)) => {
+                self.failing = Some((how, 1));
+                return self.apply(change);
+            }
+            _ => {}
+        }
+        Err(match fault {
+            Fault::Full => io::ErrorKind::StorageFull.into(),
+            Fault::Io(_) => io::Error::other("simulated: the disk could not do it"),
+        })
+    }
+
     fn name(&mut self, naming: Naming) {
         naming.apply(&mut self.names);
         self.pending_names.push(naming);
@@ -460,6 +511,30 @@ impl Disk {
     }
 
     fn power_failure(&mut self, rng: &mut Rng) {
+        self.risked = AtRisk {
+            sectors: self.inodes.values().map(Inode::pending_sectors).sum(),
+            lens: self.inodes.values().map(Inode::pending_lens).max().unwrap_or(0),
+            names: self.pending_names.len(),
+        };
+        match self.survival.take() {
+            Some(survival) => self.leave(&survival),
+            None => self.leave_drawn(rng),
+        }
+    }
+
+    fn leave(&mut self, survival: &Survival) {
+        for naming in self.pending_names.drain(..).take(survival.names) {
+            naming.apply(&mut self.durable_names);
+        }
+        self.names = self.durable_names.clone();
+        let mut fates = survival.sectors.iter().copied();
+        for inode in self.inodes.values_mut() {
+            inode.survive(survival.lens, || fates.next().unwrap_or(SectorFate::Lost));
+            inode.cached.clone_from(&inode.durable);
+        }
+    }
+
+    fn leave_drawn(&mut self, rng: &mut Rng) {
         let kept = Keep::draw(rng).prefix(self.pending_names.len(), rng);
         for naming in self.pending_names.drain(..).take(kept) {
             naming.apply(&mut self.durable_names);
@@ -537,14 +612,38 @@ impl Inode {
         self.pending.iter().filter(|pending| matches!(pending, Pending::Sector { .. })).count()
     }
 
+    fn pending_lens(&self) -> usize {
+        self.pending.len() - self.pending_sectors()
+    }
+
     /// Moves what is kept of the pending changes into the durable image and forgets the rest. The `damaged`th
     /// pending sector is kept torn or as garbage.
     fn settle(&mut self, keep: Keep, rng: &mut Rng, damaged: Option<usize>) {
         let sectors = self.pending_sectors();
-        let mut lens = keep.prefix(self.pending.len() - sectors, rng);
+        let lens = keep.prefix(self.pending.len() - sectors, rng);
         let prefix = keep.prefix(sectors, rng);
-        let mut len = self.durable.len();
         let mut nth = 0;
+        self.survive(lens, || {
+            let kept = match keep {
+                Keep::None => false,
+                Keep::All => true,
+                Keep::Prefix => nth < prefix,
+                Keep::Subset => rng.below(2) == 0,
+            };
+            let fate = match (damaged == Some(nth), kept) {
+                (true, _) if rng.below(2) == 0 => SectorFate::Torn(rng.below(SECTOR)),
+                (true, _) => SectorFate::Garbage(rng.next()),
+                (false, true) => SectorFate::Whole,
+                (false, false) => SectorFate::Lost,
+            };
+            nth += 1;
+            fate
+        });
+    }
+
+    /// The same with the number of kept lengths, and the fate of each sector in turn, given.
+    fn survive(&mut self, mut lens: usize, mut fate: impl FnMut() -> SectorFate) {
+        let mut len = self.durable.len();
         for pending in self.pending.drain(..) {
             match pending {
                 Pending::Len(to) if lens > 0 => {
@@ -554,27 +653,23 @@ impl Inode {
                 }
                 Pending::Len(_) => {}
                 Pending::Sector { index, data } => {
-                    let kept = match keep {
-                        Keep::None => false,
-                        Keep::All => true,
-                        Keep::Prefix => nth < prefix,
-                        Keep::Subset => rng.below(2) == 0,
-                    };
+                    let fate = fate();
                     let from = index * SECTOR;
-                    if (kept || damaged == Some(nth)) && self.durable.len() < from + SECTOR {
+                    if fate != SectorFate::Lost && self.durable.len() < from + SECTOR {
                         self.durable.resize(from + SECTOR, 0);
                     }
-                    if damaged == Some(nth) {
-                        let torn = rng.below(2) == 0;
-                        let new = rng.below(SECTOR);
-                        self.durable[from..from + new].copy_from_slice(&data[..new]);
-                        if !torn {
+                    match fate {
+                        SectorFate::Lost => {}
+                        SectorFate::Whole => self.durable[from..from + SECTOR].copy_from_slice(&data[..]),
+                        SectorFate::Torn(new) => {
+                            let new = new.min(SECTOR);
+                            self.durable[from..from + new].copy_from_slice(&data[..new]);
+                        }
+                        SectorFate::Garbage(seed) => {
+                            let mut rng = Rng::new(seed);
                             self.durable[from..from + SECTOR].fill_with(|| rng.next() as u8);
                         }
-                    } else if kept {
-                        self.durable[from..from + SECTOR].copy_from_slice(&data[..]);
                     }
-                    nth += 1;
                 }
             }
         }
@@ -595,217 +690,4 @@ fn position(offset: u64) -> io::Result<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    fn content(disk: &SimDisk, name: &str) -> Vec<u8> {
-        let file = disk.open(name).expect("opens");
-        let mut bytes = vec![0; file.len().expect("has a length") as usize];
-        file.read_at(&mut bytes, 0).expect("reads");
-        bytes
-    }
-
-    fn durable_file(disk: &SimDisk, bytes: &[u8]) -> SimFile {
-        let file = disk.create("a").expect("creates");
-        file.write_at(bytes, 0).expect("writes");
-        file.sync().expect("syncs");
-        disk.sync_dir().expect("syncs");
-        file
-    }
-
-    #[test]
-    fn what_is_synced_survives_and_old_handles_die() {
-        for (crash, seed) in [(Crash::Process, 1), (Crash::Power, 2)] {
-            let mut disk = SimDisk::new();
-            let other = disk.clone();
-            let file = durable_file(&disk, b"kept");
-            disk.crash(crash, seed);
-            assert!(file.len().is_err() && file.write_at(b"x", 0).is_err() && file.sync().is_err());
-            assert!(other.list().is_err() && other.create("b").is_err());
-            assert_eq!(content(&disk, "a"), b"kept");
-        }
-    }
-
-    #[test]
-    fn a_killed_process_loses_nothing_written_and_a_power_failure_may() {
-        let mut disk = SimDisk::new();
-        let file = disk.create("a").expect("creates");
-        file.write_at(b"written", 0).expect("writes");
-        disk.crash(Crash::Process, 0);
-        assert_eq!(content(&disk, "a"), b"written");
-        let names: BTreeSet<bool> = (0..32)
-            .map(|seed| {
-                let mut disk = SimDisk::new();
-                disk.create("a").expect("creates");
-                disk.crash(Crash::Power, seed);
-                disk.open("a").is_ok()
-            })
-            .collect();
-        assert_eq!(names.len(), 2, "an unsynced name is sometimes kept and sometimes lost");
-    }
-
-    #[test]
-    fn unsynced_sectors_survive_in_every_combination_and_sometimes_damaged() {
-        let mut seen = BTreeSet::new();
-        let mut damaged = 0;
-        for seed in 0..400 {
-            let mut disk = SimDisk::new();
-            let file = durable_file(&disk, &[b'.'; 3 * SECTOR]);
-            for sector in 0..3 {
-                file.write_at(&[b'x'; SECTOR], (sector * SECTOR) as u64).expect("writes");
-            }
-            disk.crash(Crash::Power, seed);
-            let bytes = content(&disk, "a");
-            assert_eq!(bytes.len(), 3 * SECTOR);
-            let whole =
-                |sector: &[u8]| sector.iter().all(|b| *b == b'x') || sector.iter().all(|b| *b == b'.');
-            let torn = bytes.chunks(SECTOR).filter(|sector| !whole(sector)).count();
-            assert!(torn <= 1);
-            damaged += torn;
-            seen.insert(bytes.iter().step_by(SECTOR).map(|b| *b == b'x').collect::<Vec<_>>());
-        }
-        assert_eq!(seen.len(), 8);
-        assert!(damaged > 50, "{damaged}");
-    }
-
-    #[test]
-    fn length_and_data_survive_independently() {
-        let mut lengths = BTreeSet::new();
-        let mut hole = false;
-        for seed in 0..200 {
-            let mut disk = SimDisk::new();
-            let file = durable_file(&disk, b"");
-            file.write_at(&[b'x'; 600], 0).expect("writes");
-            disk.crash(Crash::Power, seed);
-            let bytes = content(&disk, "a");
-            lengths.insert(bytes.len());
-            hole |= !bytes.is_empty() && bytes[0] == 0;
-        }
-        assert_eq!(lengths, BTreeSet::from([0, 600]));
-        assert!(hole, "a length without its data reads as zeroes");
-    }
-
-    #[test]
-    fn the_same_seed_keeps_the_same() {
-        let image = |seed| {
-            let mut disk = SimDisk::new();
-            let file = durable_file(&disk, b"");
-            file.write_at(&[7; 5000], 0).expect("writes");
-            disk.crash(Crash::Power, seed);
-            content(&disk, "a")
-        };
-        assert!((0..50).all(|seed| image(seed) == image(seed)));
-        assert!((0..50).any(|seed| image(seed) != image(seed + 1)));
-    }
-
-    #[test]
-    fn renames_need_the_directory_sync() {
-        let outcomes: BTreeSet<String> = (0..64)
-            .map(|seed| {
-                let mut disk = SimDisk::new();
-                durable_file(&disk, b"1");
-                disk.rename("a", "b").expect("renames");
-                disk.crash(Crash::Power, seed);
-                disk.list().expect("lists").join(",")
-            })
-            .collect();
-        assert_eq!(outcomes, BTreeSet::from(["a".to_owned(), "b".to_owned()]));
-    }
-
-    #[test]
-    fn a_failed_sync_is_not_repaired_by_a_second_one() {
-        for how in [FailSync::KeepPages, FailSync::DropPages] {
-            let lost = (0..32).any(|seed| {
-                let mut disk = SimDisk::new();
-                let file = durable_file(&disk, b"old");
-                disk.fail_syncs(how, 1);
-                for _ in 0..seed {
-                    // Moves the disk's own generator on, so that other parts are written.
-                    disk.disk().rng.next();
-                }
-                file.write_at(b"new", 0).expect("writes");
-                file.sync().expect_err("fails once");
-                let seen = content(&disk, "a");
-                assert!(how == FailSync::DropPages || seen == b"new");
-                file.sync().expect("and then pretends");
-                disk.crash(Crash::Power, seed);
-                content(&disk, "a") == b"old"
-            });
-            assert!(lost, "{how:?}");
-        }
-    }
-
-    #[test]
-    fn a_lying_disk_forgets_what_it_synced() {
-        let forgot = (0..16).any(|seed| {
-            let mut disk = SimDisk::new();
-            disk.lie_on_sync(true);
-            durable_file(&disk, b"gone");
-            disk.crash(Crash::Power, seed);
-            disk.list().expect("lists").is_empty()
-        });
-        assert!(forgot);
-    }
-
-    #[test]
-    fn a_full_disk_takes_part_of_a_write() {
-        let disk = SimDisk::new();
-        let file = durable_file(&disk, b"123");
-        disk.fill(5);
-        let error = file.write_at(b"abcdef", 3).expect_err("is full");
-        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-        assert_eq!(content(&disk, "a"), b"123ab");
-        assert_eq!(file.set_len(6).expect_err("is full").kind(), io::ErrorKind::StorageFull);
-        file.set_len(2).expect("shrinks");
-        disk.fill(u64::MAX);
-        file.write_at(b"xyz", 2).expect("has room again");
-        assert_eq!(content(&disk, "a"), b"12xyz");
-    }
-
-    #[test]
-    fn the_machine_stops_during_the_chosen_call() {
-        let mut outcomes = BTreeSet::new();
-        for seed in 0..64 {
-            let mut disk = SimDisk::new();
-            let file = durable_file(&disk, b"----");
-            disk.crash_after(1);
-            file.write_at(b"a", 0).expect("one call is left");
-            file.write_at(b"bc", 1).expect_err("stops here");
-            assert!(disk.stopped());
-            file.sync().expect_err("and stays stopped");
-            disk.crash(Crash::Process, seed);
-            assert!(!disk.stopped());
-            outcomes.insert(content(&disk, "a"));
-        }
-        assert_eq!(outcomes, BTreeSet::from([b"a---".to_vec(), b"ab--".to_vec(), b"abc-".to_vec()]));
-    }
-
-    #[test]
-    fn bits_flip_in_what_is_durable() {
-        let mut disk = SimDisk::new();
-        durable_file(&disk, b"\x00\x00");
-        disk.flip_bit("a", 9).expect("has that bit");
-        assert!(disk.flip_bit("a", 16).is_err() && disk.flip_bit("b", 0).is_err());
-        disk.crash(Crash::Power, 0);
-        assert_eq!(content(&disk, "a"), b"\x00\x02");
-    }
-
-    #[test]
-    fn calls_are_counted() {
-        let disk = SimDisk::new();
-        durable_file(&disk, b"123");
-        assert_eq!(disk.counts(), Counts { calls: 4, writes: 1, bytes: 3, syncs: 1, dir_syncs: 1 });
-    }
-
-    #[test]
-    fn a_removed_file_is_forgotten_once_nobody_can_reach_it() {
-        let disk = SimDisk::new();
-        let file = durable_file(&disk, b"123");
-        disk.remove("a").expect("removes");
-        disk.sync_dir().expect("syncs");
-        assert_eq!(file.len().expect("an open file outlives its name"), 3);
-        drop(file);
-        assert!(disk.disk().inodes.is_empty());
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@ use stanchion_queues::{Crash, Error, Host, Settings};
 
 use super::broker::Reference;
 use super::bug::{Bug, Switch};
+use crate::engines::images::ImageHost;
 use crate::plan::splitmix;
 
 /// During which of its changing calls a compaction is struck: mostly those that write and sync the snapshot.
@@ -14,8 +15,9 @@ const COMPACTION: [u64; 8] = [2, 3, 3, 4, 4, 5, 6, 7];
 pub struct RogueHost {
     settings: Settings,
     switch: Switch,
-    /// `None`: in memory.
-    disk: Option<SimDisk>,
+    disk: SimDisk,
+    /// Whether the broker stands on the disk, or in memory.
+    durable: bool,
     running: Option<Reference<SimDisk>>,
     boots: u64,
 }
@@ -35,7 +37,8 @@ impl RogueHost {
         RogueHost {
             settings: settings.clone(),
             switch: Switch::new(bug),
-            disk: durable.then(SimDisk::new),
+            disk: SimDisk::new(),
+            durable,
             running: None,
             boots: 0,
         }
@@ -52,6 +55,12 @@ impl RogueHost {
     }
 }
 
+impl ImageHost for RogueHost {
+    fn disk(&self) -> &SimDisk {
+        &self.disk
+    }
+}
+
 impl Host for RogueHost {
     type Broker = Reference<SimDisk>;
 
@@ -59,9 +68,10 @@ impl Host for RogueHost {
         self.settings.validate()?;
         self.boots += 1;
         let (settings, switch) = (self.settings.clone(), self.switch.clone());
-        let broker = match &self.disk {
-            None => Reference::in_memory(settings, self.boots, switch),
-            Some(disk) => Reference::open(settings, disk.clone(), switch)?,
+        let broker = if self.durable {
+            Reference::open(settings, self.disk.clone(), switch)?
+        } else {
+            Reference::in_memory(settings, self.boots, switch)
         };
         self.running = Some(broker.clone());
         Ok(broker)
@@ -71,9 +81,13 @@ impl Host for RogueHost {
     /// a compaction: neither changes anything that was promised, so they may happen at any time.
     fn crash(&mut self, crash: Crash) {
         let running = self.running.take();
-        let Some(disk) = &mut self.disk else { return };
+        if !self.durable {
+            return;
+        }
+        let disk = &mut self.disk;
         let seed = splitmix(self.settings.seed ^ self.boots);
-        if let Some(running) = running {
+        // A machine that has stopped does nothing more.
+        if let Some(running) = running.filter(|_| !disk.stopped()) {
             match seed % 8 {
                 0 => {}
                 1..=4 => {

@@ -1,0 +1,251 @@
+use super::*;
+use std::collections::BTreeSet;
+
+fn content(disk: &SimDisk, name: &str) -> Vec<u8> {
+    let file = disk.open(name).expect("opens");
+    let mut bytes = vec![0; file.len().expect("has a length") as usize];
+    file.read_at(&mut bytes, 0).expect("reads");
+    bytes
+}
+
+fn durable_file(disk: &SimDisk, bytes: &[u8]) -> SimFile {
+    let file = disk.create("a").expect("creates");
+    file.write_at(bytes, 0).expect("writes");
+    file.sync().expect("syncs");
+    disk.sync_dir().expect("syncs");
+    file
+}
+
+#[test]
+fn what_is_synced_survives_and_old_handles_die() {
+    for (crash, seed) in [(Crash::Process, 1), (Crash::Power, 2)] {
+        let mut disk = SimDisk::new();
+        let other = disk.clone();
+        let file = durable_file(&disk, b"kept");
+        disk.crash(crash, seed);
+        assert!(file.len().is_err() && file.write_at(b"x", 0).is_err() && file.sync().is_err());
+        assert!(other.list().is_err() && other.create("b").is_err());
+        assert_eq!(content(&disk, "a"), b"kept");
+    }
+}
+
+#[test]
+fn a_killed_process_loses_nothing_written_and_a_power_failure_may() {
+    let mut disk = SimDisk::new();
+    let file = disk.create("a").expect("creates");
+    file.write_at(b"written", 0).expect("writes");
+    disk.crash(Crash::Process, 0);
+    assert_eq!(content(&disk, "a"), b"written");
+    let names: BTreeSet<bool> = (0..32)
+        .map(|seed| {
+            let mut disk = SimDisk::new();
+            disk.create("a").expect("creates");
+            disk.crash(Crash::Power, seed);
+            disk.open("a").is_ok()
+        })
+        .collect();
+    assert_eq!(names.len(), 2, "an unsynced name is sometimes kept and sometimes lost");
+}
+
+#[test]
+fn unsynced_sectors_survive_in_every_combination_and_sometimes_damaged() {
+    let mut seen = BTreeSet::new();
+    let mut damaged = 0;
+    for seed in 0..400 {
+        let mut disk = SimDisk::new();
+        let file = durable_file(&disk, &[b'.'; 3 * SECTOR]);
+        for sector in 0..3 {
+            file.write_at(&[b'x'; SECTOR], (sector * SECTOR) as u64).expect("writes");
+        }
+        disk.crash(Crash::Power, seed);
+        let bytes = content(&disk, "a");
+        assert_eq!(bytes.len(), 3 * SECTOR);
+        let whole = |sector: &[u8]| sector.iter().all(|b| *b == b'x') || sector.iter().all(|b| *b == b'.');
+        let torn = bytes.chunks(SECTOR).filter(|sector| !whole(sector)).count();
+        assert!(torn <= 1);
+        damaged += torn;
+        seen.insert(bytes.iter().step_by(SECTOR).map(|b| *b == b'x').collect::<Vec<_>>());
+    }
+    assert_eq!(seen.len(), 8);
+    assert!(damaged > 50, "{damaged}");
+}
+
+#[test]
+fn a_power_failure_leaves_what_was_chosen() {
+    use SectorFate::{Garbage, Lost, Torn, Whole};
+    let mut disk = SimDisk::new();
+    let file = durable_file(&disk, &[b'.'; 4 * SECTOR]);
+    file.write_at(&[b'x'; 4 * SECTOR], 0).expect("writes");
+    file.set_len(4 * SECTOR as u64 + 1).expect("grows");
+    disk.create("b").expect("creates");
+    disk.keep(Survival { sectors: vec![Whole, Lost, Torn(2), Garbage(7)], lens: 1, names: 0 });
+    disk.crash(Crash::Power, 0);
+    assert_eq!(disk.risked(), AtRisk { sectors: 4, lens: 1, names: 1 });
+    assert_eq!(disk.list().expect("lists"), ["a"]);
+    let bytes = content(&disk, "a");
+    let sectors: Vec<&[u8]> = bytes.chunks(SECTOR).collect();
+    assert_eq!(
+        (bytes.len(), sectors[0], sectors[1]),
+        (4 * SECTOR + 1, &[b'x'; SECTOR][..], &[b'.'; SECTOR][..])
+    );
+    assert_eq!(sectors[2][..3], *b"xx.");
+    assert!(sectors[3].iter().any(|byte| !b"x.".contains(byte)));
+}
+
+#[test]
+fn the_chosen_call_fails_and_no_other() {
+    for (fault, kind) in
+        [(Fault::Full, io::ErrorKind::StorageFull), (Fault::Io(FailSync::DropPages), io::ErrorKind::Other)]
+    {
+        let disk = SimDisk::new();
+        let file = durable_file(&disk, b"....");
+        disk.fail_after(1, fault);
+        file.write_at(b"a", 0).expect("it is the next one's turn");
+        assert!(disk.fault_pending());
+        assert_eq!(file.write_at(b"bcde", 0).expect_err("is its turn").kind(), kind);
+        assert_eq!((content(&disk, "a").as_slice(), disk.fault_pending()), (&b"bc.."[..], false));
+        file.sync().expect("was only the one");
+        disk.fail_after(0, fault);
+        assert_eq!(file.sync().expect_err("fails too").kind(), kind);
+    }
+}
+
+#[test]
+fn length_and_data_survive_independently() {
+    let mut lengths = BTreeSet::new();
+    let mut hole = false;
+    for seed in 0..200 {
+        let mut disk = SimDisk::new();
+        let file = durable_file(&disk, b"");
+        file.write_at(&[b'x'; 600], 0).expect("writes");
+        disk.crash(Crash::Power, seed);
+        let bytes = content(&disk, "a");
+        lengths.insert(bytes.len());
+        hole |= !bytes.is_empty() && bytes[0] == 0;
+    }
+    assert_eq!(lengths, BTreeSet::from([0, 600]));
+    assert!(hole, "a length without its data reads as zeroes");
+}
+
+#[test]
+fn the_same_seed_keeps_the_same() {
+    let image = |seed| {
+        let mut disk = SimDisk::new();
+        let file = durable_file(&disk, b"");
+        file.write_at(&[7; 5000], 0).expect("writes");
+        disk.crash(Crash::Power, seed);
+        content(&disk, "a")
+    };
+    assert!((0..50).all(|seed| image(seed) == image(seed)));
+    assert!((0..50).any(|seed| image(seed) != image(seed + 1)));
+}
+
+#[test]
+fn renames_need_the_directory_sync() {
+    let outcomes: BTreeSet<String> = (0..64)
+        .map(|seed| {
+            let mut disk = SimDisk::new();
+            durable_file(&disk, b"1");
+            disk.rename("a", "b").expect("renames");
+            disk.crash(Crash::Power, seed);
+            disk.list().expect("lists").join(",")
+        })
+        .collect();
+    assert_eq!(outcomes, BTreeSet::from(["a".to_owned(), "b".to_owned()]));
+}
+
+#[test]
+fn a_failed_sync_is_not_repaired_by_a_second_one() {
+    for how in [FailSync::KeepPages, FailSync::DropPages] {
+        let lost = (0..32).any(|seed| {
+            let mut disk = SimDisk::new();
+            let file = durable_file(&disk, b"old");
+            disk.fail_syncs(how, 1);
+            for _ in 0..seed {
+                // Moves the disk's own generator on, so that other parts are written.
+                disk.disk().rng.next();
+            }
+            file.write_at(b"new", 0).expect("writes");
+            file.sync().expect_err("fails once");
+            let seen = content(&disk, "a");
+            assert!(how == FailSync::DropPages || seen == b"new");
+            file.sync().expect("and then pretends");
+            disk.crash(Crash::Power, seed);
+            content(&disk, "a") == b"old"
+        });
+        assert!(lost, "{how:?}");
+    }
+}
+
+#[test]
+fn a_lying_disk_forgets_what_it_synced() {
+    let forgot = (0..16).any(|seed| {
+        let mut disk = SimDisk::new();
+        disk.lie_on_sync(true);
+        durable_file(&disk, b"gone");
+        disk.crash(Crash::Power, seed);
+        disk.list().expect("lists").is_empty()
+    });
+    assert!(forgot);
+}
+
+#[test]
+fn a_full_disk_takes_part_of_a_write() {
+    let disk = SimDisk::new();
+    let file = durable_file(&disk, b"123");
+    disk.fill(5);
+    let error = file.write_at(b"abcdef", 3).expect_err("is full");
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    assert_eq!(content(&disk, "a"), b"123ab");
+    assert_eq!(file.set_len(6).expect_err("is full").kind(), io::ErrorKind::StorageFull);
+    file.set_len(2).expect("shrinks");
+    disk.fill(u64::MAX);
+    file.write_at(b"xyz", 2).expect("has room again");
+    assert_eq!(content(&disk, "a"), b"12xyz");
+}
+
+#[test]
+fn the_machine_stops_during_the_chosen_call() {
+    let mut outcomes = BTreeSet::new();
+    for seed in 0..64 {
+        let mut disk = SimDisk::new();
+        let file = durable_file(&disk, b"----");
+        disk.crash_after(1);
+        file.write_at(b"a", 0).expect("one call is left");
+        file.write_at(b"bc", 1).expect_err("stops here");
+        assert!(disk.stopped());
+        file.sync().expect_err("and stays stopped");
+        disk.crash(Crash::Process, seed);
+        assert!(!disk.stopped());
+        outcomes.insert(content(&disk, "a"));
+    }
+    assert_eq!(outcomes, BTreeSet::from([b"a---".to_vec(), b"ab--".to_vec(), b"abc-".to_vec()]));
+}
+
+#[test]
+fn bits_flip_in_what_is_durable() {
+    let mut disk = SimDisk::new();
+    durable_file(&disk, b"\x00\x00");
+    disk.flip_bit("a", 9).expect("has that bit");
+    assert!(disk.flip_bit("a", 16).is_err() && disk.flip_bit("b", 0).is_err());
+    disk.crash(Crash::Power, 0);
+    assert_eq!(content(&disk, "a"), b"\x00\x02");
+}
+
+#[test]
+fn calls_are_counted() {
+    let disk = SimDisk::new();
+    durable_file(&disk, b"123");
+    assert_eq!(disk.counts(), Counts { calls: 4, writes: 1, bytes: 3, syncs: 1, dir_syncs: 1 });
+}
+
+#[test]
+fn a_removed_file_is_forgotten_once_nobody_can_reach_it() {
+    let disk = SimDisk::new();
+    let file = durable_file(&disk, b"123");
+    disk.remove("a").expect("removes");
+    disk.sync_dir().expect("syncs");
+    assert_eq!(file.len().expect("an open file outlives its name"), 3);
+    drop(file);
+    assert!(disk.disk().inodes.is_empty());
+}

@@ -1,0 +1,47 @@
+//! What a power failure leaves of what was not synced, chosen instead of drawn: for engines that go through
+//! all that may be left.
+
+/// How much was not synced when the power failed; the call that it interrupted included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct AtRisk {
+    /// Sector writes, of all files.
+    pub sectors: usize,
+    /// Changes of length, of the file that has the most.
+    pub lens: usize,
+    /// Changes of the directory.
+    pub names: usize,
+}
+
+/// What becomes of one sector write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SectorFate {
+    /// It never reached the disk.
+    Lost,
+    /// It is there.
+    Whole,
+    /// This many of its first bytes are there; the others are as before.
+    Torn(usize),
+    /// Bytes that nobody wrote, from this seed.
+    Garbage(u64),
+}
+
+/// What is left by a power failure.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Survival {
+    /// Of each sector write, file by file in the order of their creation, in the order of writing. Those
+    /// beyond the end are lost.
+    pub sectors: Vec<SectorFate>,
+    /// How many changes of its length each file keeps, the first ones.
+    pub lens: usize,
+    /// How many changes of the directory, the first ones.
+    pub names: usize,
+}
+
+/// How a call to a disk fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// No space is left: half of a write is done, nothing of anything else.
+    Full,
+    /// The disk could not do it: the same, and a sync fails like this.
+    Io(super::sim::FailSync),
+}
