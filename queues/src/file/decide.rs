@@ -74,7 +74,11 @@ impl<S: Storage> Shared<S> {
         }
         if let Err(failure) = self.commit(core, records) {
             for outcome in &mut outcomes {
-                if matches!(outcome, Sent::Confirmed(_)) {
+                // What was full only if the others were stored is not full without them.
+                let certainly_absent = !matches!(failure, Failure::Now(_));
+                if matches!(outcome, Sent::Confirmed(_))
+                    || certainly_absent && matches!(outcome, Sent::Refused(Refusal::Full))
+                {
                     *outcome = failure.sent();
                 }
             }

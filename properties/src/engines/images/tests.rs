@@ -17,16 +17,11 @@ fn explored<H: ImageHost>(
     report
 }
 
-/// What is known of the file queue, and told by [`a_send_that_finds_no_space_is_not_called_full`].
-fn known(broken: &Broken) -> bool {
-    broken.invariant == Invariant::Cb2 && matches!(broken.image.strike, Strike::Fail(_, Fault::Full))
-}
-
 #[test]
 fn the_file_queue_keeps_its_promises_from_every_image() {
     let report = explored(SimHost::new, 0..60, QUICK);
     println!("{} plans, {} calls, {} images", report.plans, report.calls, report.images);
-    if let Some(broken) = report.broken.iter().find(|broken| !known(broken)) {
+    if let Some(broken) = report.broken.first() {
         panic!("{broken}");
     }
     assert!(report.images > 10_000, "{} images are not all there are", report.images);
@@ -37,14 +32,7 @@ fn the_file_queue_keeps_its_promises_from_every_image() {
 }
 
 #[test]
-#[ignore = "FOUND, not mended: a batch of which some are refused as full, and the others for want of space"]
-fn a_send_that_finds_no_space_is_not_called_full() {
-    let report = explored(SimHost::new, 0..60, QUICK);
-    assert!(report.broken.is_empty(), "{}", report.broken[0]);
-}
-
-#[test]
-#[ignore = "FOUND, not mended: a flipped bit in the last commit passes for its torn tail, and the commit is gone"]
+#[ignore = "known: a flipped bit in the last commit passes for its torn tail, and the commit is gone"]
 fn no_flipped_bit_loses_a_message_silently() {
     let report = explored(SimHost::new, 0..60, Scope { images: 1, flips: 40, ..QUICK });
     assert!(report.noticed > 0 && report.flips > 2_000, "{report:?}");
