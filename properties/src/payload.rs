@@ -33,13 +33,30 @@ pub fn encode(token: Token, size: usize) -> Arc<[u8]> {
     body.into()
 }
 
-/// A body that is sent to be refused, whatever its message: it carries token 0, which is no message's. Those of tens
-/// of megabytes take longer to make than thousands of plans, so the last one is kept.
+/// Bodies of tens of megabytes take longer to make and to sum up than many plans, so the last one is kept.
+static UNSENT: Mutex<Option<(Arc<[u8]>, Digest)>> = Mutex::new(None);
+
+/// A body that is sent to be refused, whatever its message: it carries token 0, which is no message's.
 pub fn unsent(size: usize) -> Arc<[u8]> {
-    static LAST: Mutex<Option<Arc<[u8]>>> = Mutex::new(None);
-    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    let kept = last.take().filter(|body| body.len() == size);
-    Arc::clone(last.insert(kept.unwrap_or_else(|| encode(Token(0), size))))
+    let mut last = UNSENT.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = last.take().filter(|(body, _)| body.len() == size);
+    let (body, _) = last.insert(kept.unwrap_or_else(|| {
+        let body = encode(Token(0), size);
+        let digest = digest(&body);
+        (body, digest)
+    }));
+    Arc::clone(body)
+}
+
+/// The digest of a body that is sent: known already if it is that of [`unsent`].
+pub(crate) fn digest_sent(body: &Arc<[u8]>) -> Digest {
+    if body.len() > DRAWN
+        && let Some((kept, digest)) = &*UNSENT.lock().unwrap_or_else(PoisonError::into_inner)
+        && Arc::ptr_eq(kept, body)
+    {
+        return *digest;
+    }
+    digest(body)
 }
 
 /// The token of a body made by [`encode`]; `None` if these are not the bytes of one.
@@ -57,6 +74,15 @@ pub fn digest(bytes: &[u8]) -> Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_kept_is_summed_up_right() {
+        for size in [DRAWN + 1, DRAWN + 2] {
+            let body = unsent(size);
+            assert!(Arc::ptr_eq(&body, &unsent(size)));
+            assert_eq!(digest_sent(&body), digest(&body));
+        }
+    }
 
     #[test]
     fn a_body_carries_its_token_and_nothing_else_does() {

@@ -11,7 +11,7 @@ use stanchion_queues::{
 
 use crate::engines::watchdog::{Call, calling};
 use crate::history::{Actor, Event, Handle, Letter, Outcome, PENDING, SendOutcome, Token, What};
-use crate::payload::digest;
+use crate::payload::{digest, digest_sent};
 
 /// Where events go.
 pub trait Sink {
@@ -149,7 +149,7 @@ impl<K: Sink> Recorder<K> {
             .map(|(token, message)| What::Send {
                 token: *token,
                 key: message.key.as_deref().map(digest),
-                body: digest(&message.body),
+                body: digest_sent(&message.body),
                 delay: message.delay,
                 outcome: SendOutcome::InDoubt,
             })
