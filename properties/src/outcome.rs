@@ -86,7 +86,10 @@ pub(crate) fn conclude(entries: &[Entry], budget: &Budget, started: Started) {
         }
     }
     if !parts.is_empty() {
-        println!("{}", terminal::table(&all, terminal::colored()));
+        // Cards alone have nothing to tabulate.
+        if !all.properties.is_empty() {
+            println!("{}", terminal::table(&all, terminal::colored()));
+        }
         store(&parts);
     }
 }
