@@ -148,7 +148,7 @@ fn order(order: Order) -> &'static str {
     }
 }
 
-fn place(requeue: Requeue) -> &'static str {
+pub(crate) fn place(requeue: Requeue) -> &'static str {
     match requeue {
         Requeue::Original => "back to their place",
         Requeue::Tail => "to the end",
@@ -164,7 +164,7 @@ fn answer(answer: Answer) -> &'static str {
     }
 }
 
-fn survives(durability: Durability) -> &'static str {
+pub(crate) fn survives(durability: Durability) -> &'static str {
     match durability {
         Durability::None => "no crash",
         Durability::Process => "the death of the process",

@@ -5,7 +5,7 @@ use std::time::Instant;
 use stanchion_reports::results::{self, Kind, Property, Results, Run, Status};
 use stanchion_reports::{fragment, terminal};
 
-use crate::card::{Difference, Line};
+use crate::card::Line;
 use crate::engines::budget::Budget;
 use crate::finding::Finding;
 use crate::regressions;
@@ -44,13 +44,7 @@ fn card(entry: &Entry) -> Option<results::Card> {
         aspect: line.aspect.into(),
         declared: line.declared.clone(),
         learned: line.learned.clone(),
-        difference: match line.difference {
-            Difference::Same => results::Difference::Same,
-            Difference::Over => results::Difference::Over,
-            Difference::Under => results::Difference::Under,
-            Difference::Open => results::Difference::Open,
-            Difference::Unlearned => results::Difference::Unlearned,
-        },
+        difference: line.difference,
     };
     Some(results::Card { queue: entry.name.clone(), lines: card.lines.iter().map(line).collect() })
 }

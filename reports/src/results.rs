@@ -218,15 +218,28 @@ pub struct CardLine {
 pub enum Difference {
     /// Not at all.
     Same,
-    /// The contract claims more than the broker keeps.
+    /// The contract claims more than the broker keeps: a promise is broken.
     Over,
-    /// The broker keeps more than the contract claims.
+    /// The broker keeps more than the contract claims. (At least this once.)
     Under,
-    /// The contract leaves it open.
+    /// The contract leaves it open, so any answer is right.
     Open,
-    /// Nothing was learned.
+    /// Nothing was learned: the question could not be asked.
     #[default]
     Unlearned,
+}
+
+impl Difference {
+    /// In words; empty if there is nothing to say.
+    pub fn words(self) -> &'static str {
+        match self {
+            Difference::Same => "",
+            Difference::Over => "claims more than it keeps",
+            Difference::Under => "keeps more than it claims",
+            Difference::Open => "left open",
+            Difference::Unlearned => "not learned",
+        }
+    }
 }
 
 /// What was found about one promise. The order is from worst to best news.

@@ -9,6 +9,7 @@
 use std::fmt;
 
 use stanchion_queues::{Contract, Host, Settings};
+pub use stanchion_reports::results::Difference;
 
 use crate::engines::sequential::{self, NotStarted};
 use crate::history::History;
@@ -44,34 +45,6 @@ pub struct Line {
     pub learned: String,
     /// How the two differ.
     pub difference: Difference,
-}
-
-/// How what was declared and what was learned differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Difference {
-    /// Not at all.
-    Same,
-    /// The contract claims more than the broker keeps: a promise is broken.
-    Over,
-    /// The broker keeps more than the contract claims. (At least this once.)
-    Under,
-    /// The contract leaves it open, so any answer is right.
-    Open,
-    /// The question could not be asked.
-    Unlearned,
-}
-
-impl Difference {
-    /// In words; empty if there is nothing to say.
-    pub fn words(self) -> &'static str {
-        match self {
-            Difference::Same => "",
-            Difference::Over => "claims more than it keeps",
-            Difference::Under => "keeps more than it claims",
-            Difference::Open => "left open",
-            Difference::Unlearned => "not learned",
-        }
-    }
 }
 
 /// What was seen, and how it compares with the claim; or why nothing was.

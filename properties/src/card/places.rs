@@ -4,6 +4,7 @@ use stanchion_queues::{Contract, Count, DeadLettering, Order, Requeue};
 
 use super::lab::{AFTER, LEASE, LONG, Lab, NACK, advance, receive, redrive, same, send, settle};
 use super::{Difference, Learned, Probe};
+use crate::describe::place;
 use crate::history::Token;
 use crate::plan::{How, Step};
 
@@ -34,14 +35,6 @@ fn in_order(lab: &Lab<'_>) -> Learned {
 /// However few come at once.
 fn one_by_one(session: usize, count: usize) -> impl Iterator<Item = Step> {
     std::iter::repeat_n(receive(session, 1, LONG), count)
-}
-
-fn place(requeue: Requeue) -> &'static str {
-    match requeue {
-        Requeue::Original => "back to their place",
-        Requeue::Tail => "to the end",
-        Requeue::Unspecified => "anywhere",
-    }
 }
 
 /// Whether the two messages that came back were noticed to do so one after the other.

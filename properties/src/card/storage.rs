@@ -8,6 +8,7 @@ use super::lab::{
     AFTER, CAPACITY, LEASE, LONG, Lab, NACK, Seen, advance, receive, same, send, send_delayed, settle,
 };
 use super::{Difference, Learned, Probe};
+use crate::describe::survives;
 use crate::plan::{Fate, How, Step};
 
 pub(super) const PROBES: &[Probe] = &[
@@ -19,14 +20,6 @@ pub(super) const PROBES: &[Probe] = &[
     Probe("a batch that does not fit", |c| batch(c.batches).into(), batches),
     Probe("a message that is sent again", |c| retry(c.retries).into(), retries),
 ];
-
-fn survives(durability: Durability) -> &'static str {
-    match durability {
-        Durability::None => "no crash",
-        Durability::Process => "the death of the process",
-        Durability::Power => "a power failure",
-    }
-}
 
 /// The strongest crash after which the history still shows that it survived.
 fn durability(

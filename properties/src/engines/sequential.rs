@@ -368,7 +368,7 @@ impl<H: Host> Run<H> {
         let token = Token(self.tokens);
         // Sizes differ a little, so that records are not all aligned alike.
         let size = payload::SMALLEST + (self.tokens % 5) as usize;
-        let body = payload::encode(token, size.min(self.largest()));
+        let body = payload::encode(token, self.body_limit().map_or(size, |limit| size.min(limit)));
         let message = Message::new(body).with_delay(delay);
         // One message in four lacks the key, so that batches are mixed.
         let keyed = keyed && !self.tokens.is_multiple_of(4);
@@ -376,15 +376,13 @@ impl<H: Host> Run<H> {
     }
 
     /// The largest body that its contract admits.
-    fn largest(&self) -> usize {
-        self.contract
-            .body_limit
-            .map_or(usize::MAX, |Bytes(limit)| usize::try_from(limit).unwrap_or(usize::MAX))
+    fn body_limit(&self) -> Option<usize> {
+        self.contract.body_limit.and_then(|Bytes(limit)| usize::try_from(limit).ok())
     }
 
     /// `None`: the contract gives no such message a meaning.
     fn odd_message(&mut self, odd: Odd) -> Option<(Token, Message)> {
-        let limit = self.contract.body_limit.and_then(|Bytes(limit)| usize::try_from(limit).ok());
+        let limit = self.body_limit();
         let up_to = |most| limit.filter(|limit| (payload::SMALLEST..=most).contains(limit));
         let size = match odd {
             Odd::EmptyKey => payload::SMALLEST,

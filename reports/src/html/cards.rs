@@ -30,7 +30,7 @@ pub(super) fn section(results: &Results) -> Option<Markup> {
 }
 
 fn row(line: &CardLine) -> Markup {
-    let words = words(line.difference);
+    let words = line.difference.words();
     html! {
         tr {
             th scope="row" { (line.aspect) }
@@ -42,15 +42,5 @@ fn row(line: &CardLine) -> Markup {
                 td { (words) }
             }
         }
-    }
-}
-
-fn words(difference: Difference) -> &'static str {
-    match difference {
-        Difference::Same => "",
-        Difference::Over => "claims more than it keeps",
-        Difference::Under => "keeps more than it claims",
-        Difference::Open => "left open",
-        Difference::Unlearned => "not learned",
     }
 }

@@ -4,7 +4,7 @@ use std::thread;
 
 use super::gate::{Gated, wait_for};
 use super::*;
-use crate::broker::{Crash, Delivery, Depth, Error, Reason, Refusal};
+use crate::broker::{Crash, Delivery, Depth, Error, Reason, Receipt, Refusal};
 use crate::file::sim::FailSync;
 
 type Queue = FileQueue<Gated>;
@@ -25,6 +25,12 @@ fn send_one(queue: &Queue, body: &str) -> Sent {
 
 fn take(session: &mut impl Session, max: usize) -> Vec<Delivery> {
     session.receive(max, LEASE).expect("works")
+}
+
+/// Sends a message and takes it: the receipt.
+fn held(queue: &Queue, holder: &mut impl Session, body: &str) -> Receipt {
+    confirmed(&[send_one(queue, body)]);
+    take(holder, 1).remove(0).receipt
 }
 
 /// Runs `first` until its sync stands before the gate, then `meanwhile`, then opens the gate.
@@ -129,14 +135,12 @@ fn nothing_is_seen_before_it_is_durable_and_nobody_waits_to_look() {
 fn one_of_two_settlements_of_a_delivery_is_done() {
     let (disk, _, queue) = rig(100, 3);
     let mut looker = session(&queue);
-    confirmed(&[send_one(&queue, "a")]);
-    let receipt = take(&mut looker, 1).remove(0).receipt;
+    let receipt = held(&queue, &mut looker, "a");
     let ack = || settle(&mut session(&queue), receipt, Settle::Ack);
     let (first, second) = both(&disk, &queue, ack, ack, || {});
     assert!(is_done(&first) && is_stale(&second), "{first:?} {second:?}");
 
-    confirmed(&[send_one(&queue, "b")]);
-    let receipt = take(&mut looker, 1).remove(0).receipt;
+    let receipt = held(&queue, &mut looker, "b");
     let ack = || settle(&mut session(&queue), receipt, Settle::Ack);
     let extend = || session(&queue).extend(receipt, 2 * LEASE);
     let (first, second) = both(&disk, &queue, ack, extend, || {});
@@ -146,9 +150,8 @@ fn one_of_two_settlements_of_a_delivery_is_done() {
 #[test]
 fn who_lost_against_a_settlement_that_failed_is_not_told_that_it_is_stale() {
     let (disk, _, queue) = rig(100, 3);
-    confirmed(&[send_one(&queue, "a")]);
     let mut looker = session(&queue);
-    let receipt = take(&mut looker, 1).remove(0).receipt;
+    let receipt = held(&queue, &mut looker, "a");
     let ack = || settle(&mut session(&queue), receipt, Settle::Ack);
     let (first, second) = both(&disk, &queue, ack, ack, || disk.disk.fail_syncs(FailSync::KeepPages, 1));
     for outcome in [first, second] {
@@ -159,9 +162,8 @@ fn who_lost_against_a_settlement_that_failed_is_not_told_that_it_is_stale() {
 #[test]
 fn a_settlement_in_time_holds_though_the_lease_ends_while_it_is_synced() {
     let (disk, settings, queue) = rig(100, 3);
-    confirmed(&[send_one(&queue, "a")]);
     let mut looker = session(&queue);
-    let receipt = take(&mut looker, 1).remove(0).receipt;
+    let receipt = held(&queue, &mut looker, "a");
     let ack = || settle(&mut session(&queue), receipt, Settle::Ack);
     let (acked, found) = thread::scope(|scope| {
         let (acked, found) = while_syncing(&disk, ack, || {
@@ -180,9 +182,8 @@ fn a_settlement_in_time_holds_though_the_lease_ends_while_it_is_synced() {
 #[test]
 fn two_that_notice_an_expiry_end_it_once() {
     let (disk, settings, queue) = rig(100, 3);
-    confirmed(&[send_one(&queue, "a")]);
     let mut holder = session(&queue);
-    let lost = take(&mut holder, 1).remove(0).receipt;
+    let lost = held(&queue, &mut holder, "a");
     settings.clock.advance(LEASE);
     let look = || take(&mut session(&queue), 1).first().map(|delivery| delivery.attempt);
     let (first, second) = both(&disk, &queue, look, look, || {});
@@ -219,8 +220,7 @@ fn redrives_take_the_oldest_one_after_the_other() {
     let (disk, _, queue) = rig(3, 1);
     let mut one = session(&queue);
     for body in ["a", "b"] {
-        confirmed(&[send_one(&queue, body)]);
-        let receipt = take(&mut one, 1).remove(0).receipt;
+        let receipt = held(&queue, &mut one, body);
         assert!(is_done(&settle(&mut one, receipt, Settle::Reject)));
     }
     let redrive = || session(&queue).redrive(1).expect("works");
