@@ -10,17 +10,20 @@
 //! A full disk refuses messages and still takes what little everything else needs (see `log`). Any other
 //! failure ends every batch, also the open one, whose records may build on those of the failed one.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::batch::{Batch, Outcome, Woken};
+use super::body::Body;
 use super::failure::Failure;
-use super::log::{CommitError, Log, Name};
-use super::record::Record;
-use super::recovery::{Recovered, salt_seed};
+use super::log::{Begun, CommitError, Log, Sizes};
+use super::recent::Recent;
+use super::record::{At, Payload, Read, Record};
+use super::recovery::{Opened, Recovered};
+use super::segment::Name;
 use super::state::State;
 use super::storage::Storage;
 use crate::broker::Settings;
@@ -32,9 +35,15 @@ const RETURN: Duration = Duration::from_micros(150);
 /// After waits in vain, as many commits as this go without at most.
 const BACK_OFF: u32 = 64;
 
-/// How much of a log that is rewritten from this length on is prepared for commits when it is begun.
-pub(super) fn prepared_at_first(rewrite_from: u64) -> u64 {
-    rewrite_from / 4
+/// How many messages are looked at in one commit for those that keep a segment.
+const LOOKS: usize = 1 << 14;
+
+/// How a queue uses its storage and memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) sizes: Sizes,
+    /// How many bytes of messages are kept in memory.
+    pub(super) recent: u64,
 }
 
 pub(super) struct Shared<S: Storage> {
@@ -49,7 +58,17 @@ pub(super) struct Core<S: Storage> {
     /// What is durable, and who holds what.
     pub(super) state: State,
     /// `None` while a leader has it.
-    log: Option<Log<S::File>>,
+    log: Option<Log<S>>,
+    /// All segments that are needed, with their lengths.
+    files: BTreeMap<u64, (Arc<S::File>, u64)>,
+    recent: Recent,
+    sizes: Sizes,
+    /// Where the search goes on for messages that keep a segment, and in which.
+    search: (u64, u64),
+    /// A message that should have been written anew could not be read.
+    unreadable: bool,
+    /// Nothing that matters was committed since the last witness.
+    witnessed: bool,
     /// The number of the log that this life began: part of every receipt.
     pub(super) life: u64,
     pub(super) receipts: u64,
@@ -67,9 +86,6 @@ pub(super) struct Core<S: Storage> {
     /// Somebody leads, or has been told to. Otherwise the open batch is empty.
     led: bool,
     returning: Returning,
-    rewrite_from: u64,
-    /// How long the log may grow before it is rewritten.
-    rewrite_at: u64,
     pub(super) poisoned: Option<String>,
 }
 
@@ -78,6 +94,19 @@ pub(super) struct Core<S: Storage> {
 struct Open {
     batch: Arc<Batch>,
     records: Vec<Record>,
+}
+
+impl Open {
+    fn say(&mut self, record: Record) {
+        match (self.records.last_mut(), &record) {
+            (Some(Record::Acked { first, count }), Record::Acked { first: next, count: more })
+                if first.checked_add(*count) == Some(*next) =>
+            {
+                *count += more;
+            }
+            _ => self.records.push(record),
+        }
+    }
 }
 
 /// What a leader knows of the callers that may join it in a moment.
@@ -108,15 +137,9 @@ impl<S: Storage> Drop for Leading<'_, S> {
 }
 
 impl<S: Storage> Shared<S> {
-    pub(super) fn new(
-        storage: S,
-        settings: &Settings,
-        rewrite_from: u64,
-        state: State,
-        log: Log<S::File>,
-        recovered: Recovered,
-    ) -> Shared<S> {
-        let core = Core {
+    pub(super) fn new(storage: S, settings: &Settings, limits: Limits, opened: Opened<S>) -> Shared<S> {
+        let Opened { state, log, segments, read, recovered } = opened;
+        let mut core = Core {
             storage,
             settings: settings.clone(),
             life: log.number(),
@@ -131,11 +154,16 @@ impl<S: Storage> Shared<S> {
             unsynced: None,
             led: false,
             returning: Returning::default(),
-            rewrite_from,
-            rewrite_at: log.end().saturating_mul(2).max(rewrite_from),
-            log: Some(log),
+            files: segments,
+            recent: Recent::new(limits.recent),
+            sizes: limits.sizes,
+            search: (0, 0),
+            unreadable: false,
+            witnessed: false,
+            log: None,
             poisoned: None,
         };
+        core.take_in(log, read);
         Shared { settings: settings.clone(), recovered, core: Mutex::new(core) }
     }
 
@@ -158,12 +186,12 @@ impl<S: Storage> Shared<S> {
         if records.is_empty() {
             return Ok(());
         }
-        let sends = records.iter().any(Record::is_message);
+        let sends = records.iter().any(Record::is_send);
         for record in &records {
             core.claimed.extend(record.changes());
             core.reserved += usize::from(record.takes_room());
         }
-        core.open.records.extend(records);
+        records.into_iter().for_each(|record| core.open.say(record));
         let batch = Arc::clone(&core.open.batch);
         batch.join();
         let leads = !mem::replace(&mut core.led, true);
@@ -205,33 +233,46 @@ impl<S: Storage> Shared<S> {
         let Some(mut log) = core.log.take() else { return core.working().into() };
         let Open { batch, records } = mem::take(&mut core.open);
         core.unsynced = Some(Arc::clone(&batch));
-        let mut records: Vec<Record> = core.state.unrecorded().into_iter().chain(records).collect();
+        let (mut all, moves) = core.housekeeping(&log, &records);
+        all.extend(records);
+        let mut records = all;
+        let storage = core.storage.clone();
         drop(core);
 
         let started = Instant::now();
-        let mut written = log.commit(&records);
+        let unreadable = read_moves(&storage, moves, &mut records);
+        let mut written = log.commit(&mut records);
+        if matches!(written, Err(CommitError::Full)) && records.iter().any(Record::is_move) {
+            records.retain(|record| !record.is_move());
+            written = log.commit(&mut records);
+        }
         let mut refused = 0;
         if matches!(written, Err(CommitError::Full)) {
-            refused = records.iter().filter(|record| record.is_message()).count();
-            records.retain(|record| !record.is_message());
-            if !records.iter().any(|record| record.changes().is_some()) {
+            refused = records.iter().filter(|record| record.is_send()).count();
+            records.retain(|record| !record.is_send());
+            if records.iter().all(|record| record.changes().is_empty()) {
                 records.clear();
-                written = Ok(());
+                written = Ok(Vec::new());
             } else if refused > 0 {
-                written = log.commit(&records);
+                written = log.commit(&mut records);
             }
         }
         let mut core = self.lock();
+        core.unreadable |= unreadable;
         core.reserved -= refused;
         core.returning.last_commit = started.elapsed();
-        let others = core.finish(written, &log, &records);
+        let others = core.finish(written, &mut log, &records);
         let sends = if refused > 0 { others.clone().and(Err(core.full(&log))) } else { others.clone() };
         let outcome = Outcome { sends, others };
         core.unsynced = None;
-        if outcome.others.is_ok() && log.end() >= core.rewrite_at {
-            // They need not wait for the rewriting.
+        if outcome.others.is_ok() {
+            // They need not wait for what makes room.
             batch.end(outcome.clone());
-            (core, log) = self.rewrite(core, log);
+            let retired = core.retired();
+            drop(core);
+            retired.into_iter().for_each(|segment| log.retire(segment));
+            log.work_ahead();
+            core = self.lock();
         }
         core.log = Some(log);
         core.hand_over(batch.callers());
@@ -239,6 +280,16 @@ impl<S: Storage> Shared<S> {
         drop(leading);
         batch.end(outcome.clone());
         outcome
+    }
+
+    /// Says durably that all that was committed is durable, if nobody has said anything since: without it, damage to
+    /// the last commit would look like a torn end.
+    pub(super) fn witness(&self) {
+        let core = self.lock();
+        if core.working().is_ok() && !core.led && !core.witnessed {
+            // If it fails, the queue is poisoned, or full and as good as before.
+            let _ = self.commit(core, vec![Record::Witness]);
+        }
     }
 
     /// Waits a little for those who were released a moment ago, if there are any.
@@ -269,46 +320,6 @@ impl<S: Storage> Shared<S> {
         }
         core
     }
-
-    /// Begins a new log with the present state and removes the old one. Others go on meanwhile, except that
-    /// nothing is committed.
-    fn rewrite<'a>(
-        &'a self,
-        core: MutexGuard<'a, Core<S>>,
-        log: Log<S::File>,
-    ) -> (MutexGuard<'a, Core<S>>, Log<S::File>) {
-        let old = log.number();
-        let Some(number) = old.checked_add(1) else { return (core, log) };
-        let (storage, seed) = (core.storage.clone(), salt_seed(&core.settings));
-        let step = prepared_at_first(core.rewrite_from);
-        let state: Vec<Record> = core.state.snapshot().collect();
-        drop(core);
-        let begun = Log::begin(&storage, number, seed, step, state.into_iter());
-        let published = begun.map(|log| log.publish(&storage).map(|()| log));
-        match published {
-            Ok(Ok(new)) => {
-                // If it stays, it is in nobody's way, and the next open tries again.
-                let _ = storage.remove(&Name::Log(old).to_string());
-                let mut core = self.lock();
-                core.rewrite_at = new.end().saturating_mul(2).max(core.rewrite_from);
-                (core, new)
-            }
-            Ok(Err(error)) => {
-                // What was committed before is in both logs; but which one the next open finds is unknown.
-                let mut core = self.lock();
-                let failure = core.poison(error);
-                core.fail(&failure);
-                (core, log)
-            }
-            Err(_) => {
-                // The old log is as good as ever; try again when it has doubled.
-                let _ = storage.remove(&Name::Unfinished(number).to_string());
-                let mut core = self.lock();
-                core.rewrite_at = core.rewrite_at.saturating_mul(2);
-                (core, log)
-            }
-        }
-    }
 }
 
 impl<S: Storage> Core<S> {
@@ -338,28 +349,97 @@ impl<S: Storage> Core<S> {
     /// Makes true what was written, or fails.
     fn finish(
         &mut self,
-        written: Result<(), CommitError>,
-        log: &Log<S::File>,
+        written: Result<Vec<Read>, CommitError>,
+        log: &mut Log<S>,
         records: &[Record],
     ) -> Result<(), Failure> {
         let applied = match written {
             Err(CommitError::Full) => Err(self.full(log)),
             Err(CommitError::Broken(error)) => Err(self.poison(error)),
             // A thread that panicked may have left anything.
-            Ok(()) if self.poisoned.is_some() => Err(self.poison("")),
-            Ok(()) => self.apply(records).map_err(|impossible| self.poison(impossible)),
+            Ok(_) if self.poisoned.is_some() => Err(self.poison("")),
+            Ok(read) => {
+                self.take_in_segments(log);
+                read.into_iter().for_each(|read| self.recent.put(read));
+                self.apply(records).map_err(|impossible| self.poison(impossible))
+            }
         };
         applied.inspect_err(|failure| self.fail(failure))
     }
 
-    fn full(&self, log: &Log<S::File>) -> Failure {
-        Failure::Full(self.storage.locate(&Name::Log(log.number()).to_string()))
+    fn full(&self, log: &Log<S>) -> Failure {
+        Failure::Full(self.storage.locate(&Name::Segment(log.number()).to_string()))
+    }
+
+    /// A log that may be appended to, and messages that were just written to it.
+    fn take_in(&mut self, mut log: Log<S>, read: Vec<Read>) {
+        self.take_in_segments(&mut log);
+        self.log = Some(log);
+        read.into_iter().for_each(|read| self.recent.put(read));
+    }
+
+    fn take_in_segments(&mut self, log: &mut Log<S>) {
+        let begun = log.begun().into_iter();
+        self.files.extend(begun.map(|Begun { number, file, len }| (number, (file, len))));
+    }
+
+    /// Where the bytes of a message are. `None`: its segment is not open, which cannot be.
+    pub(super) fn body(&self, id: u64, at: At) -> Option<Body<S::File>> {
+        match self.recent.get(id) {
+            Some(read) => Some(Body::Here(read.clone())),
+            None => {
+                self.files.get(&at.segment).map(|(file, _)| Body::There { file: Arc::clone(file), at, id })
+            }
+        }
+    }
+
+    /// What a commit says besides what it is asked to: who was handed what, which segments are not needed any more, and
+    /// the messages that keep others in use, whose bytes are still to be read.
+    fn housekeeping(&mut self, log: &Log<S>, asked: &[Record]) -> (Vec<Record>, Vec<Body<S::File>>) {
+        let mut records = self.state.unrecorded();
+        let current = log.number();
+        let first = self.state.first_live().map_or(current, |(segment, _)| segment);
+        if first > self.state.released() {
+            records.push(Record::Released { below: first });
+        }
+        if first == current || self.unreadable || !self.is_sparse(first, log) {
+            return (records, Vec::new());
+        }
+        let sent: u64 = asked.iter().map(Record::payload_len).sum();
+        let from = if self.search.0 == first { self.search.1 } else { 0 };
+        let (moved, next) = self.state.to_move(first, from, 2 * sent + self.sizes.least / 4, LOOKS);
+        self.search = (first, if next == from { 0 } else { next });
+        let (mut moves, mut bodies) = (Vec::new(), Vec::new());
+        for (stored, at) in moved {
+            if let Some(body) = self.body(stored.id, at) {
+                moves.push(Record::Stored(stored, Payload::At(at)));
+                bodies.push(body);
+            }
+        }
+        records.extend(moves);
+        (records, bodies)
+    }
+
+    fn is_sparse(&self, first: u64, log: &Log<S>) -> bool {
+        let sealed: u64 = self.files.range(first..log.number()).map(|(_, (_, len))| len).sum();
+        self.sizes.is_sparse(sealed + log.filled(), self.state.live_bytes())
+    }
+
+    /// The segments that are not needed any more.
+    fn retired(&mut self) -> Vec<Begun<S::File>> {
+        let kept = self.files.split_off(&self.state.released());
+        let retired = mem::replace(&mut self.files, kept);
+        retired.into_iter().map(|(number, (file, len))| Begun { number, file, len }).collect()
     }
 
     fn apply(&mut self, records: &[Record]) -> Result<(), String> {
+        if !records.is_empty() {
+            self.witnessed = records.iter().all(Record::is_upkeep);
+        }
         records.iter().try_for_each(|record| {
-            if let Some(id) = record.changes() {
+            for id in record.changes() {
                 self.claimed.remove(&id);
+                self.recent.remove(id);
             }
             self.reserved -= usize::from(record.takes_room());
             self.state.apply(record)
@@ -387,6 +467,21 @@ impl<S: Storage> Core<S> {
     }
 }
 
+/// Reads the messages that are written anew; or leaves them where they are, and says so, if one cannot be read.
+fn read_moves<S: Storage>(storage: &S, bodies: Vec<Body<S::File>>, records: &mut Vec<Record>) -> bool {
+    let read: Result<Vec<Read>, _> = bodies.into_iter().map(|body| body.read(storage)).collect();
+    let Ok(read) = read else {
+        records.retain(|record| !record.is_move());
+        return true;
+    };
+    for (record, Read { key, body, .. }) in records.iter_mut().filter(|record| record.is_move()).zip(read) {
+        if let Record::Stored(_, payload) = record {
+            *payload = Payload::Here { key, body };
+        }
+    }
+    false
+}
+
 impl<S: Storage> Drop for Core<S> {
     fn drop(&mut self) {
         // A witness for the last commit: without it, damage there would look like a torn end. If it cannot be
@@ -396,7 +491,7 @@ impl<S: Storage> Drop for Core<S> {
         {
             let mut records = self.state.unrecorded();
             records.push(Record::Closed);
-            let _ = log.commit(&records);
+            let _ = log.commit(&mut records);
         }
     }
 }
@@ -417,11 +512,5 @@ impl<S: Storage> Shared<S> {
     pub(super) fn waiting(&self) -> usize {
         let core = self.lock();
         core.open.batch.callers() + core.unsynced.as_ref().map_or(0, |batch| batch.callers())
-    }
-
-    /// How much may be written before the log is rewritten.
-    pub(super) fn until_rewritten(&self) -> u64 {
-        let core = self.lock();
-        core.rewrite_at.saturating_sub(core.log.as_ref().map_or(0, Log::end))
     }
 }

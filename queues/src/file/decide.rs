@@ -5,14 +5,16 @@ use std::collections::HashSet;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
+use super::body::Body;
 use super::commit::{Core, Shared};
 use super::failure::Failure;
 use super::queue::BODY_LIMIT;
-use super::record::{Record, Stored};
-use super::state::Lease;
+use super::record::{Payload, Read, Record, Stored};
+use super::state::{HandedOut, Lease, Letter};
 use super::storage::Storage;
 use crate::broker::{
-    Delivery, Message, MessageId, Reason, Receipt, Refusal, Sent, Settle, Settled, Settlement,
+    DeadLetter, Delivery, Error, Message, MessageId, Reason, Receipt, Refusal, Sent, Settle, Settled,
+    Settlement,
 };
 use crate::clock::Time;
 
@@ -61,14 +63,10 @@ impl<S: Storage> Shared<S> {
                 room -= 1;
                 let id = core.next_id;
                 core.next_id += 1;
-                records.push(Record::Stored(Stored {
-                    id,
-                    due: due(now, message.delay),
-                    attempts: 0,
-                    handed: false,
-                    key: message.key.clone(),
-                    body: Arc::clone(&message.body),
-                }));
+                let due = due(now, message.delay);
+                let stored = Stored { id, due, attempts: 0, handed: false, death: None, moved: false };
+                let payload = Payload::Here { key: message.key.clone(), body: Arc::clone(&message.body) };
+                records.push(Record::Stored(stored, payload));
                 Sent::Confirmed(MessageId(id))
             });
         }
@@ -86,31 +84,68 @@ impl<S: Storage> Shared<S> {
         Ok(outcomes)
     }
 
-    pub(super) fn receive(
-        &self,
-        session: u64,
-        max: usize,
-        lease: Duration,
-    ) -> Result<Vec<Delivery>, Failure> {
-        let (mut core, now) = self.sweep()?;
-        let mut deliveries = Vec::new();
-        while deliveries.len() < max {
+    pub(super) fn receive(&self, session: u64, max: usize, lease: Duration) -> Result<Vec<Delivery>, Error> {
+        let (mut core, now) = self.sweep().map_err(|failure| failure.error())?;
+        let mut handed = Vec::new();
+        let mut bodies = Vec::new();
+        while handed.len() < max {
             let receipt = Receipt(u128::from(core.life) << 64 | u128::from(core.receipts));
             let lease = Lease { receipt, session, deadline: now + lease };
-            let Some(delivery) = core.state.hand_out(lease) else { break };
+            let Some(out) = core.state.hand_out(lease) else { break };
             core.receipts += 1;
-            deliveries.push(delivery);
+            bodies.push(core.body(out.id, out.at));
+            handed.push(out);
         }
+        let storage = core.storage.clone();
         // One of these may have killed the last life: if it kills this one too, that must count.
-        if deliveries.iter().any(|delivery| delivery.id.0 < core.suspects) {
-            let handed = core.state.unrecorded();
-            match self.commit(core, handed) {
+        if handed.iter().any(|out| out.id < core.suspects) {
+            let records = core.state.unrecorded();
+            match self.commit(core, records) {
                 // Without space it is delivered all the same: acks make room.
                 Ok(()) | Err(Failure::Full(_)) => {}
-                Err(failure) => return Err(failure),
+                Err(failure) => return Err(failure.error()),
+            }
+        } else {
+            drop(core);
+        }
+        let read: Result<Vec<Read>, Error> = bodies.into_iter().map(|body| read(&storage, body)).collect();
+        match read {
+            Ok(read) => {
+                let all = handed.into_iter().zip(read);
+                Ok(all
+                    .map(|(HandedOut { id, attempt, lease, .. }, Read { key, body, .. })| Delivery {
+                        id: MessageId(id),
+                        key,
+                        body,
+                        attempt,
+                        receipt: lease.receipt,
+                        deadline: lease.deadline,
+                    })
+                    .collect())
+            }
+            Err(error) => {
+                let mut core = self.lock();
+                for HandedOut { id, lease, .. } in handed {
+                    if core.state.held_under(lease.receipt) == Some(id) && !core.is_claimed(id) {
+                        core.state.take_back(id);
+                    }
+                }
+                Err(error)
             }
         }
-        Ok(deliveries)
+    }
+
+    pub(super) fn dead_letters(&self, max: usize) -> Result<Vec<DeadLetter>, Error> {
+        let (core, _) = self.sweep().map_err(|failure| failure.error())?;
+        let letters: Vec<Letter> = core.state.dead_letters().take(max).collect();
+        let bodies: Vec<_> = letters.iter().map(|letter| core.body(letter.id, letter.at)).collect();
+        let storage = core.storage.clone();
+        drop(core);
+        let letters = letters.into_iter().zip(bodies).map(|(Letter { id, reason, attempts, .. }, body)| {
+            let Read { key, body, .. } = read(&storage, body)?;
+            Ok(DeadLetter { id: MessageId(id), key, body, reason, attempts })
+        });
+        letters.collect()
     }
 
     pub(super) fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Failure> {
@@ -125,7 +160,7 @@ impl<S: Storage> Shared<S> {
             let held = core.state.live_under(*receipt, now).filter(|_| settled.insert(*receipt));
             outcomes.push(held.map_or(Settled::Stale, |_| Settled::Done));
             records.extend(held.map(|id| match how {
-                Settle::Ack => Record::Acked { id },
+                Settle::Ack => Record::Acked { first: id, count: 1 },
                 Settle::Nack { delay } => self.end_attempt(&core, id, due(now, *delay)),
                 Settle::Reject => Record::Dead {
                     id,
@@ -163,7 +198,7 @@ impl<S: Storage> Shared<S> {
             .state
             .dead_letters()
             .take(max.min(room))
-            .map(|letter| Record::Redriven { id: letter.id.0 })
+            .map(|letter| Record::Redriven { id: letter.id })
             .collect();
         let many = records.len();
         self.commit(core, records).map(|()| many)
@@ -194,6 +229,11 @@ impl<S: Storage> Core<S> {
     fn is_claimed_under(&self, receipt: Receipt) -> bool {
         self.state.held_under(receipt).is_some_and(|id| self.is_claimed(id))
     }
+}
+
+fn read<S: Storage>(storage: &S, body: Option<Body<S::File>>) -> Result<Read, Error> {
+    let closed = || Error::Poisoned("a message is in a segment that is not open".to_owned());
+    body.ok_or_else(closed)?.read(storage)
 }
 
 fn too_large(message: &Message) -> bool {

@@ -2,14 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
+use super::commit::Limits;
+use super::log::Sizes;
 use super::queue::FileQueue;
 use super::real::RealDir;
 use super::rng::mix;
 use super::sim::SimDisk;
 use crate::broker::{Crash, Error, Host, Settings};
 
-/// A log on a simulated disk is rewritten from this length on, so that short plans get to see it.
-const REWRITE_SIMULATED_FROM: u64 = 8 << 10;
+/// On a simulated disk segments are so short, and so little is kept in memory, that short plans get to see all that
+/// happens in a log.
+pub(super) const SIMULATED: Limits =
+    Limits { sizes: Sizes { least: 4 << 10, most: 16 << 10 }, recent: 1 << 10 };
 
 /// A file queue on a simulated disk of its own.
 #[derive(Debug)]
@@ -35,7 +39,7 @@ impl Host for SimHost {
     type Broker = FileQueue<SimDisk>;
 
     fn boot(&mut self) -> Result<FileQueue<SimDisk>, Error> {
-        FileQueue::open_rewriting_from(self.disk.clone(), &self.settings, REWRITE_SIMULATED_FROM)
+        FileQueue::open_within(self.disk.clone(), &self.settings, SIMULATED)
     }
 
     fn crash(&mut self, crash: Crash) {

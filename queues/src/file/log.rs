@@ -1,100 +1,49 @@
-//! The log: a file of frames, each of which is one commit and is there wholly or not at all.
+//! The log: segments, one behind the other, of which the last is appended to.
 //!
-//! ```text
-//! sector 0   magic (16) · version u32 · number u64 · salt u64 · begun u64 · crc u32
-//! frame      magic (4) · crc of the previous frame's header u32 · number u64 · body length u64 ·
-//!            crc of the body u32 · crc of this header u32 · records · zeroes up to a whole sector
-//! ```
+//! Every life of a queue begins a new segment, and so does a log whose segment is full. Hence nothing is ever
+//! appended behind a torn tail, what a failed sync left behind is never trusted again, and at most one commit is
+//! ever unsynced. That one may be read by the next life without being durable, and after a failed sync no sync
+//! can make it so: hence the next life writes it anew, and the header of its segment says that the one before ends
+//! ahead of it.
 //!
-//! All numbers are little endian, all checksums CRC-32C. Frames are numbered from 0 and padded to whole
-//! sectors, so that no commit ever rewrites a sector that an earlier one made durable. Header checksums are
-//! seeded with the *salt* of this log, and each header carries that of the frame before it, so that bytes of
-//! another log, or of another place in this one, never pass for a frame.
-//!
-//! Behind the last frame the file is filled with zeroes, which were made durable ahead of their use: a commit
-//! then changes no length and no allocation, which would cost it a second flush on many file systems, and it
-//! is not the commit that finds the disk full.
-//!
-//! A log is begun under a temporary name with the whole state of the queue up to byte `begun`, synced, and
-//! only then renamed to its own. Every life of a queue begins a new log (with a higher number), and so does a
-//! queue whose log has grown far beyond its state. Hence nothing is ever appended behind a torn tail, what a
-//! failed sync left behind is never trusted again, and at most one commit is ever unsynced.
+//! Segments are given up oldest first, when no message is in them. What they say besides of messages elsewhere
+//! lies behind those in the log, so that it is not needed either. That they are given up is committed before they go: a
+//! segment that is missing otherwise is missed. A message that would keep its segment for too long is written anew with its
+//! state (`commit` says when).
 
+use std::collections::VecDeque;
 use std::io;
+use std::mem;
+use std::ops::Range;
+use std::sync::Arc;
 
-use super::record::Record;
+use super::frame::{self, Kind, SECTOR};
+use super::record::{LONGEST, Payload, Read, Record};
 use super::rng::mix;
+use super::segment::{End, FRAMES, Header, Marks, Name, Segment};
+use super::spare::Spare;
 use super::storage::{Storage, StorageFile};
 
-pub(super) const SECTOR: usize = 512;
-pub(super) const MAGIC: [u8; 16] = *b"stanchion-queue\n";
-/// The version of the format that is written here and read.
-pub(super) const VERSION: u32 = 2;
-/// Where the checksum of the first sector is.
-pub(super) const HEADER_CRC: usize = 44;
-
-pub(super) const FRAME_MAGIC: [u8; 4] = *b"frm\n";
-pub(super) const FRAME_HEADER: usize = 32;
-/// Where the checksum of a frame's header is.
-pub(super) const FRAME_CRC: usize = 28;
-
-/// How much of a snapshot is collected before it is written.
-const SNAPSHOT_FRAME: usize = 1 << 20;
-/// How many zeroes are written at once.
-const ZEROES: u64 = 256 << 10;
-/// Each time, twice as much is prepared, until it is so many times as much as at first.
-const MOST_PREPARED: u64 = 16;
-
-const PREFIX: &str = "log-";
-const UNFINISHED: &str = ".new";
-
-/// What the name of a file says.
+/// How long segments are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Name {
-    /// The log with this number.
-    Log(u64),
-    /// A log that was being begun.
-    Unfinished(u64),
+pub(super) struct Sizes {
+    /// The first one of a small queue. Each is twice as long as the one before,
+    pub(super) least: u64,
+    /// up to this, unless a commit needs more.
+    pub(super) most: u64,
 }
 
-impl Name {
-    /// `None`: not a file of ours.
-    pub(super) fn parse(name: &str) -> Option<Name> {
-        let rest = name.strip_prefix(PREFIX)?;
-        let (digits, make) = match rest.strip_suffix(UNFINISHED) {
-            Some(digits) => (digits, Name::Unfinished as fn(u64) -> Name),
-            None => (rest, Name::Log as fn(u64) -> Name),
-        };
-        let number = u64::from_str_radix(digits, 16).ok()?;
-        (make(number).to_string() == name).then(|| make(number))
+impl Sizes {
+    /// Whether segments of so many bytes hold so little that the first is to be emptied. Whatever is written anew for
+    /// this frees twice as much, so that at most half as much again is ever written, and about three times as much is in use
+    /// as there are messages.
+    pub(super) fn is_sparse(self, used: u64, live: u64) -> bool {
+        used > live.saturating_mul(3).saturating_add(4 * self.least)
     }
 }
 
-impl std::fmt::Display for Name {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Name::Log(number) => write!(f, "{PREFIX}{number:016x}"),
-            Name::Unfinished(number) => write!(f, "{PREFIX}{number:016x}{UNFINISHED}"),
-        }
-    }
-}
-
-/// A log to append to.
-pub(super) struct Log<F> {
-    file: F,
-    number: u64,
-    salt: u64,
-    /// Where the next frame goes.
-    end: u64,
-    frames: u64,
-    previous: u32,
-    buffer: Vec<u8>,
-    /// How long the file is; from the end of the log on it holds durable zeroes.
-    prepared: u64,
-    /// How much is prepared at first, and next time.
-    first_step: u64,
-    step: u64,
-}
+/// No frame has more records than fit into so many bytes, unless it is a single one.
+const FRAME: u64 = 256 << 20;
 
 /// Why a commit failed.
 #[derive(Debug)]
@@ -105,175 +54,341 @@ pub(super) enum CommitError {
     Broken(io::Error),
 }
 
-impl<F: StorageFile> Log<F> {
-    /// Begins log `number` with `state` under its temporary name and syncs it. `step` bytes are prepared for
-    /// commits if there is space for them.
+pub(super) struct Log<S: Storage> {
+    storage: S,
+    sizes: Sizes,
+    seed: u64,
+    segment: Segment<S::File>,
+    /// All but the last are ready.
+    spares: VecDeque<Spare<S::File>>,
+    /// What the next spare is called.
+    next_spare: u64,
+    /// How much has to be done for spares.
+    owed: u64,
+    /// What is true of all that was appended.
+    marks: Marks,
+    buffer: Vec<u8>,
+    /// Segments that were begun since somebody asked.
+    begun: Vec<Begun<S::File>>,
+}
+
+/// A segment that others may read.
+pub(super) struct Begun<F> {
+    pub(super) number: u64,
+    pub(super) file: Arc<F>,
+    pub(super) len: u64,
+}
+
+/// Which segment is begun.
+pub(super) struct Beginning {
+    pub(super) number: u64,
+    pub(super) seed: u64,
+    /// What is true of all before.
+    pub(super) marks: Marks,
+    pub(super) before: End,
+}
+
+impl<S: Storage> Log<S> {
+    /// Begins a segment with these records durably and gives it its name. They are placed; their bytes are answered.
+    /// It is about `len` long if there is space for that.
     ///
     /// # Errors
-    /// What the system says; the temporary file may be left behind.
-    pub(super) fn begin<S: Storage<File = F>>(
-        storage: &S,
-        number: u64,
-        seed: u64,
-        step: u64,
-        state: impl Iterator<Item = Record>,
-    ) -> io::Result<Log<F>> {
-        let file = storage.create(&Name::Unfinished(number).to_string())?;
-        let salt = mix(seed ^ mix(number));
-        let mut log = Log {
-            file,
-            number,
-            salt,
-            end: SECTOR as u64,
-            frames: 0,
-            previous: 0,
-            buffer: Vec::new(),
-            prepared: 0,
-            first_step: step,
-            step,
-        };
-        log.start_frame();
-        for record in state {
-            record.encode(&mut log.buffer);
-            if log.buffer.len() >= SNAPSHOT_FRAME {
-                log.write_frame()?;
-                log.start_frame();
-            }
-        }
-        log.write_frame()?;
-        log.prepared = log.end;
-        if let Err(error) = log.fill(log.end + step) {
+    /// What the system says; whether the segment has its name is unknown.
+    pub(super) fn begin(
+        storage: S,
+        sizes: Sizes,
+        len: u64,
+        beginning: Beginning,
+        records: &mut [Record],
+    ) -> io::Result<(Log<S>, Vec<Read>)> {
+        let Beginning { number, seed, mut marks, before } = beginning;
+        let mut buffer = Vec::new();
+        let places = encode(records, &mut buffer);
+        let least = FRAMES + buffer.len().next_multiple_of(SECTOR) as u64;
+        let mut spare = Spare::create(&storage, number)?;
+        if let Err(error) = spare.grow(len.max(2 * least), u64::MAX) {
             is_full(&error).then_some(()).ok_or(error)?;
-            log.file.set_len(log.end)?;
+            // Whoever is out of space may still look at what there is.
+            spare.file.set_len(0)?;
+            spare.len = 0;
+            spare.grow(least, u64::MAX)?;
         }
-        log.file.write_at(&header(number, salt, log.end), 0)?;
-        log.file.sync()?;
-        Ok(log)
+        let salt = mix(seed ^ mix(number));
+        let end = End { at: FRAMES, ..End::default() };
+        let mut segment = Segment { file: spare.file, number, salt, len: spare.len, end, index: Vec::new() };
+        let read = place(records, places, &segment);
+        segment.append(&mut buffer, Kind::Commit)?;
+        let begun = segment.end.at;
+        let header = Header { number, salt, begun, recycled: false, marks, before };
+        segment.file.write_at(&header.encode(), 0)?;
+        segment.file.sync()?;
+        storage.rename(&spare.name.to_string(), &Name::Segment(number).to_string())?;
+        storage.sync_dir()?;
+        for record in &*records {
+            note(record, &mut marks, &mut segment.index);
+        }
+        let begun = vec![Begun { number, file: Arc::clone(&segment.file), len: segment.len }];
+        let (spares, next_spare) = (VecDeque::new(), number.saturating_add(1));
+        let log = Log { storage, sizes, seed, segment, spares, next_spare, owed: 0, marks, buffer, begun };
+        Ok((log, read))
     }
 
-    /// Gives a begun log its own name, durably.
-    ///
-    /// # Errors
-    /// What the system says; which log the next open finds is unknown, and both say the same.
-    pub(super) fn publish<S: Storage>(&self, storage: &S) -> io::Result<()> {
-        storage.rename(&Name::Unfinished(self.number).to_string(), &Name::Log(self.number).to_string())?;
-        storage.sync_dir()
-    }
-
+    /// The number of the segment that is appended to.
     pub(super) fn number(&self) -> u64 {
-        self.number
+        self.segment.number
     }
 
-    /// Its length in bytes.
-    pub(super) fn end(&self) -> u64 {
-        self.end
+    /// How much of it is filled.
+    pub(super) fn filled(&self) -> u64 {
+        self.segment.end.at
     }
 
-    /// Appends the records as one frame and syncs it. A frame with messages is let in only where it leaves
-    /// space for others: those make space.
+    /// The segments that were begun since the last call.
+    pub(super) fn begun(&mut self) -> Vec<Begun<S::File>> {
+        mem::take(&mut self.begun)
+    }
+
+    /// Appends the records and syncs them; they are placed, and the bytes of messages are answered. Messages are
+    /// let in only where they leave space for others: those make space.
     ///
     /// # Errors
     /// See [`CommitError`].
-    pub(super) fn commit(&mut self, records: &[Record]) -> Result<(), CommitError> {
-        self.start_frame();
-        for record in records {
-            record.encode(&mut self.buffer);
-        }
-        let needed = self.end + self.buffer.len().next_multiple_of(SECTOR) as u64;
-        let spare = if records.iter().any(Record::is_message) { self.first_step / 4 } else { 0 };
-        if needed + spare > self.prepared {
-            self.prepare(needed + spare)?;
-        }
-        let end = self.end;
-        self.write_frame()
-            .or_else(|error| if is_full(&error) { self.cut(end) } else { Err(CommitError::Broken(error)) })?;
-        self.file.sync().map_err(CommitError::Broken)
-    }
-
-    /// Makes the file at least so long, and longer if there is space.
-    fn prepare(&mut self, least: u64) -> Result<(), CommitError> {
-        for to in [least.max(self.prepared + self.step), least] {
-            match self.fill(to) {
-                Ok(()) => {
-                    self.step = (self.step * 2).min(self.first_step * MOST_PREPARED);
-                    return self.file.sync().map_err(CommitError::Broken);
-                }
-                Err(error) if is_full(&error) => self.cut(self.prepared).or_else(|error| match error {
-                    CommitError::Full => Ok(()),
-                    broken @ CommitError::Broken(_) => Err(broken),
-                })?,
-                Err(error) => return Err(CommitError::Broken(error)),
+    pub(super) fn commit(&mut self, records: &mut [Record]) -> Result<Vec<Read>, CommitError> {
+        let mut read = Vec::new();
+        let mut rest = records;
+        let mut first = true;
+        loop {
+            let (part, behind) = rest.split_at_mut(first_part(rest));
+            read.extend(self.commit_frame(part).map_err(|error| match error {
+                // What was before is there.
+                CommitError::Full if !first => CommitError::Broken(io::ErrorKind::StorageFull.into()),
+                other => other,
+            })?);
+            first = false;
+            rest = behind;
+            if rest.is_empty() {
+                return Ok(read);
             }
         }
-        Err(CommitError::Full)
     }
 
-    fn fill(&mut self, to: u64) -> io::Result<()> {
-        let zeroes = vec![0; (to - self.prepared).min(ZEROES) as usize];
-        let mut at = self.prepared;
-        while at < to {
-            let some = &zeroes[..(to - at).min(ZEROES) as usize];
-            self.file.write_at(some, at)?;
-            at += some.len() as u64;
+    fn commit_frame(&mut self, records: &mut [Record]) -> Result<Vec<Read>, CommitError> {
+        let mut buffer = mem::take(&mut self.buffer);
+        let places = encode(records, &mut buffer);
+        let frame = buffer.len().next_multiple_of(SECTOR) as u64;
+        let indexed = records.len() * LONGEST;
+        let messages = records.iter().any(|record| record.is_send() || record.is_move());
+        self.make_room(frame, indexed, messages)?;
+        let read = place(records, places, &self.segment);
+        let at = self.segment.end.at;
+        let appended = self.segment.append(&mut buffer, Kind::Commit);
+        self.buffer = buffer;
+        match appended {
+            Ok(()) => {}
+            Err(error) if is_full(&error) => {
+                unplace(records, read);
+                return self.take_back(at);
+            }
+            Err(error) => return Err(CommitError::Broken(error)),
         }
-        self.prepared = to;
-        Ok(())
+        self.segment.file.sync().map_err(CommitError::Broken)?;
+        for record in &*records {
+            note(record, &mut self.marks, &mut self.segment.index);
+        }
+        self.owed = self.owed.saturating_add(4 * frame);
+        Ok(read)
     }
 
-    /// The disk was full: takes back what was written behind `to`.
-    fn cut(&mut self, to: u64) -> Result<(), CommitError> {
-        self.prepared = to;
-        self.file.set_len(to).and_then(|()| self.file.sync()).map_err(CommitError::Broken)?;
+    /// The space was promised, and there is none: makes sure that what was written of a frame is not taken for one.
+    fn take_back<T>(&mut self, at: u64) -> Result<T, CommitError> {
+        let zeroes = self.segment.file.write_at(&[0; SECTOR], at);
+        zeroes.and_then(|()| self.segment.file.sync()).map_err(CommitError::Broken)?;
         Err(CommitError::Full)
     }
 
-    fn start_frame(&mut self) {
-        self.buffer.clear();
-        self.buffer.resize(FRAME_HEADER, 0);
+    fn make_room(&mut self, frame: u64, indexed: usize, messages: bool) -> Result<(), CommitError> {
+        if !self.segment.has_room(frame, indexed, 0) {
+            let index = frame::filled(indexed as u64).unwrap_or(u64::MAX);
+            // Twice: see `kept`.
+            let needed = (FRAMES + frame).saturating_add(index).saturating_mul(2);
+            self.have_spare(needed.next_multiple_of(SECTOR as u64))?;
+            self.roll()?;
+        }
+        let keeps = self.segment.has_room(frame, indexed, self.kept());
+        if messages && !keeps { self.have_spare(self.kept()) } else { Ok(()) }
     }
 
-    fn write_frame(&mut self) -> io::Result<()> {
-        let (head, body) = self.buffer.split_at_mut(FRAME_HEADER);
-        head[..4].copy_from_slice(&FRAME_MAGIC);
-        head[4..8].copy_from_slice(&self.previous.to_le_bytes());
-        head[8..16].copy_from_slice(&self.frames.to_le_bytes());
-        head[16..24].copy_from_slice(&(body.len() as u64).to_le_bytes());
-        head[24..28].copy_from_slice(&crc32c::crc32c(body).to_le_bytes());
-        let crc = salted_crc(self.salt, &head[..FRAME_CRC]);
-        head[FRAME_CRC..].copy_from_slice(&crc.to_le_bytes());
-        self.buffer.resize(self.buffer.len().next_multiple_of(SECTOR), 0);
-        self.file.write_at(&self.buffer, self.end)?;
-        self.end += self.buffer.len() as u64;
-        self.frames += 1;
-        self.previous = crc;
+    /// How much of the segment messages leave for other things, unless another segment is at hand: as much as an earlier
+    /// segment is long. So there is space for all acks that it takes to give one up, each in a sector of its own as the
+    /// messages were.
+    fn kept(&self) -> u64 {
+        if self.segment.len < self.sizes.most { self.segment.len / 2 } else { self.segment.len }
+    }
+
+    fn next_len(&self) -> u64 {
+        (self.segment.len * 2).clamp(self.sizes.least, self.sizes.most)
+    }
+
+    /// Makes sure that the first spare is ready and at least so long; it is as long as the next segment should be if there is
+    /// space for that.
+    fn have_spare(&mut self, least: u64) -> Result<(), CommitError> {
+        let least = least.max(self.sizes.least);
+        if self.spares.front().is_some_and(|spare| spare.is_ready(least)) {
+            return Ok(());
+        }
+        let mut made = Err(CommitError::Full);
+        for len in [self.next_len().max(least), least] {
+            if matches!(made, Err(CommitError::Full)) {
+                made = self.grow_spare(0, len, u64::MAX);
+            }
+        }
+        made
+    }
+
+    /// Works on a spare, which may be a new one; gives back its space if there is too little.
+    fn grow_spare(&mut self, nth: usize, len: u64, bytes: u64) -> Result<(), CommitError> {
+        if nth == self.spares.len() {
+            let spare = Spare::create(&self.storage, self.next_spare).map_err(full_or_broken)?;
+            self.next_spare += 1;
+            self.spares.push_back(spare);
+        }
+        self.spares[nth].grow(len, bytes).map_err(|error| {
+            if let Some(spare) = self.spares.remove(nth) {
+                // If it stays, it is in nobody's way, and the next open removes it.
+                let _ = self.storage.remove(&spare.name.to_string());
+            }
+            full_or_broken(error)
+        })
+    }
+
+    /// Ends the segment and begins the next one in the spare.
+    fn roll(&mut self) -> Result<(), CommitError> {
+        let before = self.write_index()?;
+        let Some(spare) = self.spares.pop_front() else { return Err(CommitError::Full) };
+        let number = self.segment.number + 1;
+        let salt = mix(self.seed ^ mix(number));
+        let Spare { name, file, len, recycled, .. } = spare;
+        let header = Header { number, salt, begun: FRAMES, recycled, marks: self.marks, before };
+        let named = file
+            .write_at(&header.encode(), 0)
+            .and_then(|()| file.sync())
+            .and_then(|()| self.storage.rename(&name.to_string(), &Name::Segment(number).to_string()))
+            .and_then(|()| self.storage.sync_dir());
+        named.map_err(CommitError::Broken)?;
+        self.begun.push(Begun { number, file: Arc::clone(&file), len });
+        let end = End { at: FRAMES, ..End::default() };
+        self.segment = Segment { file, number, salt, len, end, index: Vec::new() };
         Ok(())
     }
+
+    /// Writes what the segment holds behind it, so that who opens the queue need not read all of it. How it ended.
+    fn write_index(&mut self) -> Result<End, CommitError> {
+        let end = self.segment.end;
+        if !self.segment.has_room(0, 0, 0) {
+            return Ok(end);
+        }
+        let mut frame = vec![0; frame::HEADER];
+        frame.append(&mut self.segment.index);
+        let written = self.segment.append(&mut frame, Kind::Index).and_then(|()| self.segment.file.sync());
+        written.map_err(CommitError::Broken)?;
+        Ok(End { indexed: true, ..end })
+    }
+
+    /// Works ahead, so that the next segment is ready when it is needed, and another when that is begun: whoever has
+    /// just committed has time for it.
+    pub(super) fn work_ahead(&mut self) {
+        let half = self.segment.end.at >= self.segment.len / 2;
+        let wanted = usize::from(half) + usize::from(half || self.segment.len >= self.sizes.most);
+        let ready = self.spares.iter().filter(|spare| spare.is_ready(self.sizes.least)).count();
+        if ready >= wanted {
+            self.owed = 0;
+        } else if self.owed >= self.sizes.least / 4 {
+            let owed = mem::take(&mut self.owed);
+            // Whoever needs it tries again, and says what is wrong.
+            let _ = self.grow_spare(ready, self.next_len(), owed);
+        }
+    }
+
+    /// A segment is not needed any more: it becomes a spare, or goes. Nobody else reads the file if this is the only handle.
+    pub(super) fn retire(&mut self, segment: Begun<S::File>) {
+        let Begun { number, file, len } = segment;
+        let wanted = self.spares.len() < 2 && len >= self.next_len();
+        if wanted && Arc::strong_count(&file) == 1 {
+            // If it failed, nobody knows the name of the file; but neither name is in anybody's way.
+            if let Ok(spare) = Spare::recycle(&self.storage, number, file, len, self.next_spare) {
+                self.spares.push_front(spare);
+            }
+            self.next_spare += 1;
+        } else {
+            let _ = self.storage.remove(&Name::Segment(number).to_string());
+        }
+    }
+}
+
+/// How many of the records go into one frame.
+fn first_part(records: &[Record]) -> usize {
+    let mut bytes = 0_u64;
+    let fitting = records.iter().take_while(|record| {
+        bytes = bytes.saturating_add(record.payload_len()).saturating_add(LONGEST as u64);
+        bytes <= FRAME
+    });
+    fitting.count().max(1).min(records.len())
+}
+
+/// The body of a frame behind room for its header, and where in it each record is.
+fn encode(records: &[Record], buffer: &mut Vec<u8>) -> Vec<Range<usize>> {
+    buffer.clear();
+    buffer.resize(frame::HEADER, 0);
+    let place = |record: &Record| {
+        let start = buffer.len();
+        record.encode(buffer);
+        start..buffer.len()
+    };
+    records.iter().map(place).collect()
+}
+
+/// Replaces the bytes of messages by the places that they get at the end of the segment.
+fn place<F: StorageFile>(
+    records: &mut [Record],
+    places: Vec<Range<usize>>,
+    segment: &Segment<F>,
+) -> Vec<Read> {
+    let placed = |(record, range): (&mut Record, Range<usize>)| match record {
+        Record::Stored(stored, payload) => match mem::replace(payload, Payload::At(segment.place(range))) {
+            Payload::Here { key, body } => Some(Read { id: stored.id, key, body }),
+            Payload::At(_) => None,
+        },
+        _ => None,
+    };
+    records.iter_mut().zip(places).filter_map(placed).collect()
+}
+
+/// Takes that back.
+fn unplace(records: &mut [Record], read: Vec<Read>) {
+    let messages = records.iter_mut().filter_map(|record| match record {
+        Record::Stored(_, payload) => Some(payload),
+        _ => None,
+    });
+    for (payload, Read { key, body, .. }) in messages.zip(read) {
+        *payload = Payload::Here { key, body };
+    }
+}
+
+/// What a durable record means for the log itself.
+fn note(record: &Record, marks: &mut Marks, index: &mut Vec<u8>) {
+    match record {
+        Record::Stored(stored, _) => marks.next_id = marks.next_id.max(stored.id.saturating_add(1)),
+        Record::Dead { .. } => marks.next_death += 1,
+        Record::Released { below } => marks.released = marks.released.max(*below),
+        _ => {}
+    }
+    record.encode(index);
 }
 
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-fn header(number: u64, salt: u64, begun: u64) -> [u8; SECTOR] {
-    let mut sector = [0; SECTOR];
-    sector[..16].copy_from_slice(&MAGIC);
-    sector[16..20].copy_from_slice(&VERSION.to_le_bytes());
-    sector[20..28].copy_from_slice(&number.to_le_bytes());
-    sector[28..36].copy_from_slice(&salt.to_le_bytes());
-    sector[36..44].copy_from_slice(&begun.to_le_bytes());
-    let crc = crc32c::crc32c(&sector[..HEADER_CRC]);
-    sector[HEADER_CRC..HEADER_CRC + 4].copy_from_slice(&crc.to_le_bytes());
-    sector
-}
-
-pub(super) fn salted_crc(salt: u64, bytes: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&salt.to_le_bytes()), bytes)
-}
-
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
-}
-
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+fn full_or_broken(error: io::Error) -> CommitError {
+    if is_full(&error) { CommitError::Full } else { CommitError::Broken(error) }
 }

@@ -5,21 +5,27 @@
 //! `state` applies them, in the running queue as in `recovery`. None sees a file but through [`storage`].
 
 mod batch;
+mod body;
 mod commit;
 mod decide;
 mod failure;
+mod frame;
 mod host;
 mod log;
 mod queue;
 mod reading;
 pub mod real;
+mod recent;
 mod record;
 mod recovery;
 mod rng;
+mod segment;
 pub mod sim;
+mod spare;
 mod state;
 pub mod storage;
 pub mod survival;
+mod table;
 #[cfg(test)]
 mod tests;
 

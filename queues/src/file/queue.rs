@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::commit::{Shared, prepared_at_first};
+use super::commit::{Limits, Shared};
+use super::log::Sizes;
 use super::real::RealDir;
 use super::recovery::{Recovered, recover};
 use super::storage::Storage;
@@ -18,8 +19,7 @@ use crate::contract::{Bytes, Contract, Count, Counting};
 /// The largest body, and the largest key.
 pub const BODY_LIMIT: Bytes = Bytes(64 << 20);
 
-/// A log shorter than this is not rewritten.
-const REWRITE_FROM: u64 = 4 << 20;
+const LIMITS: Limits = Limits { sizes: Sizes { least: 256 << 10, most: 64 << 20 }, recent: 64 << 20 };
 
 /// A queue in files: a send is confirmed, and a settlement done, only after it is synced.
 ///
@@ -92,19 +92,18 @@ impl<S: Storage> FileQueue<S> {
     /// unfinished last commit, with nothing changed; [`Error::Io`] if the system refuses, or the log was
     /// written in another format.
     pub fn open(storage: S, settings: &Settings) -> Result<FileQueue<S>, Error> {
-        FileQueue::open_rewriting_from(storage, settings, REWRITE_FROM)
+        FileQueue::open_within(storage, settings, LIMITS)
     }
 
-    /// The same, with the log rewritten from another length on.
-    pub(super) fn open_rewriting_from(
+    /// The same, within other limits.
+    pub(super) fn open_within(
         storage: S,
         settings: &Settings,
-        rewrite_from: u64,
+        limits: Limits,
     ) -> Result<FileQueue<S>, Error> {
         settings.validate()?;
-        let (state, log, recovered) = recover(&storage, settings, prepared_at_first(rewrite_from))?;
-        let shared = Shared::new(storage, settings, rewrite_from, state, log, recovered);
-        Ok(FileQueue { shared: Arc::new(shared) })
+        let opened = recover(&storage, settings, limits.sizes)?;
+        Ok(FileQueue { shared: Arc::new(Shared::new(storage, settings, limits, opened)) })
     }
 
     /// What opening it found.
@@ -146,7 +145,7 @@ impl<S: Storage> Session for FileSession<S> {
 
     fn receive(&mut self, max: usize, lease: Duration) -> Result<Vec<Delivery>, Error> {
         Error::check_receive(max, lease)?;
-        self.shared.receive(self.number, max, lease).map_err(|failure| failure.error())
+        self.shared.receive(self.number, max, lease)
     }
 
     fn settle(&mut self, settlements: &[Settlement]) -> Vec<Settled> {
@@ -161,8 +160,7 @@ impl<S: Storage> Session for FileSession<S> {
     }
 
     fn dead_letters(&mut self, max: usize) -> Result<Vec<DeadLetter>, Error> {
-        let (core, _) = self.shared.sweep().map_err(|failure| failure.error())?;
-        Ok(core.state.dead_letters().take(max).collect())
+        self.shared.dead_letters(max)
     }
 
     fn redrive(&mut self, max: usize) -> Result<usize, Error> {

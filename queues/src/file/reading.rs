@@ -1,24 +1,16 @@
-//! Reading a log from its beginning, and telling its end from damage.
+//! Reading a segment, and telling its end from damage.
 
 use std::io;
 
-use super::log::{
-    FRAME_CRC, FRAME_HEADER, FRAME_MAGIC, HEADER_CRC, MAGIC, SECTOR, VERSION, salted_crc, u32_at, u64_at,
-};
+use super::frame::{self, HEADER, Header as FrameHeader, Kind, Link, SECTOR};
 use super::record::Record;
+use super::segment::{End, FRAMES, Header, NoHeader};
 use super::storage::StorageFile;
 
 /// How much is read at once when looking at what is behind the last frame.
 const SCAN: usize = 256 * SECTOR;
 
-/// How a log ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tail {
-    /// How many bytes of an unfinished commit lie behind the last whole one.
-    pub(super) torn: u64,
-}
-
-/// Why a log could not be read.
+/// Why a segment could not be read.
 #[derive(Debug)]
 pub(super) enum ReadError {
     Io(io::Error),
@@ -40,102 +32,147 @@ fn damaged<T>(offset: u64, detail: impl Into<String>) -> Result<T, ReadError> {
     Err(ReadError::Damaged { offset, detail: detail.into() })
 }
 
-/// Reads log `number` from its beginning and hands out its records in order.
-///
-/// Where no frame follows, the log ends if this is behind the state that it was begun with and no frame of it
-/// lies further on. Zeroes there were prepared for later commits; anything else is a torn commit, which was
-/// never confirmed, since at most one is ever unsynced. A place with a frame behind it is damaged.
+/// Reads the header of segment `number`.
 ///
 /// # Errors
-/// See [`ReadError`]; `each` says why a record makes no sense.
-pub(super) fn read<F: StorageFile>(
-    file: &F,
-    number: u64,
-    mut each: impl FnMut(Record) -> Result<(), String>,
-) -> Result<Tail, ReadError> {
+/// See [`ReadError`].
+pub(super) fn read_header<F: StorageFile>(file: &F, number: u64) -> Result<Header, ReadError> {
     let len = file.len()?;
-    let (salt, begun) = read_header(file, number, len)?;
-    let mut reader = Reader { file, len, salt, begun, at: SECTOR as u64, frames: 0, previous: 0 };
-    let mut body = Vec::new();
-    loop {
-        let at = reader.at;
-        match reader.next(&mut body)? {
-            Next::Frame => {
-                let mut rest = &body[..];
-                while !rest.is_empty() {
-                    if let Err(detail) = Record::decode(&mut rest).and_then(&mut each) {
-                        return damaged(at, format!("{detail}, though its checksum holds"));
-                    }
-                }
-            }
-            Next::End { torn } => return Ok(Tail { torn }),
-        }
-    }
-}
-
-/// The salt of a log, and how long it was when it was begun.
-fn read_header<F: StorageFile>(file: &F, number: u64, len: u64) -> Result<(u64, u64), ReadError> {
-    let mut sector = [0; SECTOR];
-    if len < SECTOR as u64 {
+    if len < FRAMES {
         return damaged(len, "it ends within its header");
     }
-    file.read_at(&mut sector, 0)?;
-    if sector[..16] != MAGIC {
-        return damaged(0, "it does not begin as a log of this queue does; if it is none, move it away");
+    let mut both = [0; 2 * SECTOR];
+    file.read_at(&mut both, 0)?;
+    let header = match Header::decode(&both) {
+        Ok(header) => header,
+        Err(NoHeader::Version(version)) => return Err(ReadError::Version(version)),
+        Err(NoHeader::Foreign) => {
+            return damaged(
+                0,
+                "it does not begin as a segment of this queue does; if it is none, move it away",
+            );
+        }
+        Err(NoHeader::Damaged) => return damaged(16, "the checksums of both its headers do not hold"),
+    };
+    if header.number != number {
+        let written = header.number;
+        return damaged(20, format!("it says that it is segment {written:016x}; give it back that name"));
     }
-    let version = u32_at(&sector, 16);
-    if version != VERSION {
-        return Err(ReadError::Version(version));
-    }
-    if u32_at(&sector, HEADER_CRC) != crc32c::crc32c(&sector[..HEADER_CRC]) {
-        return damaged(16, "the checksum of its header does not hold");
-    }
-    let written = u64_at(&sector, 20);
-    if written != number {
-        return damaged(20, format!("it says that it is log {written:016x}; give it back that name"));
-    }
-    Ok((u64_at(&sector, 28), u64_at(&sector, 36)))
+    Ok(header)
 }
 
-struct Reader<'a, F> {
+/// The body of a frame and where it lies.
+#[derive(Debug, Default)]
+pub(super) struct Body {
+    pub(super) bytes: Vec<u8>,
+    /// Where the frame begins.
+    pub(super) frame: u64,
+}
+
+impl Body {
+    /// Hands out its records in order.
+    ///
+    /// # Errors
+    /// One cannot be decoded, or `each` says why it makes no sense.
+    pub(super) fn records(
+        &self,
+        segment: u64,
+        mut each: impl FnMut(Record) -> Result<(), String>,
+    ) -> Result<(), ReadError> {
+        let mut rest = &self.bytes[..];
+        while !rest.is_empty() {
+            let at = self.start() + self.bytes.len() - rest.len();
+            if let Err(detail) = Record::decode(&mut rest, segment, at).and_then(&mut each) {
+                return damaged(self.frame, format!("{detail}, though its checksum holds"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where its bytes begin.
+    pub(super) fn start(&self) -> usize {
+        self.frame as usize + HEADER
+    }
+}
+
+/// What is behind a frame.
+#[derive(Debug)]
+pub(super) enum Next {
+    Frame(Body),
+    /// Nothing but so many bytes of a commit that was not finished.
+    End {
+        torn: u64,
+    },
+}
+
+/// Reads the frames of a segment one by one.
+pub(super) struct Reader<'a, F> {
     file: &'a F,
+    header: Header,
     len: u64,
-    salt: u64,
-    begun: u64,
-    at: u64,
-    frames: u64,
-    previous: u32,
+    /// Where it is known to end.
+    known: Option<End>,
+    /// Up to where it was read.
+    end: End,
 }
 
 enum Rest {
-    /// A frame of this log.
+    /// A frame of this segment.
     Frame(u64),
-    /// Zeroes behind so many bytes.
+    /// Nothing, behind so many bytes of something.
     Torn(u64),
 }
 
-enum Next {
-    Frame,
-    End { torn: u64 },
-}
+impl<'a, F: StorageFile> Reader<'a, F> {
+    /// `known`: what the header of the next segment says, if there is one.
+    ///
+    /// # Errors
+    /// The length cannot be read.
+    pub(super) fn new(file: &'a F, header: Header, known: Option<End>) -> io::Result<Reader<'a, F>> {
+        let end = End { at: FRAMES, ..End::default() };
+        Ok(Reader { file, header, len: file.len()?, known, end })
+    }
 
-impl<F: StorageFile> Reader<'_, F> {
-    /// Reads the body of the next frame.
-    fn next(&mut self, body: &mut Vec<u8>) -> Result<Next, ReadError> {
-        match self.frame(body)? {
-            Ok((padded, crc)) => {
-                self.at += padded;
-                self.frames += 1;
-                self.previous = crc;
-                Ok(Next::Frame)
+    /// How far it has read.
+    pub(super) fn end(&self) -> End {
+        self.end
+    }
+
+    /// The body of the next frame.
+    ///
+    /// Where a segment is known to end, it has frames up to there. Otherwise it ends where no frame follows, if this is
+    /// behind what it was begun with and no frame of it lies further on. What is there was prepared for later
+    /// commits, or belongs to a torn one, which was never confirmed, since at most one is ever unsynced.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub(super) fn next(&mut self) -> Result<Next, ReadError> {
+        if let Some(known) = self.known.filter(|known| self.end.at >= known.at) {
+            if (self.end.at, self.end.link) != (known.at, known.link) {
+                return damaged(self.end.at, "it does not end as the segment behind it says");
+            }
+            return Ok(Next::End { torn: 0 });
+        }
+        match self.frame(Kind::Commit)? {
+            Ok((body, after)) => {
+                self.end = after;
+                Ok(Next::Frame(body))
             }
             Err(detail) => {
-                if self.at < self.begun {
-                    return damaged(self.at, format!("{detail}, in the state that the log was begun with"));
+                let at = self.end.at;
+                if at < self.header.begun {
+                    return damaged(at, format!("{detail}, in what the segment was begun with"));
+                }
+                if let Some(known) = self.known {
+                    let end = known.at;
+                    return damaged(
+                        at,
+                        format!("{detail}, and the segment behind it says that it ends at {end}"),
+                    );
                 }
                 match self.rest()? {
                     Rest::Frame(later) => {
-                        damaged(self.at, format!("{detail}, but a commit at byte {later} follows"))
+                        damaged(at, format!("{detail}, but a commit at byte {later} follows"))
                     }
                     Rest::Torn(torn) => Ok(Next::End { torn }),
                 }
@@ -143,53 +180,66 @@ impl<F: StorageFile> Reader<'_, F> {
         }
     }
 
-    /// The length and the header's checksum of the frame here; or what is wrong with it.
-    fn frame(&self, body: &mut Vec<u8>) -> io::Result<Result<(u64, u32), &'static str>> {
-        let left = self.len.saturating_sub(self.at);
+    /// The index of a segment that is known to have one; `None`: it is not whole.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(super) fn index(&self) -> io::Result<Option<Body>> {
+        let Some(end) = self.known.filter(|known| known.indexed) else { return Ok(None) };
+        let there = Reader { file: self.file, end, ..*self };
+        Ok(there.frame(Kind::Index)?.ok().map(|(body, _)| body))
+    }
+
+    /// The frame here and where the next one is; or what is wrong with it.
+    fn frame(&self, kind: Kind) -> io::Result<Result<(Body, End), &'static str>> {
+        let at = self.end.at;
+        let left = self.len.saturating_sub(at);
         if left < SECTOR as u64 {
             return Ok(Err("the file ends"));
         }
-        let mut head = [0; FRAME_HEADER];
-        self.file.read_at(&mut head, self.at)?;
-        if !self.is_header(&head) {
+        let mut head = [0; HEADER];
+        self.file.read_at(&mut head, at)?;
+        let Some(header) = FrameHeader::parse(&head, kind, self.header.salt) else {
             return Ok(Err("a frame's header is not whole"));
-        }
-        if u32_at(&head, 4) != self.previous || u64_at(&head, 8) != self.frames {
+        };
+        if header.link != self.end.link {
             return Ok(Err("a frame does not follow the one before it"));
         }
-        let body_len = u64_at(&head, 16);
-        let padded = body_len.saturating_add(FRAME_HEADER as u64).checked_next_multiple_of(SECTOR as u64);
-        let Some(padded) = padded.filter(|padded| *padded <= left) else {
+        let Some(filled) = frame::filled(header.body).filter(|filled| *filled <= left) else {
             return Ok(Err("the file ends within a frame"));
         };
         // It fits into the file; where that is larger than memory there is nothing to recover into.
-        body.resize(body_len as usize, 0);
-        self.file.read_at(body, self.at + FRAME_HEADER as u64)?;
-        if crc32c::crc32c(body) != u32_at(&head, 24) {
+        let mut bytes = vec![0; header.body as usize];
+        self.file.read_at(&mut bytes, at + HEADER as u64)?;
+        if !header.is_of(&bytes) {
             return Ok(Err("a frame's body is not whole"));
         }
-        Ok(Ok((padded, u32_at(&head, FRAME_CRC))))
-    }
-
-    fn is_header(&self, head: &[u8]) -> bool {
-        head[..4] == FRAME_MAGIC && u32_at(head, FRAME_CRC) == salted_crc(self.salt, &head[..FRAME_CRC])
+        let link = Link { number: header.link.number + 1, previous: header.crc };
+        Ok(Ok((Body { bytes, frame: at }, End { at: at + filled, link, indexed: false })))
     }
 
     /// What is here and behind, where no frame follows.
     fn rest(&self) -> io::Result<Rest> {
-        let (mut at, mut torn) = (self.at, 0);
+        let start = self.end.at;
+        let (mut at, mut torn) = (start, 0);
         let mut chunk = Vec::new();
         while at < self.len {
             chunk.resize((self.len - at).min(SCAN as u64) as usize, 0);
             self.file.read_at(&mut chunk, at)?;
             for (nth, sector) in chunk.chunks(SECTOR).enumerate() {
                 let here = at + (nth * SECTOR) as u64;
-                // A header here has already been found to be followed by too little.
-                if here > self.at && sector.len() == SECTOR && self.is_header(&sector[..FRAME_HEADER]) {
-                    return Ok(Rest::Frame(here));
-                }
-                if sector.iter().any(|byte| *byte != 0) {
-                    torn = here + sector.len() as u64 - self.at;
+                let header = FrameHeader::parse(sector, Kind::Commit, self.header.salt);
+                match header {
+                    // It has already been found to be followed by too little.
+                    Some(header) if here == start => {
+                        torn = frame::filled(header.body).unwrap_or(u64::MAX).min(self.len - start);
+                    }
+                    Some(_) => return Ok(Rest::Frame(here)),
+                    // What an earlier use of the file left cannot be told from a torn commit.
+                    None if !self.header.recycled && sector.iter().any(|byte| *byte != 0) => {
+                        torn = torn.max(here + sector.len() as u64 - start);
+                    }
+                    None => {}
                 }
             }
             at += chunk.len() as u64;

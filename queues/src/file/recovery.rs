@@ -1,11 +1,16 @@
-//! Opening: what the latest log says becomes the state of a new one.
+//! Opening: what the log says becomes the state of a new life, which begins a segment of its own.
 
-use super::log::{Log, Name, VERSION};
-use super::reading::{ReadError, read};
-use super::record::Record;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::body::Body as Bytes;
+use super::log::{Beginning, Log, Sizes};
+use super::reading::{Body, Next, ReadError, Reader, read_header};
+use super::record::{At, Payload, Read, Record, Stored};
 use super::rng::mix;
+use super::segment::{End, Header, Marks, Name, VERSION};
 use super::state::State;
-use super::storage::Storage;
+use super::storage::{Storage, StorageFile};
 use crate::broker::{Error, Settings};
 
 /// What was found when a queue was opened.
@@ -17,15 +22,43 @@ pub struct Recovered {
     pub unclean: bool,
 }
 
-/// Recovers the state and begins the log of the new life with it.
+/// A queue that has been opened.
+pub(super) struct Opened<S: Storage> {
+    pub(super) state: State,
+    pub(super) log: Log<S>,
+    /// The segments that are needed, but for the last.
+    pub(super) segments: BTreeMap<u64, (Arc<S::File>, u64)>,
+    /// Messages that were just written anew.
+    pub(super) read: Vec<Read>,
+    pub(super) recovered: Recovered,
+}
+
+/// A segment that was found.
+struct Found<F> {
+    number: u64,
+    file: Arc<F>,
+    len: u64,
+    header: Header,
+}
+
+/// What the segments say.
+struct Loaded {
+    state: State,
+    /// The last commit: it may not be durable.
+    last: Body,
+    /// Where the last segment ends without it.
+    end: End,
+    recovered: Recovered,
+}
+
+/// Recovers the state and begins a segment for the new life.
 ///
-/// Older logs are removed only when the new one is durable under its name. Whatever goes wrong before that
-/// changes nothing that the next attempt could stumble over. `step`: see [`Log::begin`].
+/// Whatever goes wrong before that changes nothing that the next attempt could stumble over.
 pub(super) fn recover<S: Storage>(
     storage: &S,
     settings: &Settings,
-    step: u64,
-) -> Result<(State, Log<S::File>, Recovered), Error> {
+    sizes: Sizes,
+) -> Result<Opened<S>, Error> {
     let failed = |action, source| Error::Io {
         action,
         path: storage.locate(""),
@@ -34,54 +67,202 @@ pub(super) fn recover<S: Storage>(
     };
     let listed = storage.list().map_err(|e| failed("list the files in", e))?;
     let names: Vec<Name> = listed.iter().filter_map(|name| Name::parse(name)).collect();
-    let latest = names.iter().filter_map(|name| if let Name::Log(n) = name { Some(*n) } else { None }).max();
+    let found = find(storage, &names)?;
+    let loaded = load(storage, &found)?;
 
-    let mut state = State::new();
-    let recovered = match latest {
-        Some(number) => load(storage, number, &mut state)?,
-        None => Recovered::default(),
-    };
-    state.recover(settings.deliveries_allowed);
-
-    let highest = names.iter().map(|(Name::Log(n) | Name::Unfinished(n))| *n).max().unwrap_or(0);
-    let number = highest.checked_add(1).ok_or_else(|| Error::Corrupt {
-        path: storage.locate(&Name::Log(highest).to_string()),
+    let Loaded { mut state, last, end, recovered } = loaded;
+    let marks = state.marks();
+    let latest = found.last().map_or(0, |segment| segment.number);
+    let number = latest.checked_add(1).ok_or_else(|| Error::Corrupt {
+        path: storage.locate(&Name::Segment(latest).to_string()),
         offset: 0,
-        detail: "no number is left for a log after this one; such a name was not given by a queue".into(),
+        detail: "no number is left for a segment after this one; such a name was not given by a queue".into(),
     })?;
-    let log = Log::begin(storage, number, salt_seed(settings), step, state.snapshot())
-        .map_err(|e| failed("begin a new log in", e))?;
-    log.publish(storage).map_err(|e| failed("name the new log in", e))?;
-    for name in names {
-        // What cannot be removed is in nobody's way, and the next open tries again.
-        let _ = storage.remove(&name.to_string());
+    let adopted = last
+        .records(latest, |record| state.apply(&record))
+        .and_then(|()| adopt(&last, latest))
+        .map_err(|error| explain(storage, latest, error));
+    let mut records = adopted?;
+    state.is_complete();
+    if let Some(first) = found.first().filter(|first| first.number > state.released()) {
+        return Err(Error::Corrupt {
+            path: storage.locate(&Name::Segment(first.number - 1).to_string()),
+            offset: 0,
+            detail: "this segment is missing and was not given up; put it back".into(),
+        });
     }
-    Ok((state, log, recovered))
+    let mut opening = vec![Record::Opened];
+    apply_own(&mut state, &opening)?;
+    opening.extend(state.used_up(settings.deliveries_allowed));
+    apply_own(&mut state, &opening[1..])?;
+    let first = state.first_live().map_or(number, |(segment, _)| segment);
+    if first > state.released() {
+        opening.push(Record::Released { below: first });
+        apply_own(&mut state, &opening[opening.len() - 1..])?;
+    }
+    records.extend(opening);
+    records.extend(moves(storage, &found, &state, sizes));
+
+    for name in names.iter().filter(|name| matches!(name, Name::Spare(_))) {
+        storage.remove(&name.to_string()).map_err(|e| failed("remove a spare segment from", e))?;
+    }
+    let len = (state.live_bytes() / 4).next_power_of_two().clamp(sizes.least, sizes.most);
+    let beginning = Beginning { number, seed: salt_seed(settings), marks, before: end };
+    let (log, read) = Log::begin(storage.clone(), sizes, len, beginning, &mut records)
+        .map_err(|e| failed("begin a new segment in", e))?;
+    for record in &records {
+        if let Record::Stored(stored, Payload::At(at)) = record {
+            state.relocate(stored.id, *at);
+        }
+    }
+
+    let mut segments = BTreeMap::new();
+    for Found { number, file, len, .. } in found {
+        if number < state.released() {
+            // What cannot be removed is in nobody's way, and the next open tries again.
+            let _ = storage.remove(&Name::Segment(number).to_string());
+        } else {
+            segments.insert(number, (file, len));
+        }
+    }
+    Ok(Opened { state, log, segments, read, recovered })
 }
 
-fn load<S: Storage>(storage: &S, number: u64, state: &mut State) -> Result<Recovered, Error> {
-    let name = Name::Log(number).to_string();
-    let failed = |source, remedy| Error::Io { action: "read", path: storage.locate(&name), source, remedy };
-    let file = storage.open(&name).map_err(|e| failed(e, "Make it readable and writable"))?;
+/// Messages to be written anew, so that lives that end before they commit anything do not fill the disk.
+fn moves<S: Storage>(storage: &S, found: &[Found<S::File>], state: &State, sizes: Sizes) -> Vec<Record> {
+    let used: u64 =
+        found.iter().filter(|found| found.number >= state.released()).map(|found| found.len).sum();
+    let Some((first, _)) = state.first_live().filter(|_| sizes.is_sparse(used, state.live_bytes())) else {
+        return Vec::new();
+    };
+    let (moved, _) = state.to_move(first, 0, 4 * sizes.least, usize::MAX);
+    let bytes = |(stored, at): (Stored, At)| {
+        let segment = found.iter().find(|found| found.number == at.segment)?;
+        let file = Arc::clone(&segment.file);
+        let Read { key, body, .. } = Bytes::There { file, at, id: stored.id }.read(storage).ok()?;
+        Some(Record::Stored(stored, Payload::Here { key, body }))
+    };
+    // What cannot be read stays where it is; whoever receives it is told.
+    moved.into_iter().map_while(bytes).collect()
+}
+
+/// What a state says of itself, it can also become.
+fn apply_own(state: &mut State, records: &[Record]) -> Result<(), Error> {
+    records.iter().try_for_each(|record| state.apply(record)).map_err(Error::Poisoned)
+}
+
+/// The segments that follow each other up to the last. Those before a gap were given up, or else one is missed.
+fn find<S: Storage>(storage: &S, names: &[Name]) -> Result<Vec<Found<S::File>>, Error> {
+    let mut numbers: Vec<u64> =
+        names.iter().filter_map(|name| if let Name::Segment(n) = name { Some(*n) } else { None }).collect();
+    numbers.sort_unstable();
+    let mut found: Vec<Found<S::File>> = Vec::new();
+    for number in numbers.into_iter().rev() {
+        if found.last().is_some_and(|next| next.number != number + 1) {
+            break;
+        }
+        let explained = |error| explain(storage, number, error);
+        let file = storage.open(&Name::Segment(number).to_string()).map_err(|source| Error::Io {
+            action: "read",
+            path: storage.locate(&Name::Segment(number).to_string()),
+            source,
+            remedy: "Make it readable and writable",
+        })?;
+        let header = read_header(&file, number).map_err(explained)?;
+        let len = file.len().map_err(|error| explained(error.into()))?;
+        found.push(Found { number, file: Arc::new(file), len, header });
+    }
+    found.reverse();
+    Ok(found)
+}
+
+/// Applies all that the segments say, but for the last commit.
+fn load<S: Storage>(storage: &S, found: &[Found<S::File>]) -> Result<Loaded, Error> {
+    let none = Marks { next_id: 1, next_death: 0, released: 1 };
+    let mut state = State::starting_at(found.first().map_or(none, |first| first.header.marks));
+    state.reads_from(found.first().map_or(0, |first| first.number));
+    let (mut last, mut end, mut recovered) = (Body::default(), End::default(), Recovered::default());
+    for (nth, segment) in found.iter().enumerate() {
+        let explained = |error| explain(storage, segment.number, error);
+        let known = found.get(nth + 1).map(|next| next.header.before);
+        let mut reader =
+            Reader::new(&*segment.file, segment.header, known).map_err(|e| explained(e.into()))?;
+        let apply = |body: &Body, state: &mut State| {
+            body.records(segment.number, |record| state.apply(&record)).map_err(explained)
+        };
+        if let Some(index) = reader.index().map_err(|e| explained(e.into()))? {
+            apply(&index, &mut state)?;
+            continue;
+        }
+        loop {
+            let before = reader.end();
+            match reader.next().map_err(explained)? {
+                Next::Frame(body) if known.is_some() => apply(&body, &mut state)?,
+                Next::Frame(body) => {
+                    apply(&last, &mut state)?;
+                    (last, end) = (body, before);
+                }
+                Next::End { torn } => {
+                    if known.is_none() {
+                        recovered = closing(&last, segment.number, torn).map_err(explained)?;
+                        if last.bytes.is_empty() {
+                            end = reader.end();
+                        }
+                    }
+                    break;
+                }
+            }
+        }
+    }
+    Ok(Loaded { state, last, end, recovered })
+}
+
+/// Whether the last commit says that the queue was closed.
+fn closing(last: &Body, segment: u64, torn: u64) -> Result<Recovered, ReadError> {
     let mut unclean = true;
-    let read = read(&file, number, |record| {
+    last.records(segment, |record| {
         unclean = record != Record::Closed;
-        state.apply(&record)
-    });
-    read.map(|tail| Recovered { torn: tail.torn, unclean }).map_err(|error| match error {
-        ReadError::Io(source) => failed(source, "Nothing was changed; mend that and open the queue again"),
+        Ok(())
+    })?;
+    Ok(Recovered { torn, unclean })
+}
+
+/// The records of a commit with the bytes of its messages, to be written anew.
+fn adopt(last: &Body, segment: u64) -> Result<Vec<Record>, ReadError> {
+    let mut records = Vec::new();
+    last.records(segment, |record| {
+        records.push(match record {
+            Record::Stored(stored, Payload::At(at)) => {
+                let start = at.offset as usize - last.start();
+                let Read { key, body, .. } = Read::decode(&last.bytes[start..start + at.len as usize])?;
+                Record::Stored(stored, Payload::Here { key, body })
+            }
+            other => other,
+        });
+        Ok(())
+    })?;
+    Ok(records)
+}
+
+fn explain<S: Storage>(storage: &S, segment: u64, error: ReadError) -> Error {
+    let path = storage.locate(&Name::Segment(segment).to_string());
+    match error {
+        ReadError::Io(source) => Error::Io {
+            action: "read",
+            path,
+            source,
+            remedy: "Nothing was changed; mend that and open the queue again",
+        },
         ReadError::Version(version) => {
             let text = format!("it has format version {version}, and this program reads version {VERSION}");
             let source = std::io::Error::new(std::io::ErrorKind::Unsupported, text);
-            failed(source, "Open it with the program that wrote it")
+            Error::Io { action: "read", path, source, remedy: "Open it with the program that wrote it" }
         }
-        ReadError::Damaged { offset, detail } => {
-            Error::Corrupt { path: storage.locate(&name), offset, detail }
-        }
-    })
+        ReadError::Damaged { offset, detail } => Error::Corrupt { path, offset, detail },
+    }
 }
 
-/// Logs of one directory differ by their number; this tells them from logs of other directories and from
+/// Segments of one directory differ by their number; this tells them from those of other directories and from
 /// copies that were put back.
 pub(super) fn salt_seed(settings: &Settings) -> u64 {
     settings.seed ^ mix(settings.clock.now().0)

@@ -1,47 +1,59 @@
 //! The state of the queue in memory. [`State::apply`] is the only way in which anything durable changes, in
 //! the running queue as in recovery; leases are not durable and change apart from it.
+//!
+//! A message that waits to be delivered for the first time costs what the [`Table`] says and nothing more. What is
+//! rarer is kept beside it: dues, leases, attempts, deaths.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem;
-use std::sync::Arc;
 
-use super::record::{Record, Stored};
-use crate::broker::{DeadLetter, Delivery, Depth, MessageId, Reason, Receipt};
+use super::record::{At, Death, Payload, Record, Stored};
+use super::segment::Marks;
+use super::table::{Place, Table};
+use crate::broker::{Depth, Reason, Receipt};
 use crate::clock::Time;
 
 /// Every message, in the order of ids, which is the order of the sends.
+#[derive(Default)]
 pub(super) struct State {
-    messages: BTreeMap<u64, Entry>,
-    ready: BTreeSet<u64>,
+    table: Table,
+    /// How many are ready.
+    ready: usize,
+    /// Whatever is ready from this id on is ready by its place alone,
+    ready_from: u64,
+    /// and these are ready besides.
+    returned: BTreeSet<u64>,
     delayed: BTreeSet<(Time, u64)>,
-    /// Of the messages in flight, when each lease ends.
+    dues: HashMap<u64, Time>,
+    leases: HashMap<u64, Lease>,
+    /// When each lease ends.
     deadlines: BTreeSet<(Time, u64)>,
-    /// Of the messages in flight, who holds each.
+    /// Who holds each message in flight.
     holders: BTreeSet<(u64, u64)>,
     receipts: HashMap<Receipt, u64>,
     /// Of the messages in flight, those of which no record says so.
     unrecorded: BTreeSet<u64>,
+    /// Those of which a record says that the next attempt has begun.
+    handed: BTreeSet<u64>,
+    /// Attempts that ended, where there were any.
+    attempts: HashMap<u64, u32>,
     /// Oldest death first.
-    dead: VecDeque<u64>,
+    dead: BTreeMap<u64, u64>,
+    deaths: HashMap<u64, Death>,
+    next_death: u64,
     next_id: u64,
+    /// Messages with smaller ids may be unknown: they were in segments that are gone.
+    known_from: u64,
+    released: u64,
+    /// How much of each segment is messages.
+    live: BTreeMap<u64, Live>,
 }
 
-struct Entry {
-    key: Option<Arc<[u8]>>,
-    body: Arc<[u8]>,
-    /// Attempts that ended.
-    attempts: u32,
-    /// Whether a record says that the next attempt has begun.
-    handed: bool,
-    place: Place,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Place {
-    Ready,
-    Delayed(Time),
-    InFlight(Lease),
-    Dead(Reason),
+/// Messages in a segment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Live {
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
 }
 
 /// One delivery's claim on a message.
@@ -54,24 +66,57 @@ pub(super) struct Lease {
     pub(super) deadline: Time,
 }
 
+/// A message that was handed out, but for its bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HandedOut {
+    pub(super) id: u64,
+    pub(super) at: At,
+    pub(super) attempt: u32,
+    pub(super) lease: Lease,
+}
+
+/// A dead letter, but for its bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Letter {
+    pub(super) id: u64,
+    pub(super) at: At,
+    pub(super) reason: Reason,
+    pub(super) attempts: u32,
+}
+
+/// Where a message goes, with what is known of it there.
+#[derive(Clone, Copy, Debug)]
+enum To {
+    Ready,
+    Delayed(Time),
+    InFlight(Lease),
+    Dead(Death),
+}
+
 /// How a message that was sent or returned waits.
-fn waiting(due: Time) -> Place {
-    if due == Time::ZERO { Place::Ready } else { Place::Delayed(due) }
+fn waiting(due: Time) -> To {
+    if due == Time::ZERO { To::Ready } else { To::Delayed(due) }
 }
 
 impl State {
-    pub(super) fn new() -> State {
-        State {
-            messages: BTreeMap::new(),
-            ready: BTreeSet::new(),
-            delayed: BTreeSet::new(),
-            deadlines: BTreeSet::new(),
-            holders: BTreeSet::new(),
-            receipts: HashMap::new(),
-            unrecorded: BTreeSet::new(),
-            dead: VecDeque::new(),
-            next_id: 1,
-        }
+    /// The state before a segment with these marks: all that was stored before is unknown.
+    pub(super) fn starting_at(marks: Marks) -> State {
+        let Marks { next_id, next_death, released } = marks;
+        State { next_death, next_id, known_from: next_id, released, ready_from: 0, ..State::default() }
+    }
+
+    pub(super) fn marks(&self) -> Marks {
+        Marks { next_id: self.next_id, next_death: self.next_death, released: self.released }
+    }
+
+    /// Segments from this one on are read: see [`Table::starts_at`].
+    pub(super) fn reads_from(&mut self, segment: u64) {
+        self.table.starts_at(segment);
+    }
+
+    /// Everything has been read: whatever is unknown from now on is not there.
+    pub(super) fn is_complete(&mut self) {
+        self.known_from = 0;
     }
 
     /// Makes the change that the record says.
@@ -80,129 +125,257 @@ impl State {
     /// It cannot follow what was before: the record is not one of this queue's.
     pub(super) fn apply(&mut self, record: &Record) -> Result<(), String> {
         match record {
-            Record::NextId(id) => self.next_id = self.next_id.max(*id),
-            Record::Stored(stored) => self.store(stored)?,
+            Record::Stored(_, Payload::Here { .. }) => return Err("a message was given no place".to_owned()),
+            Record::Stored(stored, Payload::At(at)) => self.store(stored, *at)?,
             Record::Handed { first, count } => {
-                for (id, entry) in self.messages.range_mut(*first..first.saturating_add(*count)) {
-                    entry.handed = true;
-                    self.unrecorded.remove(id);
+                let end = first.saturating_add(*count);
+                let handed: Vec<u64> = self
+                    .table
+                    .from(*first)
+                    .take_while(|(id, ..)| *id < end)
+                    .filter(|(_, place, _)| *place != Place::Dead)
+                    .map(|(id, ..)| id)
+                    .collect();
+                for id in handed {
+                    self.handed.insert(id);
+                    self.unrecorded.remove(&id);
                 }
             }
             Record::Returned { id, attempts, due } => {
-                self.alive(*id)?.attempts = *attempts;
-                self.put(*id, waiting(*due));
+                if self.is_alive(*id)? {
+                    self.set_attempts(*id, *attempts);
+                    self.put(*id, waiting(*due));
+                }
             }
-            Record::Acked { id } => {
-                let place = self.alive(*id)?.place;
-                self.leave(*id, place);
-                self.messages.remove(id);
-            }
+            Record::Acked { first, count } => self.remove_run(*first, first.saturating_add(*count))?,
             Record::Dead { id, reason, attempts } => {
-                self.alive(*id)?.attempts = *attempts;
-                self.put(*id, Place::Dead(*reason));
-            }
-            Record::Redriven { id } => {
-                if self.oldest_dead() != Some(*id) {
-                    return Err(format!("message {id} is redriven and is not the oldest dead letter"));
+                let death = Death { order: self.next_death, reason: *reason };
+                self.next_death += 1;
+                if self.is_alive(*id)? {
+                    self.set_attempts(*id, *attempts);
+                    self.put(*id, To::Dead(death));
                 }
-                if let Some(entry) = self.messages.get_mut(id) {
-                    entry.attempts = 0;
-                }
-                self.put(*id, Place::Ready);
             }
-            Record::Closed => {}
+            Record::Redriven { id } => match self.table.place(*id) {
+                Some(Place::Dead) => {
+                    self.set_attempts(*id, 0);
+                    self.put(*id, To::Ready);
+                }
+                None if *id < self.known_from => {}
+                _ => return Err(format!("message {id} is redriven and is no dead letter")),
+            },
+            Record::Opened => {
+                for id in mem::take(&mut self.handed) {
+                    self.set_attempts(id, self.attempts(id).saturating_add(1));
+                }
+            }
+            Record::Released { below } => {
+                if let Some((segment, live)) = self.live.range(..below).next() {
+                    let many = live.messages;
+                    return Err(format!("segment {segment:016x} is given up with {many} messages in it"));
+                }
+                self.released = self.released.max(*below);
+            }
+            Record::Witness | Record::Closed => {}
         }
         Ok(())
     }
 
-    fn store(&mut self, stored: &Stored) -> Result<(), String> {
-        let Stored { id, due, attempts, handed, key, body } = stored;
-        if self.messages.contains_key(id) {
-            return Err(format!("message {id} is stored twice"));
+    fn store(&mut self, stored: &Stored, at: At) -> Result<(), String> {
+        let Stored { id, due, attempts, handed, death, moved } = *stored;
+        let place = self.table.place(id);
+        match place {
+            Some(_) if !moved => return Err(format!("message {id} is stored twice")),
+            // All else is as it was.
+            Some(_) => {
+                self.relocate(id, at);
+                return Ok(());
+            }
+            None if moved && id >= self.known_from => {
+                return Err(format!("message {id} is moved and is not there"));
+            }
+            None => {}
         }
-        let place = waiting(*due);
-        let (key, body) = (key.clone(), Arc::clone(body));
-        self.messages.insert(*id, Entry { key, body, attempts: *attempts, handed: *handed, place });
-        self.enter(*id, place);
+        self.count(at, true);
+        let to = death.map_or_else(|| waiting(due), To::Dead);
+        self.table.put(id, at, Place::Ready);
+        self.enter(id, to);
+        self.set_attempts(id, attempts);
+        if handed {
+            self.handed.insert(id);
+        }
         self.next_id = self.next_id.max(id.saturating_add(1));
         Ok(())
     }
 
-    fn alive(&mut self, id: u64) -> Result<&mut Entry, String> {
-        match self.messages.get_mut(&id) {
-            Some(Entry { place: Place::Dead(_), .. }) => Err(format!("message {id} changes after its death")),
-            Some(entry) => Ok(entry),
+    /// Says that the bytes of a message, if it is still there, are in another place.
+    pub(super) fn relocate(&mut self, id: u64, at: At) {
+        if let Some(place) = self.table.place(id) {
+            if let Some(before) = self.table.put(id, at, place) {
+                self.count(before, false);
+            }
+            self.count(at, true);
+        }
+    }
+
+    fn remove_run(&mut self, first: u64, end: u64) -> Result<(), String> {
+        let there: Vec<u64> = self.table.from(first).map(|(id, ..)| id).take_while(|id| *id < end).collect();
+        let mut expected = first.max(self.known_from);
+        for id in there {
+            if id >= self.known_from {
+                if id != expected {
+                    break;
+                }
+                expected += 1;
+            }
+            self.is_alive(id)?;
+            self.remove(id);
+        }
+        if expected < end { self.is_alive(expected).map(|_| ()) } else { Ok(()) }
+    }
+
+    /// Whether this message is there. One that may be unknown need not be.
+    fn is_alive(&self, id: u64) -> Result<bool, String> {
+        match self.table.place(id) {
+            Some(Place::Dead) => Err(format!("message {id} changes after its death")),
+            Some(_) => Ok(true),
+            None if id < self.known_from => Ok(false),
             None => Err(format!("message {id} changes and is not there")),
         }
     }
 
+    fn set_attempts(&mut self, id: u64, attempts: u32) {
+        if attempts == 0 {
+            self.attempts.remove(&id);
+        } else {
+            self.attempts.insert(id, attempts);
+        }
+    }
+
+    fn count(&mut self, at: At, there: bool) {
+        let live = self.live.entry(at.segment).or_default();
+        let bytes = u64::from(at.len);
+        if there {
+            live.messages += 1;
+            live.bytes += bytes;
+        } else {
+            live.messages -= 1;
+            live.bytes -= bytes;
+            if live.messages == 0 {
+                self.live.remove(&at.segment);
+            }
+        }
+    }
+
     /// Moves a message to another place, where no record says yet that it was handed out.
-    fn put(&mut self, id: u64, place: Place) {
-        if let Some(entry) = self.messages.get_mut(&id) {
-            entry.handed = false;
-            let old = mem::replace(&mut entry.place, place);
-            self.leave(id, old);
-            self.enter(id, place);
+    fn put(&mut self, id: u64, to: To) {
+        self.handed.remove(&id);
+        self.leave(id);
+        self.enter(id, to);
+    }
+
+    fn remove(&mut self, id: u64) {
+        self.handed.remove(&id);
+        self.attempts.remove(&id);
+        self.leave(id);
+        if let Some(at) = self.table.remove(id) {
+            self.count(at, false);
         }
     }
 
-    fn leave(&mut self, id: u64, place: Place) {
-        match place {
-            Place::Ready => {
-                self.ready.remove(&id);
+    fn leave(&mut self, id: u64) {
+        match self.table.place(id) {
+            Some(Place::Ready) => {
+                self.ready -= 1;
+                self.returned.remove(&id);
             }
-            Place::Delayed(due) => {
-                self.delayed.remove(&(due, id));
+            Some(Place::Delayed) => {
+                if let Some(due) = self.dues.remove(&id) {
+                    self.delayed.remove(&(due, id));
+                }
             }
-            Place::InFlight(lease) => {
-                self.deadlines.remove(&(lease.deadline, id));
-                self.holders.remove(&(lease.session, id));
-                self.receipts.remove(&lease.receipt);
-                self.unrecorded.remove(&id);
+            Some(Place::InFlight) => {
+                if let Some(lease) = self.leases.remove(&id) {
+                    self.deadlines.remove(&(lease.deadline, id));
+                    self.holders.remove(&(lease.session, id));
+                    self.receipts.remove(&lease.receipt);
+                    self.unrecorded.remove(&id);
+                }
             }
-            // Only the oldest dead letter leaves.
-            Place::Dead(_) => {
-                self.dead.pop_front();
+            Some(Place::Dead) => {
+                if let Some(death) = self.deaths.remove(&id) {
+                    self.dead.remove(&death.order);
+                }
             }
+            None => {}
         }
     }
 
-    fn enter(&mut self, id: u64, place: Place) {
-        match place {
-            Place::Ready => {
-                self.ready.insert(id);
+    fn enter(&mut self, id: u64, to: To) {
+        let place = match to {
+            To::Ready => {
+                self.ready += 1;
+                if id < self.ready_from {
+                    self.returned.insert(id);
+                }
+                Place::Ready
             }
-            Place::Delayed(due) => {
+            To::Delayed(due) => {
                 self.delayed.insert((due, id));
+                self.dues.insert(id, due);
+                Place::Delayed
             }
-            Place::InFlight(lease) => {
+            To::InFlight(lease) => {
                 self.deadlines.insert((lease.deadline, id));
                 self.holders.insert((lease.session, id));
                 self.receipts.insert(lease.receipt, id);
+                self.leases.insert(id, lease);
                 self.unrecorded.insert(id);
+                Place::InFlight
             }
-            Place::Dead(_) => self.dead.push_back(id),
+            To::Dead(death) => {
+                self.dead.insert(death.order, id);
+                self.deaths.insert(id, death);
+                Place::Dead
+            }
+        };
+        self.table.set_place(id, place);
+    }
+
+    fn first_ready(&mut self) -> Option<u64> {
+        if let Some(id) = self.returned.first() {
+            return Some(*id);
         }
+        if self.ready == 0 {
+            return None;
+        }
+        let first = self.table.from(self.ready_from).find(|(_, place, _)| *place == Place::Ready);
+        let id = first.map(|(id, ..)| id)?;
+        self.ready_from = id;
+        Some(id)
     }
 
     /// Hands the first ready message out under this lease.
-    pub(super) fn hand_out(&mut self, lease: Lease) -> Option<Delivery> {
-        let id = *self.ready.first()?;
-        self.put(id, Place::InFlight(lease));
-        let entry = self.messages.get(&id)?;
-        Some(Delivery {
-            id: MessageId(id),
-            key: entry.key.clone(),
-            body: Arc::clone(&entry.body),
-            attempt: entry.attempts.saturating_add(1),
-            receipt: lease.receipt,
-            deadline: lease.deadline,
-        })
+    pub(super) fn hand_out(&mut self, lease: Lease) -> Option<HandedOut> {
+        let id = self.first_ready()?;
+        self.put(id, To::InFlight(lease));
+        self.ready_from = self.ready_from.max(id + 1);
+        let at = self.table.at(id)?;
+        Some(HandedOut { id, at, attempt: self.attempts(id).saturating_add(1), lease })
+    }
+
+    /// Takes that back: nobody came to see it.
+    pub(super) fn take_back(&mut self, id: u64) {
+        let handed = self.handed.contains(&id);
+        self.put(id, To::Ready);
+        if handed {
+            self.handed.insert(id);
+        }
     }
 
     /// Makes the lease of this message end at `deadline`, unless it ends later anyway.
     pub(super) fn extend(&mut self, id: u64, deadline: Time) {
-        if let Some(Entry { place: Place::InFlight(lease), .. }) = self.messages.get_mut(&id)
+        if let Some(lease) = self.leases.get_mut(&id)
             && deadline > lease.deadline
         {
             self.deadlines.remove(&(lease.deadline, id));
@@ -216,7 +389,7 @@ impl State {
         while let Some(&(due, id)) = self.delayed.first()
             && due <= now
         {
-            self.put(id, Place::Ready);
+            self.put(id, To::Ready);
         }
     }
 
@@ -237,10 +410,7 @@ impl State {
 
     /// The same, if the lease is live.
     pub(super) fn live_under(&self, receipt: Receipt, now: Time) -> Option<u64> {
-        self.held_under(receipt).filter(|id| match self.messages.get(id) {
-            Some(Entry { place: Place::InFlight(lease), .. }) => now < lease.deadline,
-            _ => false,
-        })
+        self.held_under(receipt).filter(|id| self.leases.get(id).is_some_and(|lease| now < lease.deadline))
     }
 
     /// How the present attempt of this message ends without success: it is returned, or, if it was the
@@ -256,7 +426,7 @@ impl State {
 
     /// How many attempts of this message ended.
     pub(super) fn attempts(&self, id: u64) -> u32 {
-        self.messages.get(&id).map_or(0, |entry| entry.attempts)
+        self.attempts.get(&id).copied().unwrap_or(0)
     }
 
     /// Says of the messages in flight what no record says yet.
@@ -271,68 +441,27 @@ impl State {
         runs.into_iter().map(|(first, count)| Record::Handed { first, count }).collect()
     }
 
-    /// Ends what did not survive: every attempt that a record says had begun counts as ended, and whatever has
-    /// used up its attempts dies.
-    pub(super) fn recover(&mut self, limit: u32) {
-        let ended: Vec<(u64, u32)> = self
-            .messages
-            .iter()
-            .filter(|(_, entry)| !matches!(entry.place, Place::Dead(_)))
-            .map(|(id, entry)| (*id, entry.attempts.saturating_add(u32::from(entry.handed))))
-            .collect();
-        for (id, attempts) in ended {
-            if let Some(entry) = self.messages.get_mut(&id) {
-                entry.attempts = attempts;
-                entry.handed = false;
-            }
-            if attempts >= limit {
-                self.put(id, Place::Dead(Reason::Attempts));
-            }
-        }
-    }
-
-    /// Records that make this state out of an empty one.
-    pub(super) fn snapshot(&self) -> impl Iterator<Item = Record> {
-        let stored = |id: u64, entry: &Entry| Stored {
-            id,
-            due: if let Place::Delayed(due) = entry.place { due } else { Time::ZERO },
-            attempts: entry.attempts,
-            handed: matches!(entry.place, Place::InFlight(_)),
-            key: entry.key.clone(),
-            body: Arc::clone(&entry.body),
-        };
-        let alive = self
-            .messages
-            .iter()
-            .filter(|(_, entry)| !matches!(entry.place, Place::Dead(_)))
-            .map(move |(id, entry)| Record::Stored(stored(*id, entry)));
-        let dead = self.dead().flat_map(move |(id, entry, reason)| {
-            let attempts = entry.attempts;
-            [Record::Stored(stored(id, entry)), Record::Dead { id, reason, attempts }]
+    /// How those messages end that have used up their attempts.
+    pub(super) fn used_up(&self, limit: u32) -> Vec<Record> {
+        let used_up = self.attempts.iter().filter(|(id, attempts)| {
+            **attempts >= limit && self.table.place(**id).is_some_and(|place| place != Place::Dead)
         });
-        std::iter::once(Record::NextId(self.next_id)).chain(alive).chain(dead)
-    }
-
-    fn dead(&self) -> impl Iterator<Item = (u64, &Entry, Reason)> {
-        self.dead.iter().filter_map(|id| match self.messages.get(id) {
-            Some(entry @ Entry { place: Place::Dead(reason), .. }) => Some((*id, entry, *reason)),
-            _ => None,
-        })
+        let mut dying: Vec<(u64, u32)> = used_up.map(|(id, attempts)| (*id, *attempts)).collect();
+        dying.sort_unstable();
+        let death = |(id, attempts)| Record::Dead { id, reason: Reason::Attempts, attempts };
+        dying.into_iter().map(death).collect()
     }
 
     /// The dead letters, oldest death first.
-    pub(super) fn dead_letters(&self) -> impl Iterator<Item = DeadLetter> {
-        self.dead().map(|(id, entry, reason)| DeadLetter {
-            id: MessageId(id),
-            key: entry.key.clone(),
-            body: Arc::clone(&entry.body),
-            reason,
-            attempts: entry.attempts,
+    pub(super) fn dead_letters(&self) -> impl Iterator<Item = Letter> {
+        self.dead.values().filter_map(|&id| {
+            let reason = self.deaths.get(&id)?.reason;
+            Some(Letter { id, at: self.table.at(id)?, reason, attempts: self.attempts(id) })
         })
     }
 
     pub(super) fn oldest_dead(&self) -> Option<u64> {
-        self.dead.front().copied()
+        self.dead.first_key_value().map(|(_, id)| *id)
     }
 
     /// The id that the next message gets.
@@ -342,8 +471,8 @@ impl State {
 
     pub(super) fn depth(&self) -> Depth {
         Depth {
-            ready: self.ready.len() as u64,
-            in_flight: self.deadlines.len() as u64,
+            ready: self.ready as u64,
+            in_flight: self.leases.len() as u64,
             delayed: self.delayed.len() as u64,
             dead: self.dead.len() as u64,
         }
@@ -351,6 +480,54 @@ impl State {
 
     /// How many messages count towards the capacity.
     pub(super) fn resident(&self) -> usize {
-        self.messages.len() - self.dead.len()
+        self.table.len() - self.dead.len()
+    }
+
+    /// The first segment that is needed and has messages.
+    pub(super) fn first_live(&self) -> Option<(u64, Live)> {
+        self.live.first_key_value().map(|(segment, live)| (*segment, *live))
+    }
+
+    /// How many bytes of the log are messages.
+    pub(super) fn live_bytes(&self) -> u64 {
+        self.live.values().map(|live| live.bytes).sum()
+    }
+
+    /// Segments with smaller numbers are given up.
+    pub(super) fn released(&self) -> u64 {
+        self.released
+    }
+
+    /// Messages of this segment from id `from` on, as they are written elsewhere: about `bytes`, and not looking at more than
+    /// `looks` ids; and where to go on.
+    pub(super) fn to_move(
+        &self,
+        segment: u64,
+        from: u64,
+        bytes: u64,
+        looks: usize,
+    ) -> (Vec<(Stored, At)>, u64) {
+        let (mut moves, mut taken, mut next) = (Vec::new(), 0, from);
+        for (id, place, at) in self.table.from(from).take(looks) {
+            if taken >= bytes {
+                break;
+            }
+            next = id + 1;
+            if at.segment == segment {
+                taken += u64::from(at.len);
+                let due = if place == Place::Delayed { self.dues.get(&id).copied() } else { None };
+                let handed = place == Place::InFlight || self.handed.contains(&id);
+                let stored = Stored {
+                    id,
+                    due: due.unwrap_or(Time::ZERO),
+                    attempts: self.attempts(id),
+                    handed,
+                    death: self.deaths.get(&id).copied(),
+                    moved: true,
+                };
+                moves.push((stored, at));
+            }
+        }
+        (moves, next)
     }
 }

@@ -282,7 +282,7 @@ fn trial<S: Storage>(trial: Trial, wrap: fn(SimDisk) -> S) -> Result<bool, Strin
     let mut disk = SimDisk::new();
     disk.lie_on_sync(trial.lying);
     disk.crash_after(trial.calls);
-    let open = |disk: &SimDisk| FileQueue::open_rewriting_from(wrap(disk.clone()), &settings, 4 << 10);
+    let open = |disk: &SimDisk| FileQueue::open_within(wrap(disk.clone()), &settings, limits(4 << 10));
     let sessions = |queue: &FileQueue<S>| -> Result<Vec<FileSession<S>>, String> {
         (0..2).map(|_| queue.session().map_err(|e| e.to_string())).collect()
     };

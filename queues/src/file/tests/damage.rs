@@ -8,6 +8,7 @@ use std::thread;
 use super::gate::wait_for;
 use super::*;
 use crate::broker::{Crash, Error, Host, Refusal};
+use crate::file::segment::{End, Header, Marks};
 use crate::file::sim::FailSync;
 use crate::file::storage::{Storage, StorageFile};
 
@@ -17,7 +18,7 @@ fn open(disk: &SimDisk) -> Queue {
 
 /// With little prepared, so that a log is short.
 fn try_open(disk: &SimDisk) -> Result<Queue, Error> {
-    FileQueue::open_rewriting_from(disk.clone(), &settings(100, 3), 4 << 10)
+    FileQueue::open_within(disk.clone(), &settings(100, 3), limits(4 << 10))
 }
 
 /// What is there, as bodies, without settling it.
@@ -28,8 +29,27 @@ fn bodies(queue: &Queue) -> Vec<String> {
 
 fn log_of(disk: &SimDisk) -> (String, u64) {
     let names = disk.list().expect("lists");
-    let [name] = &names[..] else { panic!("one log: {names:?}") };
-    (name.clone(), disk.open(name).expect("opens").len().expect("has a length"))
+    let segments: Vec<&String> = names.iter().filter(|name| name.starts_with("log-")).collect();
+    let [name] = &segments[..] else { panic!("one segment: {names:?}") };
+    ((*name).clone(), disk.open(name).expect("opens").len().expect("has a length"))
+}
+
+/// How long all files are.
+fn used(disk: &SimDisk) -> u64 {
+    image(disk).iter().map(|(_, bytes)| bytes.len() as u64).sum()
+}
+
+/// Fills the disk, and what the queue has left of it, with messages; how many there were.
+fn fill_with_messages(disk: &SimDisk, session: &mut impl Session) -> usize {
+    disk.fill(used(disk));
+    let message = [Message::new(vec![b'x'; 700])];
+    (0..)
+        .find(|_| match session.send(&message).remove(0) {
+            Sent::Confirmed(_) => false,
+            Sent::Refused(Refusal::Unavailable(_)) => true,
+            other => panic!("{other:?}"),
+        })
+        .expect("the disk ends")
 }
 
 /// Where what is prepared for later commits begins.
@@ -107,25 +127,55 @@ fn a_full_disk_refuses_messages_and_settles_and_goes_on_when_there_is_room() {
     let queue = open(&disk);
     let mut session = queue.session().expect("opens");
     send(&mut session, &["a", "b"]);
-    let held = session.receive(2, LEASE).expect("works");
-    let (name, len) = log_of(&disk);
+    let mut sent = 2 + fill_with_messages(&disk, &mut session);
+    let full = used(&disk);
     for room in [0, 1, 511, 600] {
-        disk.fill(len + room);
+        disk.fill(full + room);
         let big = Message::new(vec![b'x'; 700]);
         assert!(matches!(&session.send(&[big])[0], Sent::Refused(Refusal::Unavailable(_))));
-        assert_eq!(log_of(&disk), (name.clone(), len), "the part that fitted is gone");
+        assert_eq!(used(&disk), full, "the part that fitted is gone");
     }
-    disk.fill(len);
-    assert!(is_done(&settle(&mut session, held[0].receipt, Settle::Ack)), "some space is kept for these");
-    let refused = settle(&mut session, held[1].receipt, Settle::Ack);
-    assert!(matches!(refused, Settled::InDoubt(Error::Io { .. })), "and used up: {refused:?}");
-    assert_eq!(log_of(&disk), (name.clone(), len));
+    disk.fill(full);
+    let mut nacked = 0;
+    let refused = loop {
+        let held = session.receive(1, LEASE).expect("works").remove(0);
+        match settle(&mut session, held.receipt, nack(Duration::ZERO)) {
+            Settled::Done => nacked += 1,
+            other => break (held.receipt, other),
+        }
+    };
+    assert!(nacked > 0, "some space is kept for these");
+    assert!(matches!(refused.1, Settled::InDoubt(Error::Io { .. })), "and used up: {refused:?}");
+    assert_eq!(used(&disk), full);
     disk.fill(u64::MAX);
-    assert!(is_done(&settle(&mut session, held[1].receipt, Settle::Ack)), "nothing had changed");
+    assert!(is_done(&settle(&mut session, refused.0, Settle::Ack)), "nothing had changed");
     send(&mut session, &["c"]);
+    sent -= 1;
     disk.crash(Crash::Power, 1);
     drop((session, queue));
-    assert_eq!(bodies(&open(&disk)), ["c"]);
+    let queue = open(&disk);
+    let left = bodies(&queue);
+    let dead = queue.session().expect("opens").depth().expect("works").dead as usize;
+    assert_eq!((left.len() + dead, left.last().map(String::as_str)), (sent + 1, Some("c")));
+}
+
+#[test]
+fn a_full_disk_can_be_emptied_by_acks() {
+    for sent in 20..60 {
+        let disk = SimDisk::new();
+        let queue = open(&disk);
+        let mut session = queue.session().expect("opens");
+        for _ in 0..sent {
+            send(&mut session, &["a"]);
+        }
+        let sent = sent + fill_with_messages(&disk, &mut session);
+        for _ in 0..sent {
+            let held = session.receive(1, LEASE).expect("works").remove(0);
+            let settled = settle(&mut session, held.receipt, Settle::Ack);
+            assert!(is_done(&settled), "{} of {sent}: {settled:?}", held.id.0);
+        }
+        send(&mut session, &["there is room again"]);
+    }
 }
 
 #[test]
@@ -135,7 +185,7 @@ fn who_shares_a_commit_with_messages_that_find_no_space_is_not_refused() {
     let mut sessions: Vec<_> = (0..2).map(|_| queue.session().expect("opens")).collect();
     send(&mut sessions[0], &["a"]);
     let receipt = sessions[0].receive(1, LEASE).expect("works").remove(0).receipt;
-    disk.fill(log_of(&disk).1);
+    let filled = 1 + fill_with_messages(&disk, &mut sessions[0]);
     let [sender, settler] = &mut sessions[..] else { panic!("two") };
     let (sent, settled) = thread::scope(|scope| {
         queue.shared.hold();
@@ -148,27 +198,11 @@ fn who_shares_a_commit_with_messages_that_find_no_space_is_not_refused() {
     assert!(matches!(sent, Sent::Refused(Refusal::Unavailable(_))), "{sent:?}");
     assert!(is_done(&settled), "{settled:?}");
     disk.fill(u64::MAX);
-    let all = vec![Message::new(&b"b"[..]); 101];
+    let room = 100 - (filled - 1);
+    let all = vec![Message::new(&b"b"[..]); room + 1];
     let outcomes = sessions[0].send(&all);
-    assert_eq!(confirmed(&outcomes[..100]).len(), 100, "the refused one has given its place back");
-    assert!(matches!(outcomes[100], Sent::Refused(Refusal::Full)));
-}
-
-#[test]
-fn a_full_disk_does_not_hinder_a_queue_that_wants_to_rewrite_its_log() {
-    let disk = SimDisk::new();
-    let queue = FileQueue::open_rewriting_from(disk.clone(), &settings(100, 3), 4 << 10).expect("opens");
-    let mut session = queue.session().expect("opens");
-    send(&mut session, &["a", "b"]);
-    disk.fill(5 << 10);
-    let mut confirmed = 2;
-    while let Sent::Confirmed(_) = session.send(&[Message::new(vec![b'x'; 100])])[0] {
-        confirmed += 1;
-        assert!(disk.list().expect("lists").len() == 1, "no unfinished log stays");
-    }
-    disk.fill(u64::MAX);
-    drop((session, queue));
-    assert_eq!(bodies(&open(&disk)).len(), confirmed);
+    assert_eq!(confirmed(&outcomes[..room]).len(), room, "the refused one has given its place back");
+    assert!(matches!(outcomes[room], Sent::Refused(Refusal::Full)));
 }
 
 /// A closed queue with several commits, and where its log ends.
@@ -176,7 +210,7 @@ fn closed() -> (SimDisk, String, u64) {
     let disk = SimDisk::new();
     drop(open(&disk));
     let settings = settings(100, 3);
-    let queue = FileQueue::open_rewriting_from(disk.clone(), &settings, 6 << 10).expect("opens");
+    let queue = FileQueue::open_within(disk.clone(), &settings, limits(10 << 10)).expect("opens");
     let mut session = queue.session().expect("opens");
     send(&mut session, &["a", "b"]);
     let held = session.receive(1, LEASE).expect("works").remove(0);
@@ -195,7 +229,7 @@ fn a_flipped_bit_is_reported_or_harmless_and_nothing_is_changed() {
     let len = log_of(&disk).1;
     assert!(len > end);
     let mut reported = 0;
-    let (mut padding, mut close, mut prepared) = (0, 0, 0);
+    let (mut header, mut padding, mut close, mut prepared) = (0, 0, 0, 0);
     for bit in 0..len * 8 {
         disk.flip_bit(&name, bit).expect("has that bit");
         let damaged = image(&disk);
@@ -205,15 +239,16 @@ fn a_flipped_bit_is_reported_or_harmless_and_nothing_is_changed() {
                 assert!(offset <= bit / 8 && bit / 8 < offset + 512, "bit {bit}, reported at byte {offset}");
                 reported += 1;
             }
-            // The version.
-            Err(Error::Io { .. }) => assert_eq!(bit / 8 / 4, 4),
             Err(other) => panic!("bit {bit}: {other}"),
             Ok(queue) => {
                 assert_eq!(bodies(&queue), ["b", "c"], "bit {bit}");
                 let torn = queue.recovered().torn;
                 drop(queue);
-                // It was in padding, or in the last frame, which says only that the queue was closed, or behind.
-                if bit / 8 < end - 512 {
+                // It was in one of the headers, in padding, or in the last frame, which says only that the queue was
+                // closed, or behind.
+                if bit / 8 < 1024 {
+                    header += 1;
+                } else if bit / 8 < end - 512 {
                     padding += 1;
                     assert_eq!(torn, 0);
                 } else if bit / 8 < end {
@@ -234,20 +269,23 @@ fn a_flipped_bit_is_reported_or_harmless_and_nothing_is_changed() {
         assert_eq!(image(&disk), damaged);
         disk.flip_bit(&name, bit).expect("has that bit");
     }
-    let harmless = [padding, close, prepared];
-    assert!(reported > 1000 && harmless.iter().all(|bits| *bits > 1000), "{reported} {harmless:?}");
+    let harmless = [header, padding, close, prepared];
+    assert!(reported > 500 && harmless.iter().all(|bits| *bits > 1000), "{reported} {harmless:?}");
 }
 
 #[test]
 fn a_log_that_was_cut_is_missing_its_end_or_reported() {
     let (disk, name, len) = closed();
     let file = disk.open(&name).expect("opens");
-    file.set_len(520).expect("cuts");
+    file.set_len(1040).expect("cuts");
     let cut = try_open(&disk);
-    assert!(matches!(cut, Err(Error::Corrupt { offset: 512, .. })), "within what it was begun with: {cut:?}");
+    assert!(
+        matches!(cut, Err(Error::Corrupt { offset: 1024, .. })),
+        "within what it was begun with: {cut:?}"
+    );
     file.set_len(len).expect("grows with zeroes");
     let cut = try_open(&disk);
-    assert!(matches!(cut, Err(Error::Corrupt { offset: 512, .. })), "{cut:?}");
+    assert!(matches!(cut, Err(Error::Corrupt { offset: 1024, .. })), "{cut:?}");
     file.set_len(0).expect("cuts");
     assert!(matches!(try_open(&disk), Err(Error::Corrupt { offset: 0, .. })));
 }
@@ -263,7 +301,7 @@ fn frames_of_another_log_are_not_taken_for_ours() {
         disk.remove(&name).expect("removes");
     }
     // The same history at another time: every frame has its twin at the same place.
-    let open = || FileQueue::open_rewriting_from(disk.clone(), &other, 4 << 10);
+    let open = || FileQueue::open_within(disk.clone(), &other, limits(10 << 10));
     drop(open().expect("opens"));
     let queue = open().expect("opens");
     let (twin, begun) = (log_of(&disk).0, end_of(&image(&disk)[0].1));
@@ -296,7 +334,10 @@ fn foreign_files_are_left_alone_and_a_foreign_log_is_named() {
         assert_eq!(image(&disk), [("log-0000000000000009".to_owned(), bytes)]);
     }
     let disk = SimDisk::new();
-    disk.create("log-ffffffffffffffff.new").expect("creates");
+    let marks = Marks { next_id: 1, next_death: 0, released: u64::MAX };
+    let header =
+        Header { number: u64::MAX, salt: 1, begun: 1024, recycled: false, marks, before: End::default() };
+    disk.create("log-ffffffffffffffff").expect("creates").write_at(&header.encode(), 0).expect("writes");
     let error = FileQueue::open(disk, &settings(1, 1)).expect_err("is the last number");
     assert!(matches!(error, Error::Corrupt { .. }), "{error}");
 }
@@ -304,11 +345,12 @@ fn foreign_files_are_left_alone_and_a_foreign_log_is_named() {
 #[test]
 fn a_log_of_another_version_or_another_name_is_refused() {
     let (disk, name, _) = closed();
-    disk.flip_bit(&name, 16 * 8).expect("has that bit");
+    let flip = || [16, 512 + 16].map(|byte| disk.flip_bit(&name, byte * 8).expect("has that bit"));
+    flip();
     let error =
         FileQueue::open(disk.clone(), &settings(1, 1)).expect_err("is of another version").to_string();
-    assert!(error.contains("format version 3") && error.contains(&name), "{error}");
-    disk.flip_bit(&name, 16 * 8).expect("has that bit");
+    assert!(error.contains("format version 2") && error.contains(&name), "{error}");
+    flip();
     disk.rename(&name, "log-0000000000000077").expect("renames");
     let error = FileQueue::open(disk, &settings(1, 1)).expect_err("was renamed").to_string();
     assert!(error.contains("0000000000000002"), "{error}");

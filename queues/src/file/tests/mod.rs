@@ -14,9 +14,16 @@ use std::time::Duration;
 use super::*;
 use crate::broker::{Broker, Message, MessageId, Sent, Session, Settings, Settle, Settled, Settlement};
 use crate::clock::Clock;
+use crate::file::commit::Limits;
+use crate::file::log::Sizes;
 
 const SECOND: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(10);
+
+/// Segments so short, and so little in memory, that a test gets to see all that happens in a log.
+fn limits(segment: u64) -> Limits {
+    Limits { sizes: Sizes { least: segment, most: 4 * segment }, recent: 600 }
+}
 
 type Queue = FileQueue<SimDisk>;
 

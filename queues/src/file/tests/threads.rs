@@ -17,7 +17,7 @@ fn every_message_is_acked_once_by_whatever_threads() {
     for seed in 0..8 {
         let settings = settings(16, u32::MAX);
         let mut disk = SimDisk::new();
-        let queue = FileQueue::open_rewriting_from(disk.clone(), &settings, 16 << 10).expect("opens");
+        let queue = FileQueue::open_within(disk.clone(), &settings, limits(16 << 10)).expect("opens");
         let acked: Mutex<BTreeMap<Vec<u8>, usize>> = Mutex::default();
         let done = AtomicUsize::new(0);
         thread::scope(|scope| {

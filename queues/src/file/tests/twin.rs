@@ -105,7 +105,7 @@ fn it_answers_as_the_broker_in_memory_does() {
     let mut died = 0;
     for seed in 0..400 {
         let settings = settings(4, 3);
-        let queue = FileQueue::open_rewriting_from(SimDisk::new(), &settings, 4 << 10).expect("opens");
+        let queue = FileQueue::open_within(SimDisk::new(), &settings, limits(4 << 10)).expect("opens");
         let mut durable = Twin::new(queue);
         let mut memory = Twin::new(Leased::<MutexDeque>::open(&settings).expect("opens"));
         let (mut rng, mut next, mut history) = (Rng::new(seed), 0, Vec::new());

@@ -1,0 +1,85 @@
+//! A file that is ready to become the next segment: as long as a segment, every byte of it durably written, so
+//! that a commit into it changes no length and no allocation (which would cost it a second flush on many file systems),
+//! and does not find the disk full.
+
+use std::io;
+use std::sync::Arc;
+
+use super::segment::Name;
+use super::storage::{Storage, StorageFile};
+
+/// How many zeroes are written at once.
+const ZEROES: u64 = 256 << 10;
+
+pub(super) struct Spare<F> {
+    pub(super) name: Name,
+    pub(super) file: Arc<F>,
+    /// How much of it is written.
+    pub(super) len: u64,
+    /// All of that is durable.
+    durable: bool,
+    /// It was a segment before.
+    pub(super) recycled: bool,
+}
+
+impl<F: StorageFile> Spare<F> {
+    /// Creates an empty one.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn create<S: Storage<File = F>>(storage: &S, number: u64) -> io::Result<Spare<F>> {
+        let name = Name::Spare(number);
+        let created = storage.create(&name.to_string()).or_else(|error| {
+            if error.kind() != io::ErrorKind::AlreadyExists {
+                return Err(error);
+            }
+            // It could not be removed when it was of no use.
+            storage.remove(&name.to_string())?;
+            storage.create(&name.to_string())
+        });
+        let file = Arc::new(created?);
+        Ok(Spare { name, file, len: 0, durable: true, recycled: false })
+    }
+
+    /// Makes one of a segment that is not needed any more. Its old name is durably gone before anything is written:
+    /// it must never stand for what is written then.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn recycle<S: Storage<File = F>>(
+        storage: &S,
+        segment: u64,
+        file: Arc<F>,
+        len: u64,
+        number: u64,
+    ) -> io::Result<Spare<F>> {
+        let name = Name::Spare(number);
+        storage.rename(&Name::Segment(segment).to_string(), &name.to_string())?;
+        storage.sync_dir()?;
+        Ok(Spare { name, file, len, durable: true, recycled: true })
+    }
+
+    /// Makes it longer, by at most `bytes` if it is not as long as that yet.
+    ///
+    /// # Errors
+    /// What the system says; it is good for nothing then.
+    pub(super) fn grow(&mut self, to: u64, bytes: u64) -> io::Result<()> {
+        let end = to.min(self.len.saturating_add(bytes));
+        let zeroes = vec![0; end.saturating_sub(self.len).min(ZEROES) as usize];
+        while self.len < end {
+            let some = &zeroes[..(end - self.len).min(ZEROES) as usize];
+            self.durable = false;
+            self.file.write_at(some, self.len)?;
+            self.len += some.len() as u64;
+        }
+        if self.len >= to && !self.durable {
+            self.file.sync()?;
+            self.durable = true;
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_ready(&self, len: u64) -> bool {
+        self.durable && self.len >= len
+    }
+}
