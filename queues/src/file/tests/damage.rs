@@ -174,6 +174,7 @@ fn a_full_disk_can_be_emptied_by_acks() {
             let settled = settle(&mut session, held.receipt, Settle::Ack);
             assert!(is_done(&settled), "{} of {sent}: {settled:?}", held.id.0);
         }
+        disk.fill(u64::MAX);
         send(&mut session, &["there is room again"]);
     }
 }
