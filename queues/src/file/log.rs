@@ -45,6 +45,9 @@ impl Sizes {
 /// No frame has more records than fit into so many bytes, unless it is a single one.
 const FRAME: u64 = 256 << 20;
 
+/// Room for what is said once: that a segment is given up, and the index.
+const SLACK: u64 = 4 * SECTOR as u64;
+
 /// Why a commit failed.
 #[derive(Debug)]
 pub(super) enum CommitError {
@@ -106,7 +109,7 @@ impl<S: Storage> Log<S> {
         let places = encode(records, &mut buffer);
         let least = FRAMES + buffer.len().next_multiple_of(SECTOR) as u64;
         let mut spare = Spare::create(&storage, number)?;
-        if let Err(error) = spare.grow(len.max(2 * least), u64::MAX) {
+        if let Err(error) = spare.grow(len.max(least), u64::MAX) {
             is_full(&error).then_some(()).ok_or(error)?;
             // Whoever is out of space may still look at what there is.
             spare.file.set_len(0)?;
@@ -206,23 +209,31 @@ impl<S: Storage> Log<S> {
         Err(CommitError::Full)
     }
 
+    /// Messages leave as much as it takes to ack all that is in an earlier segment, each in a sector of its own as the
+    /// messages were, and so to give that segment up: here, or mostly in a spare. So a full disk can be drained.
     fn make_room(&mut self, frame: u64, indexed: usize, messages: bool) -> Result<(), CommitError> {
-        if !self.segment.has_room(frame, indexed, 0) {
+        let mut slack = if messages { self.slack() } else { 0 };
+        if !self.segment.has_room(frame, indexed, slack) {
             let index = frame::filled(indexed as u64).unwrap_or(u64::MAX);
-            // Twice: see `kept`.
-            let needed = (FRAMES + frame).saturating_add(index).saturating_mul(2);
+            let needed = (FRAMES + frame + SLACK).saturating_add(index).saturating_mul(2);
             self.have_spare(needed.next_multiple_of(SECTOR as u64))?;
             self.roll()?;
+            slack = self.slack();
         }
-        let keeps = self.segment.has_room(frame, indexed, self.kept());
-        if messages && !keeps { self.have_spare(self.kept()) } else { Ok(()) }
+        if messages && !self.segment.has_room(frame, indexed, self.earlier() + slack) {
+            return self.have_spare(self.earlier());
+        }
+        Ok(())
     }
 
-    /// How much of the segment messages leave for other things, unless another segment is at hand: as much as an earlier
-    /// segment is long. So there is space for all acks that it takes to give one up, each in a sector of its own as the
-    /// messages were.
-    fn kept(&self) -> u64 {
-        if self.segment.len < self.sizes.most { self.segment.len / 2 } else { self.segment.len }
+    /// How long an earlier segment is at most, unless a commit needed more.
+    fn earlier(&self) -> u64 {
+        if self.segment.len < self.sizes.most { self.segment.len / 2 } else { self.sizes.most }
+    }
+
+    /// What acks of an earlier segment take besides a sector for each message.
+    fn slack(&self) -> u64 {
+        self.earlier() / 8 + SLACK
     }
 
     fn next_len(&self) -> u64 {
