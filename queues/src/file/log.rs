@@ -48,6 +48,10 @@ const FRAME: u64 = 256 << 20;
 /// Room for what is said once: that a segment is given up, and the index.
 const SLACK: u64 = 4 * SECTOR as u64;
 
+/// How much is prepared for each byte that is appended: the next segment, twice as long, is to be ready in a quarter of
+/// this one.
+const WORK_AHEAD: u64 = 8;
+
 /// Why a commit failed.
 #[derive(Debug)]
 pub(super) enum CommitError {
@@ -198,7 +202,7 @@ impl<S: Storage> Log<S> {
         for record in &*records {
             note(record, &mut self.marks, &mut self.segment.index);
         }
-        self.owed = self.owed.saturating_add(4 * frame);
+        self.owed = self.owed.saturating_add(WORK_AHEAD * frame);
         Ok(read)
     }
 
@@ -309,7 +313,7 @@ impl<S: Storage> Log<S> {
     /// just committed has time for it.
     pub(super) fn work_ahead(&mut self) {
         let half = self.segment.end.at >= self.segment.len / 2;
-        let wanted = usize::from(half) + usize::from(half || self.segment.len >= self.sizes.most);
+        let wanted = 1 + usize::from(half);
         let ready = self.spares.iter().filter(|spare| spare.is_ready(self.sizes.least)).count();
         if ready >= wanted {
             self.owed = 0;
