@@ -6,6 +6,7 @@ use super::gate::{Gated, wait_for};
 use super::*;
 use crate::broker::{Crash, Delivery, Depth, Error, Reason, Receipt, Refusal};
 use crate::file::sim::FailSync;
+use crate::file::storage::Storage;
 
 type Queue = FileQueue<Gated>;
 
