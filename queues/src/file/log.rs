@@ -45,8 +45,8 @@ impl Sizes {
 /// No frame has more records than fit into so many bytes, unless it is a single one.
 const FRAME: u64 = 256 << 20;
 
-/// Room for what is said once: that a segment is given up, and the index.
-const SLACK: u64 = 4 * SECTOR as u64;
+/// Room for what is said once: that a segment is given up, and, with an eighth of its length, for the index.
+const SLACK: u64 = 2 * SECTOR as u64;
 
 /// How much is prepared for each byte that is appended: the next segment, twice as long, is to be ready in a quarter of
 /// this one.
@@ -66,6 +66,8 @@ pub(super) struct Log<S: Storage> {
     sizes: Sizes,
     seed: u64,
     segment: Segment<S::File>,
+    /// How long the longest segment is that may still be in use.
+    longest: u64,
     /// All but the last are ready.
     spares: VecDeque<Spare<S::File>>,
     /// What the next spare is called.
@@ -93,6 +95,8 @@ pub(super) struct Beginning {
     /// What is true of all before.
     pub(super) marks: Marks,
     pub(super) before: End,
+    /// How long the longest segment before is.
+    pub(super) longest: u64,
 }
 
 impl<S: Storage> Log<S> {
@@ -108,7 +112,7 @@ impl<S: Storage> Log<S> {
         beginning: Beginning,
         records: &mut [Record],
     ) -> io::Result<(Log<S>, Vec<Read>)> {
-        let Beginning { number, seed, mut marks, before } = beginning;
+        let Beginning { number, seed, mut marks, before, longest } = beginning;
         let mut buffer = Vec::new();
         let places = encode(records, &mut buffer);
         let least = FRAMES + buffer.len().next_multiple_of(SECTOR) as u64;
@@ -136,7 +140,9 @@ impl<S: Storage> Log<S> {
         }
         let begun = vec![Begun { number, file: Arc::clone(&segment.file), len: segment.len }];
         let (spares, next_spare) = (VecDeque::new(), number.saturating_add(1));
-        let log = Log { storage, sizes, seed, segment, spares, next_spare, owed: 0, marks, buffer, begun };
+        let longest = longest.max(segment.len);
+        let log =
+            Log { storage, sizes, seed, segment, longest, spares, next_spare, owed: 0, marks, buffer, begun };
         Ok((log, read))
     }
 
@@ -213,48 +219,39 @@ impl<S: Storage> Log<S> {
         Err(CommitError::Full)
     }
 
-    /// Messages leave as much as it takes to ack all that is in an earlier segment, each in a sector of its own as the
-    /// messages were, and so to give that segment up: here, or mostly in a spare. So a full disk can be drained.
+    /// A message is taken only while a spare is ready that is as long as any segment: there is space for all acks that it
+    /// takes to give a segment up, each in a sector of its own as the messages were. So a full disk can be drained.
     fn make_room(&mut self, frame: u64, indexed: usize, messages: bool) -> Result<(), CommitError> {
-        let mut slack = if messages { self.slack() } else { 0 };
-        if !self.segment.has_room(frame, indexed, slack) {
-            let index = frame::filled(indexed as u64).unwrap_or(u64::MAX);
-            let needed = (FRAMES + frame + SLACK).saturating_add(index).saturating_mul(2);
-            self.have_spare(needed.next_multiple_of(SECTOR as u64))?;
-            self.roll()?;
-            slack = self.slack();
+        let longest = self.longest.min(self.sizes.most);
+        let slack = if messages { longest / 8 + SLACK } else { 0 };
+        if self.segment.has_room(frame, indexed, slack) {
+            return if messages { self.have_spare(0, longest) } else { Ok(()) };
         }
-        if messages && !self.segment.has_room(frame, indexed, self.earlier() + slack) {
-            return self.have_spare(self.earlier());
+        let index = frame::filled(indexed as u64).unwrap_or(u64::MAX);
+        let needed = (FRAMES + frame).saturating_add(index).saturating_add(slack);
+        self.have_spare(0, needed.next_multiple_of(SECTOR as u64))?;
+        if messages {
+            let next = self.spares.front().map_or(0, |spare| spare.len);
+            self.have_spare(1, longest.max(next).min(self.sizes.most))?;
         }
-        Ok(())
-    }
-
-    /// How long an earlier segment is at most, unless a commit needed more.
-    fn earlier(&self) -> u64 {
-        if self.segment.len < self.sizes.most { self.segment.len / 2 } else { self.sizes.most }
-    }
-
-    /// What acks of an earlier segment take besides a sector for each message.
-    fn slack(&self) -> u64 {
-        self.earlier() / 8 + SLACK
+        self.roll()
     }
 
     fn next_len(&self) -> u64 {
         (self.segment.len * 2).clamp(self.sizes.least, self.sizes.most)
     }
 
-    /// Makes sure that the first spare is ready and at least so long; it is as long as the next segment should be if there is
+    /// Makes sure that this spare is ready and at least so long; it is as long as the next segment should be if there is
     /// space for that.
-    fn have_spare(&mut self, least: u64) -> Result<(), CommitError> {
+    fn have_spare(&mut self, nth: usize, least: u64) -> Result<(), CommitError> {
         let least = least.max(self.sizes.least);
-        if self.spares.front().is_some_and(|spare| spare.is_ready(least)) {
+        if self.spares.get(nth).is_some_and(|spare| spare.is_ready(least)) {
             return Ok(());
         }
         let mut made = Err(CommitError::Full);
         for len in [self.next_len().max(least), least] {
             if matches!(made, Err(CommitError::Full)) {
-                made = self.grow_spare(0, len, u64::MAX);
+                made = self.grow_spare(nth, len, u64::MAX);
             }
         }
         made
@@ -293,6 +290,7 @@ impl<S: Storage> Log<S> {
         self.begun.push(Begun { number, file: Arc::clone(&file), len });
         let end = End { at: FRAMES, ..End::default() };
         self.segment = Segment { file, number, salt, len, end, index: Vec::new() };
+        self.longest = self.longest.max(len);
         Ok(())
     }
 

@@ -107,7 +107,8 @@ pub(super) fn recover<S: Storage>(
         storage.remove(&name.to_string()).map_err(|e| failed("remove a spare segment from", e))?;
     }
     let len = (state.live_bytes() / 4).next_power_of_two().clamp(sizes.least, sizes.most);
-    let beginning = Beginning { number, seed: salt_seed(settings), marks, before: end };
+    let longest = found.iter().map(|segment| segment.len).max().unwrap_or(0);
+    let beginning = Beginning { number, seed: salt_seed(settings), marks, before: end, longest };
     let (log, read) = Log::begin(storage.clone(), sizes, len, beginning, &mut records)
         .map_err(|e| failed("begin a new segment in", e))?;
     for record in &records {

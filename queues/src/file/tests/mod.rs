@@ -6,6 +6,7 @@ mod gate;
 mod group;
 mod known;
 mod rules;
+mod segments;
 mod threads;
 mod twin;
 

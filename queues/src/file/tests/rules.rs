@@ -86,6 +86,10 @@ fn what_is_delivered_is_what_was_sent_in_order() {
 fn a_first_delivery_writes_nothing_and_a_batch_of_settlements_syncs_once() {
     let rig = Rig::new(10, 5);
     let mut session = rig.session();
+    // The first message has to wait for a spare segment.
+    send(&mut session, &["first"]);
+    let first = one(&mut session);
+    assert!(is_done(&settle(&mut session, first.receipt, Settle::Ack)));
     let before = rig.disk.counts();
     send(&mut session, &["a", "b", "c"]);
     assert_eq!(rig.disk.counts().syncs, before.syncs + 1);

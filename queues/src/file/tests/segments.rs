@@ -1,0 +1,238 @@
+//! A log of many segments: what is given up, what is moved, what is missed, what is read back.
+
+use super::*;
+use crate::broker::{Crash, Delivery, Error, Reason};
+use crate::file::segment::Name;
+use crate::file::storage::{Storage, StorageFile};
+
+fn open(disk: &SimDisk) -> Queue {
+    try_open(disk).expect("opens")
+}
+
+fn try_open(disk: &SimDisk) -> Result<Queue, Error> {
+    FileQueue::open_within(disk.clone(), &settings(1000, 2), limits(4 << 10))
+}
+
+fn segments(disk: &SimDisk) -> Vec<u64> {
+    let names = disk.list().expect("lists");
+    let number = |name: &String| match Name::parse(name) {
+        Some(Name::Segment(number)) => Some(number),
+        _ => None,
+    };
+    names.iter().filter_map(number).collect()
+}
+
+fn receive(session: &mut impl Session, max: usize) -> Vec<Delivery> {
+    session.receive(max, LEASE).expect("works")
+}
+
+fn ids(deliveries: &[Delivery]) -> Vec<u64> {
+    deliveries.iter().map(|delivery| delivery.id.0).collect()
+}
+
+/// Sends messages, each of which fills a sector, until there are so many segments.
+fn grow(disk: &SimDisk, session: &mut impl Session, many: usize) {
+    while segments(disk).len() < many {
+        send(session, &[&"x".repeat(450)]);
+    }
+}
+
+/// Sends a message, receives it and acks it, so many times.
+fn churn(session: &mut impl Session, times: usize) {
+    for _ in 0..times {
+        send(session, &["goes"]);
+        let goes = receive(session, 1).remove(0);
+        assert_eq!(&goes.body[..], b"goes");
+        assert!(is_done(&settle(session, goes.receipt, Settle::Ack)));
+    }
+}
+
+#[test]
+fn messages_that_stay_are_moved_with_all_that_is_known_of_them() {
+    let mut disk = SimDisk::new();
+    let queue = open(&disk);
+    let mut session = queue.session().expect("opens");
+    send(&mut session, &["dies second", "dies first", "failed once", "in flight"]);
+    let held = receive(&mut session, 4);
+    for (nth, how) in [(1, Settle::Reject), (0, Settle::Reject), (2, nack(1000 * SECOND))] {
+        assert!(is_done(&settle(&mut session, held[nth].receipt, how)));
+    }
+    let first = segments(&disk)[0];
+    churn(&mut session, 300);
+    assert!(segments(&disk)[0] > first + 10, "{:?}", segments(&disk));
+    assert!(segments(&disk).len() < 5, "{:?}", segments(&disk));
+    assert!(is_done(&session.extend(held[3].receipt, LEASE)), "its lease outlived the moves");
+    disk.crash(Crash::Power, 1);
+    drop((session, queue));
+
+    let queue = open(&disk);
+    let mut session = queue.session().expect("opens");
+    let letters = session.dead_letters(9).expect("works");
+    let letters: Vec<_> = letters.iter().map(|l| (l.id.0, &l.body[..], l.reason, l.attempts)).collect();
+    let expected: [(u64, &[u8], Reason, u32); 2] =
+        [(2, b"dies first", Reason::Rejected, 1), (1, b"dies second", Reason::Rejected, 1)];
+    assert_eq!(letters, expected);
+    assert_eq!(ids(&receive(&mut session, 9)), [4]);
+    churn_clock(&queue, 1000 * SECOND);
+    let left = receive(&mut session, 9);
+    let left: Vec<_> = left.iter().map(|d| (d.id.0, &d.body[..], d.attempt)).collect();
+    assert_eq!(left, [(3, &b"failed once"[..], 2)], "the other one died of its second attempt");
+    churn(&mut session, 1);
+    assert!(send(&mut session, &["new"])[0] > 300, "ids go on");
+}
+
+fn churn_clock(queue: &Queue, duration: Duration) {
+    assert!(queue.shared.settings.clock.advance(duration));
+}
+
+#[test]
+fn a_queue_that_is_killed_over_and_over_does_not_fill_the_disk() {
+    let mut disk = SimDisk::new();
+    let queue = open(&disk);
+    send(&mut queue.session().expect("opens"), &["stays"]);
+    drop(queue);
+    for life in 0..100 {
+        let queue = open(&disk);
+        disk.crash(Crash::Process, life);
+        drop(queue);
+        assert!(segments(&disk).len() < 9, "{:?}", segments(&disk));
+    }
+    assert_eq!(ids(&receive(&mut open(&disk).session().expect("opens"), 9)), [1]);
+}
+
+#[test]
+fn a_segment_that_is_missing_is_missed_and_one_that_was_given_up_is_not() {
+    let disk = SimDisk::new();
+    let queue = open(&disk);
+    let mut session = queue.session().expect("opens");
+    grow(&disk, &mut session, 2);
+    let given_up = Name::Segment(1).to_string();
+    let copy = content(&disk, &given_up);
+    while segments(&disk)[0] == 1 {
+        let receipt = receive(&mut session, 1).remove(0).receipt;
+        assert!(is_done(&settle(&mut session, receipt, Settle::Ack)));
+    }
+    grow(&disk, &mut session, 4);
+    drop((session, queue));
+    let all = segments(&disk);
+    for missing in &all[..all.len() - 1] {
+        let name = Name::Segment(*missing).to_string();
+        let bytes = content(&disk, &name);
+        disk.remove(&name).expect("removes");
+        let error = try_open(&disk).expect_err("one is missing");
+        assert!(error.to_string().contains(&name) && error.to_string().contains("missing"), "{error}");
+        disk.create(&name).expect("creates").write_at(&bytes, 0).expect("writes");
+    }
+    disk.create(&given_up).expect("creates").write_at(&copy, 0).expect("writes");
+    let left = receive(&mut open(&disk).session().expect("opens"), 1000);
+    assert!(left[0].id.0 > 1);
+    assert!(!segments(&disk).contains(&1), "it was removed for good");
+}
+
+fn content(disk: &SimDisk, name: &str) -> Vec<u8> {
+    let file = disk.open(name).expect("opens");
+    let mut bytes = vec![0; file.len().expect("has a length") as usize];
+    file.read_at(&mut bytes, 0).expect("reads");
+    bytes
+}
+
+/// A closed queue of several segments, of which the first is whole.
+fn several() -> (SimDisk, String, usize) {
+    let disk = SimDisk::new();
+    let queue = open(&disk);
+    let mut session = queue.session().expect("opens");
+    grow(&disk, &mut session, 4);
+    let first = segments(&disk)[0];
+    let many = session.depth().expect("works").ready as usize;
+    drop((session, queue));
+    (disk, Name::Segment(first).to_string(), many)
+}
+
+#[test]
+fn who_opens_a_queue_does_not_read_what_is_indexed_and_reads_it_if_the_index_is_damaged() {
+    let (disk, name, many) = several();
+    let bytes = content(&disk, &name);
+    let index = bytes.windows(4).rposition(|four| four == b"idx\n").expect("has an index");
+    for bit in 0..2048 {
+        let disk = copy(&disk);
+        disk.flip_bit(&name, index as u64 * 8 + bit).expect("has that bit");
+        assert_eq!(receive(&mut open(&disk).session().expect("opens"), 1000).len(), many);
+    }
+    // Both: then something is missing.
+    disk.flip_bit(&name, index as u64 * 8).expect("has that bit");
+    let first = bytes.windows(4).position(|four| four == b"frm\n").expect("has a frame");
+    disk.flip_bit(&name, first as u64 * 8 + 1).expect("has that bit");
+    let error = try_open(&disk).expect_err("is damaged");
+    assert!(matches!(error, Error::Corrupt { offset, .. } if offset == first as u64), "{error}");
+}
+
+fn copy(disk: &SimDisk) -> SimDisk {
+    let copied = SimDisk::new();
+    for name in disk.list().expect("lists") {
+        copied.create(&name).expect("creates").write_at(&content(disk, &name), 0).expect("writes");
+    }
+    copied
+}
+
+#[test]
+fn a_damaged_message_is_not_delivered_and_is_named() {
+    let (disk, name, many) = several();
+    let bytes = content(&disk, &name);
+    let body = bytes.windows(9).position(|nine| nine == b"xxxxxxxxx").expect("has a body");
+    disk.flip_bit(&name, body as u64 * 8).expect("has that bit");
+    let queue = open(&disk);
+    let mut session = queue.session().expect("opens");
+    let depth = session.depth().expect("works");
+    for _ in 0..2 {
+        let error = session.receive(2, LEASE).expect_err("is damaged");
+        assert!(matches!(&error, Error::Corrupt { path, .. } if path.to_string_lossy() == name), "{error}");
+    }
+    assert_eq!(session.depth().expect("works"), depth, "nobody holds what nobody was given");
+    send(&mut session, &["the queue goes on"]);
+    disk.flip_bit(&name, body as u64 * 8).expect("has that bit");
+    let deliveries = receive(&mut session, 1000);
+    assert_eq!(deliveries.len(), many + 1);
+    assert!(deliveries.iter().all(|delivery| delivery.attempt == 1));
+}
+
+#[test]
+fn after_a_witness_damage_to_the_last_commit_is_not_taken_for_a_torn_end() {
+    let disk = SimDisk::new();
+    // One segment is enough.
+    let queue = FileQueue::open(disk.clone(), &settings(10, 2)).expect("opens");
+    let mut session = queue.session().expect("opens");
+    send(&mut session, &["a"]);
+    send(&mut session, &["last"]);
+    let without = copy(&disk);
+    let counts = disk.counts();
+    queue.shared.witness();
+    assert_eq!(disk.counts().syncs, counts.syncs + 1);
+    queue.shared.witness();
+    assert_eq!(disk.counts().syncs, counts.syncs + 1, "once is enough");
+    let with = copy(&disk);
+    let name = Name::Segment(segments(&disk)[0]).to_string();
+    let body = content(&disk, &name).windows(4).position(|four| four == b"last").expect("is there");
+    for (disk, noticed) in [(without, false), (with, true)] {
+        disk.flip_bit(&name, body as u64 * 8).expect("has that bit");
+        match try_open(&disk) {
+            Err(error) => assert!(noticed && matches!(error, Error::Corrupt { .. }), "{error}"),
+            Ok(queue) => {
+                assert!(!noticed && queue.recovered().torn > 0);
+                assert_eq!(receive(&mut queue.session().expect("opens"), 9).len(), 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn files_are_used_again() {
+    let disk = SimDisk::new();
+    let queue = open(&disk);
+    let mut session = queue.session().expect("opens");
+    churn(&mut session, 200);
+    let bytes = disk.counts().bytes;
+    churn(&mut session, 200);
+    let bytes = disk.counts().bytes - bytes;
+    // A frame for each send and each ack; headers and indexes besides; no zeroes.
+    assert!(bytes < 400 * 512 * 13 / 10, "{bytes}");
+}
