@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use super::batch::{Batch, Outcome, Woken};
 use super::body::Body;
 use super::failure::Failure;
+use super::heartbeat::Bell;
 use super::log::{Begun, CommitError, Log, Sizes};
 use super::recent::Recent;
 use super::record::{At, Payload, Read, Record};
@@ -47,6 +48,8 @@ pub(super) struct Limits {
 }
 
 pub(super) struct Shared<S: Storage> {
+    /// Rings when a commit has no witness.
+    pub(super) bell: Arc<Bell>,
     pub(super) settings: Settings,
     pub(super) recovered: Recovered,
     core: Mutex<Core<S>>,
@@ -69,6 +72,7 @@ pub(super) struct Core<S: Storage> {
     unreadable: bool,
     /// Nothing that matters was committed since the last witness.
     witnessed: bool,
+    bell: Arc<Bell>,
     /// The number of the log that this life began: part of every receipt.
     pub(super) life: u64,
     pub(super) receipts: u64,
@@ -159,12 +163,14 @@ impl<S: Storage> Shared<S> {
             sizes: limits.sizes,
             search: (0, 0),
             unreadable: false,
-            witnessed: false,
+            witnessed: true,
+            bell: Arc::default(),
             log: None,
             poisoned: None,
         };
         core.take_in(log, read);
-        Shared { settings: settings.clone(), recovered, core: Mutex::new(core) }
+        let bell = Arc::clone(&core.bell);
+        Shared { bell, settings: settings.clone(), recovered, core: Mutex::new(core) }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Core<S>> {
@@ -290,6 +296,22 @@ impl<S: Storage> Shared<S> {
             // If it fails, the queue is poisoned, or full and as good as before.
             let _ = self.commit(core, vec![Record::Witness]);
         }
+    }
+
+    /// Whether something was committed since it was asked for last, or is being committed; if not, the commit before gets
+    /// its witness.
+    pub(super) fn is_restless(&self, before: &mut Option<(u64, u64)>) -> bool {
+        let core = self.lock();
+        if core.witnessed || core.working().is_err() {
+            return false;
+        }
+        let now = core.log.as_ref().map(|log| (log.number(), log.filled()));
+        if now.is_none() || mem::replace(before, now) != now {
+            return true;
+        }
+        drop(core);
+        self.witness();
+        false
     }
 
     /// Waits a little for those who were released a moment ago, if there are any.
@@ -433,8 +455,10 @@ impl<S: Storage> Core<S> {
     }
 
     fn apply(&mut self, records: &[Record]) -> Result<(), String> {
-        if !records.is_empty() {
-            self.witnessed = records.iter().all(Record::is_upkeep);
+        if records.iter().all(Record::is_upkeep) {
+            self.witnessed |= !records.is_empty();
+        } else if mem::replace(&mut self.witnessed, false) {
+            self.bell.ring();
         }
         records.iter().try_for_each(|record| {
             for id in record.changes() {

@@ -1,10 +1,11 @@
 //! Where file queues live across crashes.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 
-use super::commit::Limits;
+use super::commit::{Limits, Shared};
 use super::log::Sizes;
-use super::queue::FileQueue;
+use super::queue::{FileQueue, open_taken};
 use super::real::RealDir;
 use super::rng::mix;
 use super::sim::SimDisk;
@@ -21,17 +22,26 @@ pub struct SimHost {
     disk: SimDisk,
     settings: Settings,
     crashes: u64,
+    running: Weak<Shared<SimDisk>>,
 }
 
 impl SimHost {
     /// An empty disk. What crashes keep follows from the seed in the settings.
     pub fn new(settings: &Settings) -> SimHost {
-        SimHost { disk: SimDisk::new(), settings: settings.clone(), crashes: 0 }
+        SimHost { disk: SimDisk::new(), settings: settings.clone(), crashes: 0, running: Weak::new() }
     }
 
     /// The disk, for its fault switches.
     pub fn disk(&self) -> &SimDisk {
         &self.disk
+    }
+
+    /// Does what the heartbeat of a queue in real files does when nobody has called it for a while: see
+    /// [`super::open_dir`].
+    pub fn idle(&self) {
+        if let Some(running) = self.running.upgrade() {
+            running.witness();
+        }
     }
 }
 
@@ -39,7 +49,9 @@ impl Host for SimHost {
     type Broker = FileQueue<SimDisk>;
 
     fn boot(&mut self) -> Result<FileQueue<SimDisk>, Error> {
-        FileQueue::open_within(self.disk.clone(), &self.settings, SIMULATED)
+        let queue = FileQueue::open_within(self.disk.clone(), &self.settings, SIMULATED)?;
+        self.running = Arc::downgrade(&queue.shared);
+        Ok(queue)
     }
 
     fn crash(&mut self, crash: Crash) {
@@ -73,7 +85,7 @@ impl Host for DirHost {
         self.settings.validate()?;
         let directory = RealDir::open(&self.path)?;
         self.running = Some(directory.clone());
-        FileQueue::open(directory, &self.settings)
+        open_taken(directory, &self.settings)
     }
 
     fn crash(&mut self, _: Crash) {

@@ -10,6 +10,7 @@ mod commit;
 mod decide;
 mod failure;
 mod frame;
+mod heartbeat;
 mod host;
 mod log;
 mod queue;

@@ -10,15 +10,25 @@ use stanchion_queues::{Crash, Error, Host};
 use super::choices;
 use crate::dice::Dice;
 
+/// What a bit is drawn from as a whole.
+const SECTOR: usize = 512;
+
 /// A host whose broker stands on a simulated disk and on nothing else.
 pub trait ImageHost: Host {
     /// The disk that its boots and crashes are about.
     fn disk(&self) -> &SimDisk;
+
+    /// Does what the broker does of itself when nobody calls it for a while. By default that is nothing.
+    fn idle(&self) {}
 }
 
 impl ImageHost for SimHost {
     fn disk(&self) -> &SimDisk {
         SimHost::disk(self)
+    }
+
+    fn idle(&self) {
+        SimHost::idle(self);
     }
 }
 
@@ -33,7 +43,7 @@ pub enum Strike {
     Kill(u64),
     /// The call after so many fails; the power fails soon after.
     Fail(u64, Fault),
-    /// A bit of what is stored flips while nobody looks.
+    /// A bit of what is stored flips while the broker is down; before that nobody had called it for a while.
     Flip,
 }
 
@@ -107,7 +117,11 @@ impl<H: ImageHost> Struck<H> {
                 self.inner.crash(Crash::Power);
                 self.seen().risked = self.inner.disk().risked();
             }
-            Strike::Kill(_) | Strike::Flip if first => self.inner.crash(Crash::Process),
+            Strike::Kill(_) if first => self.inner.crash(Crash::Process),
+            Strike::Flip if first => {
+                self.inner.idle();
+                self.inner.crash(Crash::Process);
+            }
             _ => {
                 self.inner.disk().keep(choices::drawn(&mut self.dice));
                 self.inner.crash(Crash::Power);
@@ -124,22 +138,24 @@ impl<H: ImageHost> Struck<H> {
         }
     }
 
+    /// Flips a bit in one of the sectors that hold anything.
     fn flip(&mut self) {
         let disk = self.inner.disk();
-        let mut files = Vec::new();
+        let mut sectors = Vec::new();
         for name in disk.list().unwrap_or_default() {
-            if let Ok(len) = disk.open(&name).and_then(|file| file.len()) {
-                files.push((name, len * 8));
-            }
+            let read = disk.open(&name).and_then(|file| {
+                let mut bytes = vec![0; file.len()? as usize];
+                file.read_at(&mut bytes, 0).map(|()| bytes)
+            });
+            let bytes = read.unwrap_or_default();
+            let written =
+                bytes.chunks(SECTOR).enumerate().filter(|(_, sector)| sector.iter().any(|byte| *byte != 0));
+            sectors.extend(written.map(|(nth, sector)| (name.clone(), nth * SECTOR * 8, sector.len() * 8)));
         }
-        let mut bit = self.dice.below(files.iter().map(|(_, bits)| bits).sum());
-        for (name, bits) in files {
-            if bit < bits {
-                // There is such a bit.
-                let _ = disk.flip_bit(&name, bit);
-                return;
-            }
-            bit -= bits;
+        if !sectors.is_empty() {
+            let (name, first, bits) = &sectors[self.dice.below(sectors.len() as u64) as usize];
+            // There is such a bit.
+            let _ = disk.flip_bit(name, *first as u64 + self.dice.below(*bits as u64));
         }
     }
 }

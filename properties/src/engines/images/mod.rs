@@ -183,7 +183,7 @@ impl Report {
             (Err(error), _) => return Err(error),
         };
         self.flips += u64::from(flip);
-        if flip && seen.refused && !panicked(&history) {
+        if flip && (seen.refused || says_so(&history)) && !panicked(&history) {
             self.noticed += 1;
             return Ok(());
         }
@@ -231,6 +231,19 @@ impl fmt::Display for Broken {
         )?;
         plan.steps.iter().try_for_each(|step| writeln!(f, "  {step:?}"))
     }
+}
+
+/// Whether the broker, once it had crashed, answered that something was wrong: nothing else goes wrong by then.
+fn says_so(history: &History) -> bool {
+    let after = history.events.iter().skip_while(|event| !matches!(event.what, What::Crashed { .. }));
+    after.into_iter().any(|event| {
+        matches!(
+            event.what,
+            What::Receive { got: None, .. }
+                | What::Browse { letters: None, .. }
+                | What::Depth { depth: None }
+        )
+    })
 }
 
 fn panicked(history: &History) -> bool {

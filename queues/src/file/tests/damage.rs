@@ -379,6 +379,25 @@ fn a_directory_of_real_files_is_reopened_and_has_one_owner() {
 }
 
 #[test]
+fn a_queue_in_real_files_that_comes_to_rest_has_a_witness_for_its_last_commit() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let settings = Settings { clock: crate::Clock::system(), ..settings(10, 3) };
+    let queue = open_dir(temp.path(), &settings).expect("opens");
+    send(&mut queue.session().expect("opens"), &["last"]);
+    let segment = temp.path().join("log-0000000000000001");
+    let frames = || {
+        let bytes = fs::read(&segment).expect("reads");
+        bytes.chunks(512).filter(|sector| sector.starts_with(b"frm\n")).count()
+    };
+    // What the queue was opened with, the message, and the witness.
+    while frames() < 3 {
+        thread::yield_now();
+    }
+    drop(queue);
+    open_dir(temp.path(), &settings).expect("nobody holds the directory any more");
+}
+
+#[test]
 fn bad_places_are_named_and_nothing_is_left_there() {
     let temp = tempfile::tempdir().expect("a directory");
     let file = temp.path().join("file");
