@@ -20,7 +20,7 @@ struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 fine, 1 internal error, 2 usage, 4 nothing selected, 10 a check failed: a promise is broken, undecided or
-never exercised, a card shows a claim that is not kept, or a saved plan that is to be run first cannot be used.
+never exercised, a card shows a claim that is not kept, a file queue is damaged, or a saved plan that is to be run first cannot be used.
 Environment: STANCHION_CASES, STANCHION_SEED, STANCHION_PROFILE (quick, standard, soak), STANCHION_REPORT_DIR,
 STANCHION_REGRESSIONS, STANCHION_REPLAY, STANCHION_PATIENCE.";
 
@@ -46,6 +46,11 @@ enum Command {
         /// A file from `regressions/`.
         file: PathBuf,
     },
+    /// Shows the segments, records and messages of a file queue, and any damage; a queue in use goes on meanwhile.
+    Inspect {
+        /// The directory of the queue.
+        directory: PathBuf,
+    },
     /// Draws the report from what tests and benches left behind, and says where it is.
     Report,
 }
@@ -62,6 +67,7 @@ fn main() -> ExitCode {
         Command::Check { filter } => check(filter, &budget),
         Command::Card { filter } => card(filter.as_deref().unwrap_or_default(), &budget),
         Command::Replay { file } => replay(&file, &budget),
+        Command::Inspect { directory } => inspect(&directory),
         Command::Report => report(),
     }
 }
@@ -128,6 +134,18 @@ fn replay(file: &Path, budget: &Budget) -> ExitCode {
             if replayed.broken { ExitCode::from(exit::BROKEN) } else { ExitCode::SUCCESS }
         }
         Err(error) => fail(&error),
+    }
+}
+
+fn inspect(directory: &Path) -> ExitCode {
+    match stanchion::queues::file::inspect::inspect(directory) {
+        Ok(inspection) => {
+            let damaged = inspection.segments.iter().any(|segment| segment.damage.is_some());
+            // A reader that has seen enough is no failure.
+            let _ = write!(std::io::stdout(), "{inspection}");
+            if damaged { ExitCode::from(exit::BROKEN) } else { ExitCode::SUCCESS }
+        }
+        Err(error) => fail(&error.to_string()),
     }
 }
 

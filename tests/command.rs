@@ -43,9 +43,11 @@ fn what_makes_no_sense_is_said_with_a_remedy_and_left_alone() {
         std::fs::write(home.join(name), text).expect("writable");
     }
     type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], Option<i32>, &'a [&'a str]);
-    let cases: [Case<'_>; 18] = [
+    let cases: [Case<'_>; 20] = [
         (&["check", "nosuch"], &[], NOTHING_SELECTED, &["\"nosuch\"", "give a part of a name"]),
         (&["card", "nosuch"], &[], NOTHING_SELECTED, &["\"nosuch\"", "give a part of one of", "file"]),
+        (&["inspect", "absent"], &[], USAGE, &["absent", "Give a directory"]),
+        (&["inspect", "."], &[], Some(0), &["0 segments", "no queue"]),
         (&["replay", "absent.json"], &[], USAGE, &["absent.json", "Make it readable"]),
         (&["replay", "."], &[], USAGE, &["saved plan .", "Make it readable"]),
         (&["replay", "truncated.json"], &[], USAGE, &["truncated.json", "Restore it"]),

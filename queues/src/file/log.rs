@@ -128,7 +128,7 @@ impl<S: Storage> Log<S> {
         let end = End { at: FRAMES, ..End::default() };
         let mut segment = Segment { file: spare.file, number, salt, len: spare.len, end, index: Vec::new() };
         let read = place(records, places, &segment);
-        segment.append(&mut buffer, Kind::Commit)?;
+        segment.append(&mut buffer, Kind::Commit, S::File::write_at)?;
         let begun = segment.end.at;
         let header = Header { number, salt, begun, recycled: false, marks, before };
         segment.file.write_at(&header.encode(), 0)?;
@@ -194,7 +194,7 @@ impl<S: Storage> Log<S> {
         self.make_room(frame, indexed, messages)?;
         let read = place(records, places, &self.segment);
         let at = self.segment.end.at;
-        let appended = self.segment.append(&mut buffer, Kind::Commit);
+        let appended = self.segment.append(&mut buffer, Kind::Commit, S::File::write_durably);
         self.buffer = buffer;
         match appended {
             Ok(()) => {}
@@ -204,7 +204,6 @@ impl<S: Storage> Log<S> {
             }
             Err(error) => return Err(CommitError::Broken(error)),
         }
-        self.segment.file.sync().map_err(CommitError::Broken)?;
         for record in &*records {
             note(record, &mut self.marks, &mut self.segment.index);
         }
@@ -214,8 +213,7 @@ impl<S: Storage> Log<S> {
 
     /// The space was promised, and there is none: makes sure that what was written of a frame is not taken for one.
     fn take_back<T>(&mut self, at: u64) -> Result<T, CommitError> {
-        let zeroes = self.segment.file.write_at(&[0; SECTOR], at);
-        zeroes.and_then(|()| self.segment.file.sync()).map_err(CommitError::Broken)?;
+        self.segment.file.write_durably(&[0; SECTOR], at).map_err(CommitError::Broken)?;
         Err(CommitError::Full)
     }
 
@@ -302,7 +300,7 @@ impl<S: Storage> Log<S> {
         }
         let mut frame = vec![0; frame::HEADER];
         frame.append(&mut self.segment.index);
-        let written = self.segment.append(&mut frame, Kind::Index).and_then(|()| self.segment.file.sync());
+        let written = self.segment.append(&mut frame, Kind::Index, S::File::write_durably);
         written.map_err(CommitError::Broken)?;
         Ok(End { indexed: true, ..end })
     }

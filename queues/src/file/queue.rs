@@ -25,9 +25,11 @@ const LIMITS: Limits = Limits { sizes: Sizes { least: 256 << 10, most: 64 << 20 
 /// A queue in files: a send is confirmed, and a settlement done, only after it is synced.
 ///
 /// It survives the kill of its process and the loss of power. Sessions of many threads share syncs: whoever
-/// comes while one is on its way is in the next. Bodies are also kept in memory. Opening it writes a new log
-/// with all that is left in the old one, and so does a running queue whose log has grown to twice its state;
-/// so both take time and space in proportion to what is stored.
+/// comes while one is on its way is in the next. Its log is a chain of segments (their format is in
+/// `queues/FILE_FORMAT.md`): those that hold nothing any more are used again, and those that hold little are emptied, so that the
+/// disk holds about three times what is stored, or four segments. A message that waits takes some fifteen bytes of memory;
+/// the latest bodies are kept besides (64 MiB of them), others are read back. Opening it reads the indexes of full
+/// segments and the frames of the last one, begins a new segment, and checks a body only when it is delivered.
 ///
 /// # Attempts
 /// A first delivery writes nothing. Every *ending* of an attempt that an operation brings about or notices
@@ -44,8 +46,9 @@ const LIMITS: Limits = Limits { sizes: Sizes { least: 256 << 10, most: 64 << 20 
 /// After a failed write or sync nothing is known, and nothing is confirmed: what was being committed is in
 /// doubt, later sends are refused as unavailable, everything else answers [`Error::Poisoned`]. Opening the
 /// queue again recovers. A full disk is not such a failure: what did not fit is durably absent, sends are
-/// refused as unavailable, and once there is space the queue goes on. Sends leave some space for settlements
-/// (a quarter of a mebibyte; each that is synced alone takes half a kibibyte).
+/// refused as unavailable, and once there is space the queue goes on. Sends leave space for settlements: a segment, which is
+/// enough to ack one by one what was sent one by one, and so to make room. A message whose stored bytes are damaged
+/// is not delivered: receives that come upon it answer [`Error::Corrupt`] until it is mended.
 pub struct FileQueue<S: Storage> {
     /// Ends before the queue does.
     heartbeat: Option<Arc<Heartbeat>>,
@@ -126,6 +129,11 @@ impl<S: Storage> FileQueue<S> {
         let opened = recover(&storage, settings, limits.sizes)?;
         let shared = Arc::new(Shared::new(storage, settings, limits, opened));
         Ok(FileQueue { heartbeat: None, shared })
+    }
+
+    /// Where it is stored, for what that can tell: as the [`Mode`](super::Mode) of a [`RealDir`].
+    pub fn storage(&self) -> S {
+        self.shared.lock().storage.clone()
     }
 
     /// What opening it found.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::direct::Direct;
 use super::storage::{Storage, StorageFile};
 use crate::broker::Error;
 
@@ -27,13 +28,26 @@ struct Owned {
     /// The system releases the lock when this is closed, also if the process is killed.
     lock: File,
     cut_off: AtomicBool,
+    /// The file system has not refused direct writes yet.
+    direct: AtomicBool,
 }
 
 /// A file of a [`RealDir`].
 #[derive(Debug)]
 pub struct RealFile {
     file: File,
+    direct: Option<Direct>,
     owned: Arc<Owned>,
+}
+
+/// How what is committed reaches the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Past the page cache (`O_DIRECT`), and durable when the write returns (`O_DSYNC`): a sector is all that is
+    /// written of a small commit.
+    Direct,
+    /// Into the page cache, and then `fdatasync`: at least a page is written.
+    Buffered,
 }
 
 impl RealDir {
@@ -53,8 +67,20 @@ impl RealDir {
             return Err(failed("keep a queue in", path, source, "Give a directory, not a file"));
         }
         let lock = take(path)?;
-        let cut_off = AtomicBool::new(false);
-        Ok(RealDir { owned: Arc::new(Owned { path: path.to_owned(), directory, lock, cut_off }) })
+        let (cut_off, direct) = (AtomicBool::new(false), AtomicBool::new(true));
+        Ok(RealDir { owned: Arc::new(Owned { path: path.to_owned(), directory, lock, cut_off, direct }) })
+    }
+
+    /// The same with direct writes switched off: see [`RealDir::mode`].
+    #[must_use]
+    pub fn buffered(self) -> RealDir {
+        self.owned.direct.store(false, Ordering::Relaxed);
+        self
+    }
+
+    /// How commits are written: directly, until the file system refuses that.
+    pub fn mode(&self) -> Mode {
+        if self.owned.direct.load(Ordering::Relaxed) { Mode::Direct } else { Mode::Buffered }
     }
 
     /// Where it is.
@@ -70,8 +96,13 @@ impl RealDir {
         let _ = flock(&self.owned.lock, FlockOperation::Unlock);
     }
 
-    fn file(&self, file: io::Result<File>) -> io::Result<RealFile> {
-        Ok(RealFile { file: file?, owned: Arc::clone(&self.owned) })
+    fn file(&self, file: io::Result<File>, name: &str) -> io::Result<RealFile> {
+        let file = file?;
+        let direct = if self.mode() == Mode::Direct { Direct::open(&self.at(name)) } else { None };
+        if direct.is_none() {
+            self.owned.direct.store(false, Ordering::Relaxed);
+        }
+        Ok(RealFile { file, direct, owned: Arc::clone(&self.owned) })
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -164,12 +195,12 @@ impl Storage for RealDir {
 
     fn create(&self, name: &str) -> io::Result<RealFile> {
         self.owned.alive()?;
-        self.file(OpenOptions::new().read(true).write(true).create_new(true).open(self.at(name)))
+        self.file(OpenOptions::new().read(true).write(true).create_new(true).open(self.at(name)), name)
     }
 
     fn open(&self, name: &str) -> io::Result<RealFile> {
         self.owned.alive()?;
-        self.file(OpenOptions::new().read(true).write(true).open(self.at(name)))
+        self.file(OpenOptions::new().read(true).write(true).open(self.at(name)), name)
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -217,6 +248,23 @@ impl StorageFile for RealFile {
 
     fn write_at(&self, from: &[u8], offset: u64) -> io::Result<()> {
         self.alive()?.write_all_at(from, offset)
+    }
+
+    fn write_durably(&self, from: &[u8], offset: u64) -> io::Result<()> {
+        let file = self.alive()?;
+        if let Some(direct) = &self.direct
+            && self.owned.direct.load(Ordering::Relaxed)
+        {
+            match direct.write(from, offset) {
+                Some(Err(error)) if Direct::is_refused(&error) => {
+                    self.owned.direct.store(false, Ordering::Relaxed);
+                }
+                Some(written) => return written,
+                None => {}
+            }
+        }
+        file.write_all_at(from, offset)?;
+        file.sync_data()
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

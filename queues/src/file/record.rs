@@ -128,6 +128,23 @@ impl Record {
         }
     }
 
+    /// What it says, in a word or two.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Record::Stored(Stored { moved: true, .. }, _) => "moved",
+            Record::Stored(..) => "stored",
+            Record::Handed { .. } => "handed out",
+            Record::Returned { .. } => "returned",
+            Record::Acked { .. } => "acked",
+            Record::Dead { .. } => "dead",
+            Record::Redriven { .. } => "redriven",
+            Record::Opened => "opened",
+            Record::Released { .. } => "given up",
+            Record::Witness => "witness",
+            Record::Closed => "closed",
+        }
+    }
+
     /// The messages whose place it changes.
     pub(super) fn changes(&self) -> Range<u64> {
         match self {

@@ -176,13 +176,18 @@ pub(super) struct Segment<F> {
 }
 
 impl<F: StorageFile> Segment<F> {
-    /// Appends a frame, which is not durable yet. Its body lies in `bytes` behind room for the header.
+    /// Appends a frame as `write` does it. Its body lies in `bytes` behind room for the header.
     ///
     /// # Errors
     /// What the system says; part of it may be there.
-    pub(super) fn append(&mut self, bytes: &mut Vec<u8>, kind: Kind) -> io::Result<()> {
+    pub(super) fn append(
+        &mut self,
+        bytes: &mut Vec<u8>,
+        kind: Kind,
+        write: fn(&F, &[u8], u64) -> io::Result<()>,
+    ) -> io::Result<()> {
         let crc = frame::seal(bytes, kind, self.end.link, self.salt);
-        self.file.write_at(bytes, self.end.at)?;
+        write(&self.file, bytes, self.end.at)?;
         self.end.at += bytes.len() as u64;
         self.end.link = Link { number: self.end.link.number + 1, previous: crc };
         Ok(())

@@ -488,6 +488,11 @@ impl State {
         self.live.first_key_value().map(|(segment, live)| (*segment, *live))
     }
 
+    /// How many messages are in this segment.
+    pub(super) fn live(&self, segment: u64) -> u64 {
+        self.live.get(&segment).map_or(0, |live| live.messages)
+    }
+
     /// How many bytes of the log are messages.
     pub(super) fn live_bytes(&self) -> u64 {
         self.live.values().map(|live| live.bytes).sum()

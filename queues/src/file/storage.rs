@@ -72,6 +72,14 @@ pub trait StorageFile: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// What the system says; part of it may have been written.
     fn write_at(&self, from: &[u8], offset: u64) -> io::Result<()>;
+    /// The same, and makes it durable. The file was synced before: nothing else may be waiting for a sync.
+    ///
+    /// # Errors
+    /// Those of both; a second try may wrongly succeed.
+    fn write_durably(&self, from: &[u8], offset: u64) -> io::Result<()> {
+        self.write_at(from, offset)?;
+        self.sync()
+    }
     /// Cuts or grows the file (with zeroes).
     ///
     /// # Errors

@@ -1,7 +1,10 @@
 //! A log of many segments: what is given up, what is moved, what is missed, what is read back.
 
+use std::path::Path;
+
 use super::*;
 use crate::broker::{Crash, Delivery, Error, Reason};
+use crate::file::inspect::look;
 use crate::file::segment::Name;
 use crate::file::storage::{Storage, StorageFile};
 
@@ -235,4 +238,36 @@ fn files_are_used_again() {
     let bytes = disk.counts().bytes - bytes;
     // A frame for each send and each ack; headers and indexes besides; no zeroes.
     assert!(bytes < 400 * 512 * 13 / 10, "{bytes}");
+}
+
+#[test]
+fn a_look_says_what_there_is_and_what_is_wrong_and_changes_nothing() {
+    let (disk, name, many) = several();
+    let before: Vec<_> = disk.list().expect("lists").iter().map(|name| content(&disk, name)).collect();
+    let counts = disk.counts();
+    let look = || look(&disk, Path::new("here")).expect("reads");
+    let inspection = look();
+    let found = inspection.found.expect("is whole");
+    assert_eq!((found.depth.ready as usize, found.next_id as usize, found.closed), (many, many + 1, true));
+    assert_eq!(inspection.segments.iter().filter_map(|segment| segment.live).sum::<u64>() as usize, many);
+    let text = inspection.to_string();
+    for said in ["here: 4 segments", &name, "stored", "1 closed", &format!("{many} ready"), "it was closed"] {
+        assert!(text.contains(said), "does not say {said:?}:\n{text}");
+    }
+    assert_eq!(disk.counts(), counts, "nothing was changed");
+
+    disk.flip_bit(&name, (2 * 512 + 10) * 8).expect("has that bit");
+    let inspection = look();
+    assert_eq!(inspection.found, None);
+    assert_eq!(inspection.segments[0].damage.as_ref().map(|(offset, _)| *offset), Some(1024));
+    assert!(inspection.to_string().contains("DAMAGED at byte 1024"), "{inspection}");
+    disk.flip_bit(&name, (2 * 512 + 10) * 8).expect("has that bit");
+
+    disk.remove(&name).expect("removes");
+    let text = look().to_string();
+    assert!(text.contains(&format!("{name} before it is missing")), "{text}");
+    disk.create(&name).expect("creates").write_at(&before[0], 0).expect("writes");
+    assert_eq!(look().found, Some(found));
+    let empty = crate::file::inspect::look(&SimDisk::new(), Path::new("here")).expect("reads");
+    assert!(empty.to_string().contains("no queue"), "{empty}");
 }

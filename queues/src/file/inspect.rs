@@ -1,0 +1,252 @@
+//! What a directory holds, for people: without opening the queue, and without changing anything.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::look::LookDir;
+use super::reading::{Body, Next, ReadError, Reader, read_header};
+use super::record::Record;
+use super::segment::{End, Header, Name, VERSION};
+use super::state::State;
+use super::storage::{Storage, StorageFile};
+use crate::broker::{Depth, Error};
+
+/// What a directory of a file queue holds. Its text is a table.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// Which directory.
+    pub path: PathBuf,
+    /// Its segments, in the order of the log.
+    pub segments: Vec<Segment>,
+    /// Files that may become segments, and how many bytes they have together.
+    pub spares: (usize, u64),
+    /// What the next open finds; `None` if it finds damage.
+    pub found: Option<Found>,
+}
+
+/// What the next open finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// How many messages there are. Those in flight are ready.
+    pub depth: Depth,
+    /// The id that the next message gets.
+    pub next_id: u64,
+    /// The last life was closed, and did not just end.
+    pub closed: bool,
+}
+
+/// One segment.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// The file.
+    pub name: String,
+    /// How long it is.
+    pub bytes: u64,
+    /// How much of it is filled, as far as it can be read.
+    pub filled: u64,
+    /// How many commits can be read.
+    pub commits: u64,
+    /// How many records of each kind these have.
+    pub records: BTreeMap<&'static str, u64>,
+    /// How many messages in it are still there; `None`: the log cannot be followed that far.
+    pub live: Option<u64>,
+    /// The bytes of a commit that was not finished.
+    pub torn: u64,
+    /// It was given up, and its file could not be removed or is not yet.
+    pub given_up: bool,
+    /// What is wrong, and at which byte.
+    pub damage: Option<(u64, String)>,
+}
+
+/// Looks at the queue in a directory of real files. One that is in use may change meanwhile: then what is not finished
+/// yet looks torn.
+///
+/// # Errors
+/// [`Error::Io`] if the directory or a file in it cannot be read. Damage is no error here.
+pub fn inspect(path: &Path) -> Result<Inspection, Error> {
+    look(&LookDir::new(path), path)
+}
+
+pub(super) fn look<S: Storage>(storage: &S, path: &Path) -> Result<Inspection, Error> {
+    let failed = |name: &str, source| Error::Io {
+        action: "read",
+        path: storage.locate(name),
+        source,
+        remedy: "Give a directory that you may read",
+    };
+    let mut spares = (0, 0);
+    let mut files = Vec::new();
+    for name in storage.list().map_err(|e| failed("", e))? {
+        let Some(parsed) = Name::parse(&name) else { continue };
+        let file = storage.open(&name).map_err(|e| failed(&name, e))?;
+        let bytes = file.len().map_err(|e| failed(&name, e))?;
+        match parsed {
+            Name::Segment(number) => files.push((number, name, file, bytes)),
+            Name::Spare(_) => spares = (spares.0 + 1, spares.1 + bytes),
+        }
+    }
+    let headers: Vec<Result<Header, ReadError>> =
+        files.iter().map(|(number, _, file, _)| read_header(file, *number)).collect();
+    // The segments that are read when the queue is opened.
+    let first = (1..files.len()).rev().find(|n| files[*n].0 != files[n - 1].0 + 1).unwrap_or(0);
+    let mut state = headers.get(first).and_then(|header| header.as_ref().ok()).map(|header| {
+        let mut state = State::starting_at(header.marks);
+        state.reads_from(header.number);
+        state
+    });
+    let (mut segments, mut closed) = (Vec::new(), false);
+    for (nth, (number, name, file, bytes)) in files.iter().enumerate() {
+        let mut segment = Segment::new(name, *bytes);
+        let next = headers.get(nth + 1).and_then(|next| next.as_ref().ok());
+        let known = next.filter(|next| next.number == number + 1).map(|next| next.before);
+        let read = match &headers[nth] {
+            Ok(header) => {
+                segment.read(file, *header, known, state.as_mut().filter(|_| nth >= first), &mut closed)
+            }
+            Err(error) => Err(error.clone_text()),
+        };
+        if let Err(damage) = read {
+            segment.damage = Some(damage);
+            // Those before the first that is read do not matter.
+            state = state.filter(|_| nth < first);
+        }
+        segments.push(segment);
+    }
+    if let Some(state) = &state {
+        let released = state.released();
+        for (segment, (number, ..)) in segments.iter_mut().zip(&files) {
+            segment.given_up = *number < released;
+            segment.live = Some(state.live(*number));
+        }
+        let missing = files.get(first).filter(|(number, ..)| *number > released);
+        if let (Some((number, ..)), Some(segment)) = (missing, segments.get_mut(first)) {
+            let missing = Name::Segment(number - 1);
+            segment.damage.get_or_insert((0, format!("{missing} before it is missing and was not given up")));
+        }
+    }
+    let whole = segments.iter().skip(first).all(|segment| segment.damage.is_none());
+    let found =
+        state.filter(|_| whole).map(|state| Found { depth: state.depth(), next_id: state.next_id(), closed });
+    Ok(Inspection { path: path.to_owned(), segments, spares, found })
+}
+
+impl Segment {
+    fn new(name: &str, bytes: u64) -> Segment {
+        Segment {
+            name: name.to_owned(),
+            bytes,
+            filled: 0,
+            commits: 0,
+            records: BTreeMap::new(),
+            live: None,
+            torn: 0,
+            given_up: false,
+            damage: None,
+        }
+    }
+
+    fn read<F: StorageFile>(
+        &mut self,
+        file: &F,
+        header: Header,
+        known: Option<End>,
+        mut state: Option<&mut State>,
+        closed: &mut bool,
+    ) -> Result<(), (u64, String)> {
+        let mut reader =
+            Reader::new(file, header, known).map_err(|error| ReadError::Io(error).clone_text())?;
+        loop {
+            match reader.next().map_err(|error| error.clone_text())? {
+                Next::Frame(body) => {
+                    self.frame(&body, header.number, state.as_deref_mut(), closed)
+                        .map_err(|error| error.clone_text())?;
+                    self.filled = reader.end().at;
+                }
+                Next::End { torn } => {
+                    self.torn = torn;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn frame(
+        &mut self,
+        body: &Body,
+        number: u64,
+        mut state: Option<&mut State>,
+        closed: &mut bool,
+    ) -> Result<(), ReadError> {
+        self.commits += 1;
+        body.records(number, |record| {
+            *self.records.entry(record.kind()).or_default() += 1;
+            *closed = record == Record::Closed;
+            state.as_deref_mut().map_or(Ok(()), |state| state.apply(&record))
+        })
+    }
+}
+
+impl ReadError {
+    fn clone_text(&self) -> (u64, String) {
+        match self {
+            ReadError::Io(error) => (0, error.to_string()),
+            ReadError::Version(version) => {
+                (16, format!("it has format version {version}, and this program reads version {VERSION}"))
+            }
+            ReadError::Damaged { offset, detail } => (*offset, detail.clone()),
+        }
+    }
+}
+
+impl fmt::Display for Inspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inspection { path, segments, spares, found } = self;
+        writeln!(
+            f,
+            "{}: {} segments, {} spare ({} bytes)",
+            path.display(),
+            segments.len(),
+            spares.0,
+            spares.1
+        )?;
+        for segment in segments {
+            let Segment { name, bytes, filled, commits, .. } = segment;
+            write!(f, "  {name}  {filled} of {bytes} bytes, {commits} commits")?;
+            if let Some(live) = segment.live {
+                write!(f, ", {live} messages")?;
+            }
+            if segment.given_up {
+                write!(f, ", given up")?;
+            }
+            writeln!(f)?;
+            if !segment.records.is_empty() {
+                let records: Vec<String> =
+                    segment.records.iter().map(|(kind, many)| format!("{many} {kind}")).collect();
+                writeln!(f, "      {}", records.join(", "))?;
+            }
+            if segment.torn > 0 {
+                writeln!(
+                    f,
+                    "      {} bytes of a commit that was not finished, and never confirmed",
+                    segment.torn
+                )?;
+            }
+            if let Some((offset, detail)) = &segment.damage {
+                writeln!(f, "      DAMAGED at byte {offset}: {detail}")?;
+            }
+        }
+        match found {
+            Some(Found { depth, next_id, closed }) => {
+                let Depth { ready, delayed, dead, .. } = depth;
+                let how = if *closed { "was closed" } else { "was not closed, or is in use" };
+                writeln!(
+                    f,
+                    "  {ready} ready, {delayed} delayed, {dead} dead letters; the next id is {next_id}; it {how}"
+                )
+            }
+            None if segments.is_empty() => writeln!(f, "  no queue"),
+            None => writeln!(f, "  the queue does not open: put back what is missing, or restore a copy"),
+        }
+    }
+}
