@@ -158,19 +158,19 @@ impl Options {
     }
 
     /// What was asked for, to be told when nothing matches it.
-    pub(crate) fn asked(&self) -> String {
+    pub fn asked(&self) -> String {
         let filter = self.filter.as_deref().map(|filter| format!("{filter:?}"));
         let parts: Vec<String> = filter.into_iter().chain(self.selection.asked()).collect();
         if parts.is_empty() { "an empty list of queues".into() } else { parts.join(" and ") }
     }
 
     /// An equal share of what is left of the budget, for one of so many that are still to come.
-    pub(crate) fn share(&self, begun: Instant, to_come: usize) -> Duration {
+    pub fn share(&self, begun: Instant, to_come: usize) -> Duration {
         self.time.saturating_sub(begun.elapsed()) / u32::try_from(to_come.max(1)).unwrap_or(u32::MAX)
     }
 
     /// Whether the filter lets this id through.
-    pub(crate) fn selects(&self, id: &str) -> bool {
+    pub fn selects(&self, id: &str) -> bool {
         match &self.filter {
             None => true,
             Some(filter) if self.exact => id == filter,
