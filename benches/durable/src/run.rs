@@ -186,8 +186,8 @@ impl Parts {
         // What the recovery takes is not known before; it is given a third.
         let reserved = if self.recovery.is_empty() { Duration::ZERO } else { options.time / 3 };
         for (index, contest) in self.contests.iter().enumerate() {
-            let share = options.share(begun, self.contests.len() - index);
-            let budget = share.saturating_sub(reserved / (self.contests.len() as u32).max(1));
+            let left = options.time.saturating_sub(reserved + begun.elapsed());
+            let budget = left / u32::try_from(self.contests.len() - index).unwrap_or(u32::MAX);
             eprintln!("{} {} B for about {} s", contest.name, contest.load.body, budget.as_secs());
             let fight = contest.fight(budget, &mut random);
             print_fight(out, contest, &fight, &mut random)?;

@@ -1,7 +1,7 @@
 //! What the file queue is to reach beside its peers, and whether it does.
 
 use stanchion_benches::duel::{times, verdict};
-use stanchion_benches::statistics::Random;
+use stanchion_benches::statistics::{FEWEST, Random};
 
 use crate::contest::{Contest, Corner, Fight};
 use crate::entrants::{CLOCK, Role};
@@ -48,13 +48,21 @@ pub struct Outcome {
     pub found: Result<[f64; 3], String>,
     /// "at least 2".
     pub bound: String,
-    /// Reached, missed, or too noisy to say.
+    /// Reached, missed, or why that cannot be said.
     pub verdict: &'static str,
 }
 
 impl Target {
     /// Whether it was reached.
     pub fn judge(self, fight: &Fight, random: &mut Random) -> Outcome {
+        let mut outcome = self.compare(fight, random);
+        if outcome.found.is_ok() && (fight.rounds as usize) < FEWEST {
+            outcome.verdict = "too few rounds to say";
+        }
+        outcome
+    }
+
+    fn compare(self, fight: &Fight, random: &mut Random) -> Outcome {
         let p99 = |trial: &Trial| trial.p99.as_secs_f64();
         let p50 = |trial: &Trial| trial.p50.as_secs_f64();
         let named = |name: &str| {
@@ -160,6 +168,14 @@ mod tests {
             let outcome = judge(target, &fight);
             assert_eq!((outcome.what.as_str(), outcome.verdict), (words, verdict), "{target:?}");
         }
+    }
+
+    #[test]
+    fn few_rounds_say_nothing() {
+        let mut fight = fight(&[(OURS, 80_000.0, 1, 1), ("sqlite", 10_000.0, 1, 1)]);
+        assert_eq!(judge(Target::BestPeer(9.0), &fight).verdict, "MISSED");
+        fight.rounds = 7;
+        assert_eq!(judge(Target::BestPeer(9.0), &fight).verdict, "too few rounds to say");
     }
 
     #[test]
