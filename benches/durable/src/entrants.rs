@@ -7,8 +7,6 @@ use crate::child;
 use crate::grouped::Grouped;
 use crate::load::{self, Load, Trial};
 use crate::store::Store;
-#[cfg(feature = "durable-peers")]
-use crate::stores::{Fjall, FjallUnsynced, OkayWal, Redb};
 use crate::stores::{Queue, RawAppend, Sqlite};
 use crate::tabled::Tabled;
 
@@ -80,22 +78,32 @@ impl Entrant {
 
 /// Everyone.
 pub fn all() -> Vec<Entrant> {
-    let mut all = vec![
+    let always = [
         Entrant::of::<Queue>(OURS, Role::Ours),
         Entrant::of::<Tabled<RawAppend>>(CLOCK, Role::Clock),
         Entrant::of::<Tabled<Sqlite>>("sqlite", Role::Peer),
         Entrant::of::<Tabled<Grouped<Sqlite>>>("sqlite+gc", Role::Peer),
     ];
-    #[cfg(feature = "durable-peers")]
-    all.extend([
+    always.into_iter().chain(others()).collect()
+}
+
+#[cfg(feature = "durable-peers")]
+fn others() -> impl IntoIterator<Item = Entrant> {
+    use crate::stores::{Fjall, FjallUnsynced, OkayWal, Redb};
+
+    [
         Entrant::of::<Tabled<Redb>>("redb", Role::Peer),
         Entrant::of::<Tabled<Grouped<Redb>>>("redb+gc", Role::Peer),
         Entrant::of::<Tabled<Fjall>>("fjall", Role::Peer),
         Entrant::of::<Tabled<Grouped<Fjall>>>("fjall+gc", Role::Peer),
         Entrant::of::<Tabled<OkayWal>>("okaywal", Role::Log),
         Entrant::of::<Tabled<FjallUnsynced>>("fjall_default", Role::Unsynced),
-    ]);
-    all
+    ]
+}
+
+#[cfg(not(feature = "durable-peers"))]
+fn others() -> impl IntoIterator<Item = Entrant> {
+    []
 }
 
 /// The entrant of this name.

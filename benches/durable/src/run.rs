@@ -151,7 +151,7 @@ impl Parts {
         match syncs::can_look() {
             Ok(()) => {
                 for entrant in &self.syncs {
-                    tell(syncs_id(entrant), is_as_declared(entrant))?;
+                    tell(syncs_id(entrant), syncs::check(entrant))?;
                 }
             }
             Err(failure) => eprintln!("not tested: syncs: {failure}"),
@@ -310,14 +310,6 @@ impl Parts {
 const GLANCE: Duration = Duration::from_millis(100);
 /// How many messages are counted in each case.
 const COUNTED: usize = 6400;
-
-fn is_as_declared(entrant: &Entrant) -> Result<(), Failure> {
-    let counted = syncs::count(entrant)?;
-    if counted.is_durable() == (entrant.role != Role::Unsynced) {
-        return Ok(());
-    }
-    Err(format!("{:?} was not expected of a store that is {:?}", counted, entrant.role).into())
-}
 
 /// How long a raw append and its sync take, before anything else.
 fn warn_of_the_scheduler(limits: &mut Vec<Limit>, out: &mut impl Write) -> io::Result<()> {

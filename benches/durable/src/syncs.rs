@@ -8,7 +8,7 @@ use std::{env, fs};
 
 use crate::Failure;
 use crate::child::{self, Task};
-use crate::entrants::Entrant;
+use crate::entrants::{Entrant, Role};
 
 /// So many sends in the shorter and in the longer life; opening and closing costs the same in both.
 const SENDS: [u64; 2] = [50, 250];
@@ -61,6 +61,18 @@ pub fn count(entrant: &Entrant) -> Result<PerSend, Failure> {
     let (before, after) = (life(entrant, fewer)?, life(entrant, more)?);
     let per_send = |of: fn(&Calls) -> u64| (of(&after) as f64 - of(&before) as f64) / (more - fewer) as f64;
     Ok(PerSend { syncs: per_send(|calls| calls.syncs), ranges: per_send(|calls| calls.ranges) })
+}
+
+/// Whoever is said to sync must do so, and who is said not to must be found out.
+///
+/// # Errors
+/// It is otherwise; or see [`count`].
+pub fn check(entrant: &Entrant) -> Result<(), Failure> {
+    let counted = count(entrant)?;
+    if counted.is_durable() == (entrant.role == Role::Unsynced) {
+        return Err(format!("{counted:?} was not expected of a store that is {:?}", entrant.role).into());
+    }
+    Ok(())
 }
 
 fn life(entrant: &Entrant, messages: u64) -> Result<Calls, Failure> {

@@ -10,7 +10,8 @@ use crate::store::{Change, Table};
 /// One atomic batch for each commit, with the journal synced.
 pub struct Fjall(Tree);
 
-/// The same as it is by default: the journal is left to the operating system.
+/// The same as it is by default: the end of the journal stays in a buffer of its own, and the rest with the operating
+/// system. So it does not even survive the kill of its process.
 pub struct FjallUnsynced(Tree);
 
 struct Tree {
