@@ -80,21 +80,32 @@ impl Contest {
     pub fn fight(&self, budget: Duration, random: &mut Random) -> Fight {
         let ours = self.entrants.iter().filter(|entrant| entrant.role == Role::Ours);
         let corner = |control| {
-            move |entrant: &Entrant| Corner { entrant: *entrant, control, trials: Vec::new(), failure: None }
+            move |entrant: &Entrant| Corner {
+                entrant: *entrant,
+                control,
+                trials: Vec::new(),
+                places: Vec::new(),
+                failure: None,
+            }
         };
         let mut corners: Vec<Corner> =
             self.entrants.iter().map(corner(false)).chain(ours.map(corner(true))).collect();
         let begun = Instant::now();
         // It warms up, and shows what a round costs with everything around it: opening, and looking again.
-        corners.iter_mut().for_each(|corner| corner.fight(&self.load));
-        corners.iter_mut().for_each(|corner| corner.trials.clear());
+        for corner in &mut corners {
+            corner.fight(&self.load, 0);
+            corner.trials.clear();
+            corner.places.clear();
+        }
         let round = begun.elapsed().as_nanos().max(1);
         let left = budget.saturating_sub(begun.elapsed()).as_nanos();
         let rounds = u32::try_from(left / round).unwrap_or(MOST_ROUNDS).clamp(1, MOST_ROUNDS);
         for _ in 0..rounds {
             let mut order: Vec<usize> = (0..corners.len()).collect();
             random.shuffle(&mut order);
-            order.into_iter().for_each(|index| corners[index].fight(&self.load));
+            for (place, index) in (0..).zip(order) {
+                corners[index].fight(&self.load, place);
+            }
         }
         Fight { corners, rounds }
     }
@@ -108,16 +119,21 @@ pub struct Corner {
     pub control: bool,
     /// One for each round, unless it failed.
     pub trials: Vec<Trial>,
+    /// The place of each in its round.
+    pub places: Vec<u32>,
     /// Why it gave no number.
     pub failure: Option<Failure>,
 }
 
 impl Corner {
     /// One trial, unless an earlier one gave no number.
-    fn fight(&mut self, load: &Load) {
+    fn fight(&mut self, load: &Load, place: u32) {
         if self.failure.is_none() {
             match self.entrant.trial(load) {
-                Ok(trial) => self.trials.push(trial),
+                Ok(trial) => {
+                    self.trials.push(trial);
+                    self.places.push(place);
+                }
                 Err(failure) => self.failure = Some(failure),
             }
         }
@@ -210,8 +226,25 @@ mod tests {
         assert_eq!(fight.corners.len(), 3);
         for corner in &fight.corners {
             assert_eq!((corner.trials.len(), corner.failure.is_none()), (fight.rounds as usize, true));
+            assert_eq!(corner.places.len(), corner.trials.len());
         }
         let sqlite = fight.with(|corner| corner.entrant.role == Role::Peer).expect("took part");
         fight.ratio(Trial::rate, sqlite, Trial::rate, &mut random).expect("a number");
+    }
+
+    #[test]
+    fn whoever_fails_gives_no_number_and_the_others_do() {
+        let few = ["file", "sqlite", "raw_append"].map(|name| entrants::named(name).expect("is there"));
+        let mut contest = all(&few).remove(0);
+        // The raw append cannot remove anything.
+        contest.load = Load { consumers: 1, until: Until::Sends(3), ..contest.load };
+        let mut random = Random::new(1);
+        let fight = contest.fight(Duration::ZERO, &mut random);
+        for corner in &fight.corners {
+            assert_eq!(corner.failure.is_some(), corner.entrant.role == Role::Clock);
+            assert_eq!(corner.estimate(Trial::rate, &mut random).is_some(), corner.failure.is_none());
+            let ratio = fight.ratio(Trial::rate, corner, Trial::rate, &mut random);
+            assert_eq!(ratio.is_ok(), corner.failure.is_none());
+        }
     }
 }

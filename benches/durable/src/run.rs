@@ -34,7 +34,7 @@ usage: cargo bench --features durable-peers --bench durable_targets -- [FLAGS] [
   --exact         the filter is a whole id
   --list          say what there is, and end
   --test          run everything once, very small, to see that it works
-  --quick         20 seconds in place of 240
+  --quick         20 seconds in place of 240, and small backlogs only
   --time SECONDS  the budget for everything together, but the recovery takes what it takes
   --seed NUMBER   decides the order of trials; the default is another one in every run
 
@@ -115,7 +115,8 @@ impl Parts {
             });
         }
         contests.retain(|contest| !contest.entrants.is_empty());
-        let recovery = recovery::all(&entrants);
+        let mut recovery = recovery::all(&entrants);
+        recovery.retain(|case| !options.quick || case.backlog <= QUICK_BACKLOG);
         Parts {
             syncs: entrants.into_iter().filter(|entrant| options.selects(&syncs_id(entrant))).collect(),
             counts: counts::all().into_iter().filter(|case| options.selects(&case.id())).collect(),
@@ -306,6 +307,8 @@ impl Parts {
     }
 }
 
+/// The most that is filled where there is little time.
+const QUICK_BACKLOG: u64 = 10_000;
 /// How long a look at a rate takes.
 const GLANCE: Duration = Duration::from_millis(100);
 /// How many messages are counted in each case.
@@ -454,8 +457,8 @@ fn add(
             unit: unit.into(),
             better,
             trials: (0..)
-                .zip(&corner.trials)
-                .map(|(round, trial)| Value { round, order: 0, value: of(trial) })
+                .zip(corner.trials.iter().zip(&corner.places))
+                .map(|(round, (trial, place))| Value { round, order: *place, value: of(trial) })
                 .collect(),
             estimate: corner.estimate(of, random),
             ledger: None,
@@ -501,5 +504,69 @@ fn add(
             }
         }
         found.comparisons.push(comparison);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(arguments: &str) -> (u8, String) {
+        let arguments = arguments.split_whitespace().map(str::to_owned);
+        let options = Options::parse(arguments).expect("good arguments");
+        let mut out = Vec::new();
+        let code = run(&options, &mut out).expect("written");
+        (code, String::from_utf8(out).expect("text"))
+    }
+
+    #[test]
+    fn a_filter_keeps_those_that_everyone_is_compared_with() {
+        let (code, listed) = told("--bench --list p8/sqlite/100B");
+        assert_eq!(code, 0);
+        let ids: Vec<&str> = listed.lines().collect();
+        assert_eq!(
+            ids,
+            ["p8/file/100B: benchmark", "p8/raw_append/100B: benchmark", "p8/sqlite/100B: benchmark"]
+        );
+        assert_eq!(told("--bench --list nonsense").0, exit::NOTHING_SELECTED);
+        let backlogs = |arguments: &str| told(arguments).1.lines().count();
+        assert_eq!((backlogs("--list recovery/file"), backlogs("--list --quick recovery/file")), (6, 2));
+    }
+
+    #[test]
+    fn the_smoke_test_runs_what_is_asked_for() {
+        let (code, told) = told("--test b100/file/100B");
+        assert_eq!(code, 0, "{told}");
+        let lines: Vec<&str> = told.lines().collect();
+        let expected = ["Testing b100/file/100B ... ok", "Testing b100/raw_append/100B ... ok"];
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn a_store_without_a_number_is_shown_as_such_and_a_peer_over_which_there_is_a_ratio() {
+        let few = ["file", "sqlite", "raw_append"].map(|name| entrants::named(name).expect("is there"));
+        let mut contest = contest::all(&few).remove(0);
+        // The raw append cannot remove anything.
+        contest.load = Load { consumers: 1, until: Until::Sends(3), ..contest.load };
+        let mut random = Random::new(1);
+        let fight = contest.fight(Duration::ZERO, &mut random);
+        let mut out = Vec::new();
+        print_fight(&mut out, &contest, &fight, &mut random).expect("written");
+        let text = String::from_utf8(out).expect("text");
+        let line = |name: &str| {
+            text.lines().find(|line| line.trim_start().starts_with(name)).unwrap_or_default().to_owned()
+        };
+        assert!(line("raw_append").contains("NO NUMBER: a raw append cannot remove"), "{text}");
+        assert!(line("sqlite").contains(" to ") && line("A/A").contains("the noise"), "{text}");
+        let mut found = stanchion_reports::results::Results::default();
+        add(&mut found, &contest, &fight, &mut random);
+        assert_eq!((found.measurements.len(), found.comparisons.len()), (6, 3));
+        let invalid = found.measurements.iter().filter(|measured| measured.state == State::Invalid);
+        assert!(
+            invalid.clone().count() == 2 && invalid.clone().all(|measured| measured.queue == "raw_append")
+        );
+        let nobody =
+            found.comparisons.iter().find(|comparison| comparison.b == "raw_append").expect("is there");
+        assert_eq!((nobody.verdict, nobody.ratio), (Answer::NotComparable, None));
     }
 }

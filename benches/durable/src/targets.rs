@@ -142,6 +142,7 @@ mod tests {
                 entrant: entrants::named(name).expect("is there"),
                 control: false,
                 trials: vec![trial; rounds],
+                places: vec![0; rounds],
                 failure: None,
             }
         };
