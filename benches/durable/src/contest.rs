@@ -10,9 +10,12 @@ use crate::Failure;
 use crate::entrants::{Entrant, Role};
 use crate::load::{Load, Trial, Until};
 
-/// How long a trial takes: some hundred syncs where a sync takes a fraction of a millisecond, and short enough for
-/// many rounds.
-const TRIAL: Duration = Duration::from_millis(80);
+/// The least a trial takes: some hundred syncs where a sync takes a fraction of a millisecond.
+const SHORTEST: Duration = Duration::from_millis(80);
+/// Time beyond what [`ROUNDS`] of the shortest trials take makes them longer, up to this: what a store puts off
+/// shows only in long ones.
+const LONGEST: Duration = Duration::from_secs(1);
+const ROUNDS: u32 = 20;
 const MOST_ROUNDS: u32 = 500;
 /// The sizes of bodies.
 pub const BODIES: [usize; 2] = [100, 1024];
@@ -47,7 +50,7 @@ pub fn all(entrants: &[Entrant]) -> Vec<Contest> {
         };
         Contest {
             name,
-            load: Load { producers, consumers, batch, body, until: Until::Elapsed(TRIAL) },
+            load: Load { producers, consumers, batch, body, until: Until::Elapsed(SHORTEST) },
             entrants: entrants.iter().filter(takes_part).copied().collect(),
         }
     };
@@ -90,10 +93,15 @@ impl Contest {
         };
         let mut corners: Vec<Corner> =
             self.entrants.iter().map(corner(false)).chain(ours.map(corner(true))).collect();
+        let mut load = self.load;
+        if let Until::Elapsed(shortest) = &mut load.until {
+            let affordable = budget / (ROUNDS * u32::try_from(corners.len()).unwrap_or(u32::MAX));
+            *shortest = affordable.clamp(SHORTEST, LONGEST);
+        }
         let begun = Instant::now();
         // It warms up, and shows what a round costs with everything around it: opening, and looking again.
         for corner in &mut corners {
-            corner.fight(&self.load, 0);
+            corner.fight(&load, 0);
             corner.trials.clear();
             corner.places.clear();
         }
@@ -104,10 +112,10 @@ impl Contest {
             let mut order: Vec<usize> = (0..corners.len()).collect();
             random.shuffle(&mut order);
             for (place, index) in (0..).zip(order) {
-                corners[index].fight(&self.load, place);
+                corners[index].fight(&load, place);
             }
         }
-        Fight { corners, rounds }
+        Fight { corners, rounds, load }
     }
 }
 
@@ -152,6 +160,8 @@ pub struct Fight {
     pub corners: Vec<Corner>,
     /// How many rounds counted.
     pub rounds: u32,
+    /// What was asked of each in the end.
+    pub load: Load,
 }
 
 impl Fight {

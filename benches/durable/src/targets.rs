@@ -146,7 +146,8 @@ mod tests {
                 failure: None,
             }
         };
-        Fight { corners: corners.iter().map(corner).collect(), rounds: rounds as u32 }
+        let load = contest::all(&entrants::all())[0].load;
+        Fight { corners: corners.iter().map(corner).collect(), rounds: rounds as u32, load }
     }
 
     fn judge(target: Target, fight: &Fight) -> Outcome {
