@@ -15,12 +15,14 @@ pub mod counts;
 pub mod entrants;
 pub mod grouped;
 pub mod load;
+mod record;
 pub mod recovery;
 pub mod run;
 pub mod scheduling;
 pub mod store;
 pub mod stores;
 pub mod syncs;
+mod table;
 pub mod tabled;
 pub mod targets;
 

@@ -8,20 +8,20 @@ use std::time::{Duration, Instant};
 use stanchion_benches::duel::{self, Mode, Options, Selection, Usage, times};
 use stanchion_benches::exit;
 use stanchion_benches::machine::Machine;
-use stanchion_benches::statistics::{self, Random, ZONE};
-use stanchion_reports::results::{
-    Answer, Better, Comparison, Estimate, Limit, Measurement, State, Trial as Value,
-};
+use stanchion_benches::statistics::Random;
+use stanchion_reports::results::Limit;
 
 use crate::Failure;
 use crate::child;
-use crate::contest::{self, Contest, Corner, Fight};
+use crate::contest::{self, Contest};
 use crate::counts;
 use crate::entrants::{self, Entrant, Role};
-use crate::load::{Load, Trial, Until};
+use crate::load::{Load, Until};
+use crate::record;
 use crate::recovery;
 use crate::scheduling::{self, Cores, SUSPICIOUS};
 use crate::syncs;
+use crate::table;
 use crate::targets::{self, Outcome};
 
 const PART: &str = "durable_targets";
@@ -192,18 +192,18 @@ impl Parts {
             let budget = left / u32::try_from(self.contests.len() - index).unwrap_or(u32::MAX);
             eprintln!("{} {} B for about {} s", contest.name, contest.load.body, budget.as_secs());
             let fight = contest.fight(budget, &mut random);
-            print_fight(out, contest, &fight, &mut random)?;
+            table::fight(out, contest, &fight, &mut random)?;
             broken |= fight.corners.iter().any(|corner| corner.failure.is_some());
             for target in targets::of(contest) {
                 let outcome = target.judge(&fight, &mut random);
                 outcomes.push((format!("{} {} B", contest.name, contest.load.body), outcome));
             }
-            add(&mut found, contest, &fight, &mut random);
+            record::add(&mut found, contest, &fight, &mut random);
         }
         broken |= self.print_recovery(out)?;
-        print_targets(out, &outcomes)?;
+        table::targets(out, &outcomes)?;
         let stolen = cores.zip(Cores::now()).map(|(then, now)| now.stolen_since(&then));
-        print_limits(out, &self.contests, stolen)?;
+        table::limits(out, &self.contests, stolen)?;
         let stored = duel::store(PART, &mut found, begun, out)?;
         Ok(if broken { exit::BROKEN } else { stored })
     }
@@ -228,7 +228,7 @@ impl Parts {
             };
             let load =
                 Load { producers: 1, consumers: 0, batch: 1, body: 100, until: Until::Elapsed(GLANCE) };
-            let rate = entrant.trial(&load).map_or("-".into(), |trial| whole(trial.rate()));
+            let rate = entrant.trial(&load).map_or("-".into(), |trial| table::whole(trial.rate()));
             let words = if counted.is_durable() { "" } else { "DOES NOT SYNC: not ranked" };
             writeln!(
                 out,
@@ -266,8 +266,8 @@ impl Parts {
                         case.id(),
                         each(counts.syncs),
                         each(counts.writes),
-                        whole(counts.bytes as f64 / messages as f64),
-                        whole(counts.zeroes as f64 / messages as f64),
+                        table::whole(counts.bytes as f64 / messages as f64),
+                        table::whole(counts.zeroes as f64 / messages as f64),
                     )?;
                 }
                 Err(failure) => writeln!(out, "  {:28}  NO NUMBER: {failure}", case.id())?,
@@ -341,179 +341,6 @@ fn warn_of_the_scheduler(limits: &mut Vec<Limit>, out: &mut impl Write) -> io::R
     Ok(())
 }
 
-fn whole(value: f64) -> String {
-    format!("{value:.0}")
-}
-
-fn micros(seconds: f64) -> String {
-    format!("{:.0}", seconds * 1e6)
-}
-
-fn print_fight(
-    out: &mut impl Write,
-    contest: &Contest,
-    fight: &Fight,
-    random: &mut Random,
-) -> io::Result<()> {
-    let parameters: Vec<String> =
-        contest.parameters().into_iter().map(|(label, value)| format!("{label} {value}")).collect();
-    let length = match fight.load.until {
-        Until::Elapsed(length) => format!("{} ms", length.as_millis()),
-        Until::Sends(sends) => format!("{sends} sends"),
-    };
-    let (name, parameters) = (contest.name, parameters.join(", "));
-    writeln!(out, "\n{name}: {parameters}; {} rounds of trials of {length}", fight.rounds)?;
-    writeln!(
-        out,
-        "  {:14}  {:>9}  {:>10}  {:>16}  {:>8}  {:>8}",
-        "store", "msg/s", "file over", "99 % interval", "p50 us", "p99 us"
-    )?;
-    for corner in &fight.corners {
-        let name = if corner.control { "A/A" } else { corner.entrant.name };
-        if let Some(failure) = &corner.failure {
-            writeln!(out, "  {name:14}  NO NUMBER: {failure}")?;
-            continue;
-        }
-        let mut median =
-            |of: fn(&Trial) -> f64| corner.estimate(of, random).map_or(f64::NAN, |found| found.median);
-        let rate = whole(median(Trial::rate));
-        let p50 = micros(median(|trial| trial.p50.as_secs_f64()));
-        let p99 = micros(median(|trial| trial.p99.as_secs_f64()));
-        let is_reference = corner.entrant.role == Role::Ours && !corner.control;
-        let (ratio, interval) = match fight.ratio(Trial::rate, corner, Trial::rate, random) {
-            _ if is_reference => ("1".into(), String::new()),
-            Ok(compared) => {
-                let Estimate { median, lo, hi, .. } = compared.ratio;
-                (times(median), format!("{} to {}", times(lo), times(hi)))
-            }
-            Err(_) => ("-".into(), String::new()),
-        };
-        let words = match corner.entrant.role {
-            _ if corner.control => "the file queue against itself: the noise",
-            Role::Clock => "one producer, in every contest: the time of a sync",
-            Role::Log => "a bare log, unmaintained: not ranked",
-            _ => "",
-        };
-        writeln!(out, "  {name:14}  {rate:>9}  {ratio:>10}  {interval:>16}  {p50:>8}  {p99:>8}  {words}")?;
-    }
-    Ok(())
-}
-
-fn print_targets(out: &mut impl Write, outcomes: &[(String, Outcome)]) -> io::Result<()> {
-    if outcomes.is_empty() {
-        return Ok(());
-    }
-    writeln!(
-        out,
-        "\n{:14}  {:36}  {:>7}  {:>16}  {:>13}  verdict",
-        "contest", "target", "found", "99 % interval", "bound"
-    )?;
-    for (contest, outcome) in outcomes {
-        let (found, interval) = match &outcome.found {
-            Ok([median, lo, hi]) => (times(*median), format!("{} to {}", times(*lo), times(*hi))),
-            Err(reason) => ("-".into(), reason.clone()),
-        };
-        let Outcome { what, bound, verdict, .. } = outcome;
-        writeln!(out, "{contest:14}  {what:36}  {found:>7}  {interval:>16}  {bound:>13}  {verdict}")?;
-    }
-    writeln!(
-        out,
-        "Reached: the whole interval is on the right side of the bound; missed: all of it is on the other; else the rounds do\n\
-         not suffice to say, allow more --time."
-    )
-}
-
-/// What the numbers cannot tell.
-fn print_limits(out: &mut impl Write, contests: &[Contest], stolen: Option<f64>) -> io::Result<()> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let busiest = contests.iter().map(Contest::threads).max().unwrap_or(0);
-    writeln!(out, "\nWhat these numbers cannot tell:")?;
-    if busiest > cores {
-        writeln!(
-            out,
-            "- {busiest} threads on {cores} cores take turns: much of a confirmation is waiting for one."
-        )?;
-    }
-    if let Some(stolen) = stolen {
-        writeln!(out, "- The host took {:.1} % of the cores for somebody else meanwhile.", stolen * 100.0)?;
-    }
-    writeln!(
-        out,
-        "- Whether the device keeps what it says it has synced: no power was cut. Nor what other file systems cost.\n\
-         - Peers have one row a message and their leases in memory: a queue made of them would cost more.\n\
-         - +gc is a group commit of ours in front of a library that commits for one caller at a time.\n\
-         - What a store puts off for longer than a trial is not in its rate: filter, and give more --time, for longer ones.\n\
-         - They are closed loops: they say nothing of latency at a given rate. Compare ratios, in one run.\n\
-         - Every number is of a store that was opened again and held what it had confirmed, once."
-    )
-}
-
-fn add(
-    found: &mut stanchion_reports::results::Results,
-    contest: &Contest,
-    fight: &Fight,
-    random: &mut Random,
-) {
-    let workload = format!("durable {}", contest.name);
-    let reference = fight.ours().map_or("", |ours| ours.entrant.name);
-    for corner in fight.corners.iter().filter(|corner| !corner.control) {
-        let measurement = |unit: &str, better, of: fn(&Trial) -> f64, random: &mut Random| Measurement {
-            workload: workload.clone(),
-            parameters: contest.parameters(),
-            queue: corner.entrant.name.into(),
-            unit: unit.into(),
-            better,
-            trials: (0..)
-                .zip(corner.trials.iter().zip(&corner.places))
-                .map(|(round, (trial, place))| Value { round, order: *place, value: of(trial) })
-                .collect(),
-            estimate: corner.estimate(of, random),
-            ledger: None,
-            state: if corner.failure.is_some() { State::Invalid } else { State::Ok },
-            reason: corner.failure.as_ref().map(ToString::to_string),
-        };
-        found.measurements.push(measurement("items/s", Better::Higher, Trial::rate, random));
-        let p99 = |trial: &Trial| trial.p99.as_nanos() as f64;
-        found.measurements.push(Measurement {
-            workload: format!("{workload}, p99 of a send"),
-            ..measurement("ns", Better::Lower, p99, random)
-        });
-    }
-    let compared = |corner: &Corner| corner.control || corner.entrant.role != Role::Ours;
-    for corner in fight.corners.iter().filter(|corner| compared(corner)) {
-        let mut comparison = Comparison {
-            workload: workload.clone(),
-            parameters: contest.parameters(),
-            a: reference.into(),
-            b: corner.entrant.name.into(),
-            control: corner.control,
-            level: statistics::LEVEL,
-            zone: ZONE,
-            rounds: fight.rounds,
-            ..Comparison::default()
-        };
-        match fight.ratio(Trial::rate, corner, Trial::rate, random) {
-            Err(reason) => comparison.reason = Some(reason),
-            // There it is the other queue over the reference.
-            Ok(ours) => {
-                comparison.ratio = Some(1.0 / ours.ratio.median);
-                (comparison.lo, comparison.hi) = (Some(1.0 / ours.ratio.hi), Some(1.0 / ours.ratio.lo));
-                comparison.smallest_visible = ours.smallest_visible;
-                comparison.verdict = match ours.answer {
-                    Answer::Faster => Answer::Slower,
-                    Answer::Slower => Answer::Faster,
-                    other => other,
-                };
-                comparison.reason = ours
-                    .smallest_visible
-                    .is_none()
-                    .then(|| format!("fewer than {} rounds, allow more --time", statistics::FEWEST));
-            }
-        }
-        found.comparisons.push(comparison);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -547,33 +374,5 @@ mod tests {
         let lines: Vec<&str> = told.lines().collect();
         let expected = ["Testing b100/file/100B ... ok", "Testing b100/raw_append/100B ... ok"];
         assert_eq!(lines, expected);
-    }
-
-    #[test]
-    fn a_store_without_a_number_is_shown_as_such_and_a_peer_over_which_there_is_a_ratio() {
-        let few = ["file", "sqlite", "raw_append"].map(|name| entrants::named(name).expect("is there"));
-        let mut contest = contest::all(&few).remove(0);
-        // The raw append cannot remove anything.
-        contest.load = Load { consumers: 1, until: Until::Sends(3), ..contest.load };
-        let mut random = Random::new(1);
-        let fight = contest.fight(Duration::ZERO, &mut random);
-        let mut out = Vec::new();
-        print_fight(&mut out, &contest, &fight, &mut random).expect("written");
-        let text = String::from_utf8(out).expect("text");
-        let line = |name: &str| {
-            text.lines().find(|line| line.trim_start().starts_with(name)).unwrap_or_default().to_owned()
-        };
-        assert!(line("raw_append").contains("NO NUMBER: a raw append cannot remove"), "{text}");
-        assert!(line("sqlite").contains(" to ") && line("A/A").contains("the noise"), "{text}");
-        let mut found = stanchion_reports::results::Results::default();
-        add(&mut found, &contest, &fight, &mut random);
-        assert_eq!((found.measurements.len(), found.comparisons.len()), (6, 3));
-        let invalid = found.measurements.iter().filter(|measured| measured.state == State::Invalid);
-        assert!(
-            invalid.clone().count() == 2 && invalid.clone().all(|measured| measured.queue == "raw_append")
-        );
-        let nobody =
-            found.comparisons.iter().find(|comparison| comparison.b == "raw_append").expect("is there");
-        assert_eq!((nobody.verdict, nobody.ratio), (Answer::NotComparable, None));
     }
 }

@@ -165,7 +165,7 @@ impl Options {
     }
 
     /// An equal share of what is left of the budget, for one of so many that are still to come.
-    pub fn share(&self, begun: Instant, to_come: usize) -> Duration {
+    pub(crate) fn share(&self, begun: Instant, to_come: usize) -> Duration {
         self.time.saturating_sub(begun.elapsed()) / u32::try_from(to_come.max(1)).unwrap_or(u32::MAX)
     }
 
