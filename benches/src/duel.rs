@@ -20,6 +20,8 @@ use stanchion_reports::results::{self, Better, Estimate, Limit, Measurement, Res
 
 pub use options::{Mode, Options, Usage};
 pub use selection::Selection;
+pub use table::times;
+pub use targets::verdict;
 
 use crate::comparison::{Comparison, Contest, Subject};
 use crate::deliver::Delivering;
@@ -153,7 +155,7 @@ fn measure(contests: &[Contest<'_>], options: &Options, out: &mut impl Write) ->
 }
 
 /// An empty fragment of this part.
-fn results_of(part: &str, options: &Options, machine: &Machine) -> Results {
+pub fn results_of(part: &str, options: &Options, machine: &Machine) -> Results {
     Results::of(Run {
         seed: Some(options.seed.to_string()),
         profile: if options.quick { "quick" } else { "standard" }.into(),
@@ -177,8 +179,11 @@ fn add(
     found.runs.iter_mut().for_each(|run| run.limits.extend(limit.clone()));
 }
 
-/// Stores the fragment, draws the report, and answers with an exit code.
-fn store(part: &str, found: &mut Results, begun: Instant, out: &mut impl Write) -> std::io::Result<u8> {
+/// Stores the fragment, draws the report, and answers with an exit code: see [`exit`].
+///
+/// # Errors
+/// They cannot be written.
+pub fn store(part: &str, found: &mut Results, begun: Instant, out: &mut impl Write) -> std::io::Result<u8> {
     for run in &mut found.runs {
         run.duration_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
     }

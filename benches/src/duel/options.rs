@@ -158,7 +158,7 @@ impl Options {
     }
 
     /// What was asked for, to be told when nothing matches it.
-    pub(crate) fn asked(&self) -> String {
+    pub fn asked(&self) -> String {
         let filter = self.filter.as_deref().map(|filter| format!("{filter:?}"));
         let parts: Vec<String> = filter.into_iter().chain(self.selection.asked()).collect();
         if parts.is_empty() { "an empty list of queues".into() } else { parts.join(" and ") }
@@ -170,7 +170,7 @@ impl Options {
     }
 
     /// Whether the filter lets this id through.
-    pub(crate) fn selects(&self, id: &str) -> bool {
+    pub fn selects(&self, id: &str) -> bool {
         match &self.filter {
             None => true,
             Some(filter) if self.exact => id == filter,

@@ -131,7 +131,7 @@ fn verdict(comparison: &Comparison) -> String {
 }
 
 /// Two decimals for what is about equal, two or three digits for all else.
-pub(super) fn times(ratio: f64) -> String {
+pub fn times(ratio: f64) -> String {
     let decimals = match ratio {
         r if r >= 100.0 => 0,
         r if r >= 10.0 => 1,

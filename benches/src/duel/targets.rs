@@ -198,7 +198,8 @@ fn inverse(rival: &results::Comparison) -> (f64, f64, f64) {
     (inverse(rival.ratio), inverse(rival.hi), inverse(rival.lo))
 }
 
-fn verdict(at_least: f64, lo: f64, hi: f64) -> &'static str {
+/// What an interval says of a ratio that is to be at least so much, in a word.
+pub fn verdict(at_least: f64, lo: f64, hi: f64) -> &'static str {
     if lo >= at_least {
         "reached"
     } else if hi < at_least {
