@@ -52,6 +52,9 @@ const SLACK: u64 = 2 * SECTOR as u64;
 /// this one.
 const WORK_AHEAD: u64 = 8;
 
+/// A commit from so many bytes on takes longer than it takes to change an allocation.
+const LARGE: u64 = 32 << 10;
+
 /// Why a commit failed.
 #[derive(Debug)]
 pub(super) enum CommitError {
@@ -72,6 +75,8 @@ pub(super) struct Log<S: Storage> {
     spares: VecDeque<Spare<S::File>>,
     /// What the next spare is called.
     next_spare: u64,
+    /// The latest commit was a large one.
+    large: bool,
     /// How much has to be done for spares.
     owed: u64,
     /// What is true of all that was appended.
@@ -141,8 +146,20 @@ impl<S: Storage> Log<S> {
         let begun = vec![Begun { number, file: Arc::clone(&segment.file), len: segment.len }];
         let (spares, next_spare) = (VecDeque::new(), number.saturating_add(1));
         let longest = longest.max(segment.len);
-        let log =
-            Log { storage, sizes, seed, segment, longest, spares, next_spare, owed: 0, marks, buffer, begun };
+        let log = Log {
+            storage,
+            sizes,
+            seed,
+            segment,
+            longest,
+            spares,
+            next_spare,
+            large: false,
+            owed: 0,
+            marks,
+            buffer,
+            begun,
+        };
         Ok((log, read))
     }
 
@@ -191,6 +208,7 @@ impl<S: Storage> Log<S> {
         let frame = buffer.len().next_multiple_of(SECTOR) as u64;
         let indexed = records.len() * LONGEST;
         let messages = records.iter().any(|record| record.is_send() || record.is_move());
+        self.large = frame >= LARGE;
         self.make_room(frame, indexed, messages)?;
         let read = place(records, places, &self.segment);
         let at = self.segment.end.at;
@@ -262,7 +280,9 @@ impl<S: Storage> Log<S> {
             self.next_spare += 1;
             self.spares.push_back(spare);
         }
-        self.spares[nth].grow(len, bytes).map_err(|error| {
+        let spare = &mut self.spares[nth];
+        let grown = if self.large { spare.allocate(len) } else { spare.grow(len, bytes) };
+        grown.map_err(|error| {
             if let Some(spare) = self.spares.remove(nth) {
                 // If it stays, it is in nobody's way, and the next open removes it.
                 let _ = self.storage.remove(&spare.name.to_string());

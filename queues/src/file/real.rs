@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 
 use super::direct::Direct;
 use super::storage::{Storage, StorageFile};
@@ -269,6 +269,14 @@ impl StorageFile for RealFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.alive()?.set_len(len)
+    }
+
+    /// `fallocate`; without it the space is taken when something is written.
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        match fallocate(self.alive()?, FallocateFlags::empty(), 0, len) {
+            Err(rustix::io::Errno::OPNOTSUPP) => self.set_len(len),
+            other => Ok(other?),
+        }
     }
 
     /// `fdatasync`; it includes the length, which is needed to read the data back.

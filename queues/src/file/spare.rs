@@ -1,6 +1,6 @@
-//! A file that is ready to become the next segment: as long as a segment, every byte of it durably written, so
-//! that a commit into it changes no length and no allocation (which would cost it a second flush on many file systems),
-//! and does not find the disk full.
+//! A file that is ready to become the next segment: as long as a segment, with space for all of it, so that a commit into
+//! it does not find the disk full. Besides, every byte of it may have been durably written: then a commit changes no
+//! allocation either, which on many file systems costs a small commit a second flush. For large ones the zeroes cost more.
 
 use std::io;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ impl<F: StorageFile> Spare<F> {
         Ok(Spare { name, file, len, durable: true, recycled: true })
     }
 
-    /// Makes it longer, by at most `bytes` if it is not as long as that yet.
+    /// Writes it up to there, but no more than so many bytes; if that is all, it becomes durable.
     ///
     /// # Errors
     /// What the system says; it is good for nothing then.
@@ -77,6 +77,19 @@ impl<F: StorageFile> Spare<F> {
             self.durable = true;
         }
         Ok(())
+    }
+
+    /// Makes it so long at once, without writing it.
+    ///
+    /// # Errors
+    /// What the system says; it is good for nothing then.
+    pub(super) fn allocate(&mut self, to: u64) -> io::Result<()> {
+        if self.len < to {
+            self.file.allocate(to)?;
+            self.len = to;
+            self.durable = false;
+        }
+        self.grow(to, 0)
     }
 
     pub(super) fn is_ready(&self, len: u64) -> bool {

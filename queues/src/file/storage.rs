@@ -85,6 +85,13 @@ pub trait StorageFile: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// What the system says.
     fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Makes the file so long and takes the space for it; what is new reads as zeroes.
+    ///
+    /// # Errors
+    /// What the system says: there may be no space for that.
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.set_len(len)
+    }
     /// Makes all that was written to this file durable.
     ///
     /// # Errors
