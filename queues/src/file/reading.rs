@@ -58,6 +58,9 @@ pub(super) fn read_header<F: StorageFile>(file: &F, number: u64) -> Result<Heade
         let written = header.number;
         return damaged(20, format!("it says that it is segment {written:016x}; give it back that name"));
     }
+    if !header.is_possible() {
+        return damaged(45, "its header says what no queue says, though its checksum holds");
+    }
     Ok(header)
 }
 

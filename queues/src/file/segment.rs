@@ -62,6 +62,9 @@ impl fmt::Display for Name {
     }
 }
 
+/// No id of a message, and no number of a death, is as large as this: none was ever given.
+pub(super) const NUMBERS: u64 = 1 << 62;
+
 /// What is true of the log before a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Marks {
@@ -95,6 +98,14 @@ pub(super) struct Header {
     pub(super) marks: Marks,
     /// How the segment before ended, if there was one.
     pub(super) before: End,
+}
+
+impl Header {
+    /// Whether a queue can have written this.
+    pub(super) fn is_possible(&self) -> bool {
+        let Marks { next_id, next_death, released } = self.marks;
+        next_id < NUMBERS && next_death < NUMBERS && released <= self.number
+    }
 }
 
 /// Why bytes are not a header.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem;
 
 use super::record::{At, Death, Payload, Record, Stored};
-use super::segment::Marks;
+use super::segment::{Marks, NUMBERS};
 use super::table::{Place, Table};
 use crate::broker::{Depth, Reason, Receipt};
 use crate::clock::Time;
@@ -183,8 +183,15 @@ impl State {
 
     fn store(&mut self, stored: &Stored, at: At) -> Result<(), String> {
         let Stored { id, due, attempts, handed, death, moved } = *stored;
-        let place = self.table.place(id);
-        match place {
+        let numbers = death.map_or(id, |death| id.max(death.order));
+        if numbers >= NUMBERS {
+            return Err(format!("message {id} has a number that was never given"));
+        }
+        if let Some(other) = death.and_then(|death| self.dead.get(&death.order)).filter(|other| **other != id)
+        {
+            return Err(format!("message {id} died when message {other} did"));
+        }
+        match self.table.place(id) {
             Some(_) if !moved => return Err(format!("message {id} is stored twice")),
             // All else is as it was.
             Some(_) => {
@@ -198,6 +205,7 @@ impl State {
         }
         self.count(at, true);
         let to = death.map_or_else(|| waiting(due), To::Dead);
+        self.next_death = self.next_death.max(death.map_or(0, |death| death.order + 1));
         self.table.put(id, at, Place::Ready);
         self.enter(id, to);
         self.set_attempts(id, attempts);

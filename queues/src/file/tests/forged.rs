@@ -1,0 +1,219 @@
+//! Directories that no queue wrote: damaged at random, and forged so that every checksum holds. Opening one never
+//! panics and never hangs; what is delivered from a damaged one was sent.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::*;
+use crate::broker::Error;
+use crate::file::frame::{self, Header as FrameHeader, Kind, Link, SECTOR};
+use crate::file::rng::Rng;
+use crate::file::segment::{FRAMES, Header, Name};
+use crate::file::storage::{Storage, StorageFile};
+
+type Files = Vec<(String, Vec<u8>)>;
+
+/// A queue with messages in every state, in several segments.
+fn written(seed: u64) -> Files {
+    let disk = SimDisk::new();
+    let mut rng = Rng::new(seed);
+    for _ in 0..2 {
+        let queue = open(&disk).expect("opens");
+        let mut session = queue.session().expect("opens");
+        for _ in 0..12 {
+            let body = "x".repeat(rng.below(600));
+            let delay = if rng.below(4) == 0 { SECOND } else { Duration::ZERO };
+            confirmed(&session.send(&[Message::new(body.into_bytes()).with_delay(delay)]));
+            for delivery in session.receive(rng.below(3) + 1, LEASE).expect("works") {
+                let how = [Settle::Ack, nack(Duration::ZERO), nack(SECOND), Settle::Reject][rng.below(4)];
+                if rng.below(3) > 0 {
+                    settle(&mut session, delivery.receipt, how);
+                }
+            }
+        }
+    }
+    files(&disk)
+}
+
+fn open(disk: &SimDisk) -> Result<Queue, Error> {
+    FileQueue::open_within(disk.clone(), &settings(1000, 3), limits(4 << 10))
+}
+
+fn files(disk: &SimDisk) -> Files {
+    let content = |name: String| {
+        let file = disk.open(&name).expect("opens");
+        let mut bytes = vec![0; file.len().expect("has a length") as usize];
+        file.read_at(&mut bytes, 0).expect("reads");
+        (name, bytes)
+    };
+    disk.list().expect("lists").into_iter().map(content).collect()
+}
+
+fn disk_of(files: &Files) -> SimDisk {
+    let disk = SimDisk::new();
+    for (name, bytes) in files {
+        disk.create(name).expect("creates").write_at(bytes, 0).expect("writes");
+    }
+    disk
+}
+
+/// Damage as disks and people do it.
+fn damage(files: &mut Files, rng: &mut Rng) {
+    let nth = rng.below(files.len());
+    let len = files[nth].1.len();
+    match rng.below(6) {
+        0 => {
+            let at = rng.below(len);
+            files[nth].1[at] ^= 1 << rng.below(8);
+        }
+        1 => {
+            let (from, many) = (rng.below(len), 1 + rng.below(700));
+            files[nth].1[from..len.min(from + many)].fill_with(|| rng.next() as u8);
+        }
+        2 => {
+            let (from, many) = (rng.below(len), 1 + rng.below(3000));
+            files[nth].1[from..len.min(from + many)].fill(0);
+        }
+        3 => files[nth].1.truncate(rng.below(len)),
+        4 => {
+            files.remove(nth);
+        }
+        _ => {
+            let other = files[rng.below(files.len())].1.clone();
+            let (from, to) = (rng.below(other.len()) / SECTOR * SECTOR, rng.below(len) / SECTOR * SECTOR);
+            let many = (other.len() - from).min(len - to).min(SECTOR * (1 + rng.below(4)));
+            files[nth].1[to..to + many].copy_from_slice(&other[from..from + many]);
+        }
+    }
+}
+
+/// Changes what a segment says, so that all checksums hold.
+fn forge(files: &mut Files, rng: &mut Rng) {
+    let segments: Vec<usize> = (0..files.len()).filter(|n| is_segment(&files[*n].0)).collect();
+    let bytes = &mut files[segments[rng.below(segments.len())]].1;
+    let both: &[u8; 2 * SECTOR] = bytes[..2 * SECTOR].try_into().expect("two sectors");
+    let Ok(mut header) = Header::decode(both) else { return };
+    match rng.below(8) {
+        0 => header.marks.next_id = odd(rng),
+        1 => header.marks.released = odd(rng),
+        2 => header.marks.next_death = odd(rng),
+        3 => header.before.at = odd(rng),
+        4 => header.begun = odd(rng),
+        _ => return reseal(bytes, header.salt, rng),
+    }
+    bytes[..2 * SECTOR].copy_from_slice(&header.encode());
+}
+
+fn is_segment(name: &str) -> bool {
+    matches!(Name::parse(name), Some(Name::Segment(_)))
+}
+
+fn odd(rng: &mut Rng) -> u64 {
+    [0, 1, rng.next() % 64, rng.next() % 8192, u64::from(u32::MAX), rng.next(), u64::MAX][rng.below(7)]
+}
+
+/// Changes the body of one frame, and all headers from there on.
+fn reseal(bytes: &mut [u8], salt: u64, rng: &mut Rng) {
+    let (mut at, mut link) = (FRAMES as usize, Link::default());
+    let chosen = rng.below(12) as u64;
+    while at + SECTOR <= bytes.len() {
+        let kind = [Kind::Commit, Kind::Index]
+            .into_iter()
+            .find(|kind| FrameHeader::parse(&bytes[at..], *kind, salt).is_some());
+        let Some(kind) = kind else { return };
+        let header = FrameHeader::parse(&bytes[at..], kind, salt).expect("is one");
+        let filled = frame::filled(header.body).expect("is short") as usize;
+        let mut frame = bytes[at..at + frame::HEADER + header.body as usize].to_vec();
+        if link.number >= chosen && frame.len() > frame::HEADER {
+            for _ in 0..1 + rng.below(3) {
+                let place = frame::HEADER + rng.below(frame.len() - frame::HEADER);
+                match rng.below(3) {
+                    0 => frame[place] = rng.next() as u8,
+                    1 => frame[place] ^= 1 << rng.below(8),
+                    _ => frame[place..].iter_mut().take(8).for_each(|byte| *byte = 255),
+                }
+            }
+        }
+        let crc = frame::seal(&mut frame, kind, link, salt);
+        bytes[at..at + filled].copy_from_slice(&frame);
+        link = Link { number: link.number + 1, previous: crc };
+        at += filled;
+    }
+}
+
+/// Opens it and does a little of everything; the bodies that were delivered.
+fn used(files: &Files) -> Result<BTreeSet<Vec<u8>>, Error> {
+    let disk = disk_of(files);
+    let mut bodies = BTreeSet::new();
+    for _ in 0..2 {
+        let queue = open(&disk)?;
+        let mut session = queue.session()?;
+        queue.shared.settings.clock.advance(2 * SECOND);
+        let _ = session.send(&[Message::new(&b"new"[..])]);
+        while let Ok(deliveries) = session.receive(7, LEASE) {
+            if deliveries.is_empty() {
+                break;
+            }
+            for delivery in deliveries {
+                settle(
+                    &mut session,
+                    delivery.receipt,
+                    if bodies.len() % 3 == 0 { Settle::Reject } else { Settle::Ack },
+                );
+                bodies.insert(delivery.body.to_vec());
+            }
+        }
+        let _ = session.dead_letters(100);
+        let _ = session.redrive(2);
+    }
+    crate::file::inspect::look(&disk, std::path::Path::new("here"))?;
+    Ok(bodies)
+}
+
+fn tried(files: &Files, what: &str, seed: u64) -> Result<BTreeSet<Vec<u8>>, Error> {
+    catch_unwind(AssertUnwindSafe(|| used(files)))
+        .unwrap_or_else(|_| panic!("{what} directory of seed {seed}: a panic"))
+}
+
+#[test]
+fn a_damaged_directory_opens_or_is_refused_and_invents_nothing() {
+    let (mut opened, mut refused) = (0, 0);
+    for seed in 0..1500 {
+        let mut files = written(seed % 20);
+        let mut rng = Rng::new(seed);
+        for _ in 0..1 + rng.below(3) {
+            if !files.is_empty() {
+                damage(&mut files, &mut rng);
+            }
+        }
+        match tried(&files, "damaged", seed) {
+            Ok(bodies) => {
+                opened += 1;
+                let invented = bodies.iter().find(|body| {
+                    body[..] != *b"new" && (body.iter().any(|byte| *byte != b'x') || body.len() >= 600)
+                });
+                assert_eq!(invented, None, "seed {seed}");
+            }
+            Err(Error::Corrupt { .. } | Error::Io { .. }) => refused += 1,
+            Err(other) => panic!("seed {seed}: {other}"),
+        }
+    }
+    assert!(opened > 100 && refused > 100, "{opened} opened, {refused} refused");
+}
+
+#[test]
+fn a_forged_directory_neither_panics_nor_hangs() {
+    let (mut opened, mut refused) = (0, 0);
+    for seed in 0..3000 {
+        let mut files = written(seed % 20);
+        let mut rng = Rng::new(seed);
+        for _ in 0..1 + rng.below(3) {
+            forge(&mut files, &mut rng);
+        }
+        match tried(&files, "forged", seed) {
+            Ok(_) => opened += 1,
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(opened > 100 && refused > 100, "{opened} opened, {refused} refused");
+}
