@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use stanchion::properties::engines::budget::Budget;
 use stanchion::properties::suite::Arguments;
-use stanchion::registry;
 use stanchion::reports::{exit, fragment};
+use stanchion::{Settings, registry};
 
 /// Tells the truth about message queues: what they guarantee under crashes, and what that costs.
 #[derive(Parser)]
@@ -51,6 +51,11 @@ enum Command {
         /// The directory of the queue.
         directory: PathBuf,
     },
+    /// Saves what is whole in a damaged file queue, so that it opens again; damaged segments are kept as copies.
+    Salvage {
+        /// The directory of the queue, which nobody has open.
+        directory: PathBuf,
+    },
     /// Draws the report from what tests and benches left behind, and says where it is.
     Report,
 }
@@ -68,6 +73,7 @@ fn main() -> ExitCode {
         Command::Card { filter } => card(filter.as_deref().unwrap_or_default(), &budget),
         Command::Replay { file } => replay(&file, &budget),
         Command::Inspect { directory } => inspect(&directory),
+        Command::Salvage { directory } => salvage(&directory),
         Command::Report => report(),
     }
 }
@@ -138,12 +144,32 @@ fn replay(file: &Path, budget: &Budget) -> ExitCode {
 }
 
 fn inspect(directory: &Path) -> ExitCode {
-    match stanchion::queues::file::inspect::inspect(directory) {
+    match stanchion::file::inspect::inspect(directory) {
         Ok(inspection) => {
             let damaged = inspection.segments.iter().any(|segment| segment.damage.is_some());
             // A reader that has seen enough is no failure.
             let _ = write!(std::io::stdout(), "{inspection}");
             if damaged { ExitCode::from(exit::BROKEN) } else { ExitCode::SUCCESS }
+        }
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+fn salvage(directory: &Path) -> ExitCode {
+    // A directory that is not there is a mistake here, and not a queue to begin.
+    let found = stanchion::file::inspect::inspect(directory);
+    let salvaged = found.and_then(|found| match found.segments.len() {
+        0 => Err(stanchion::Error::Invalid {
+            what: "the directory",
+            given: format!("{} without a queue in it", directory.display()),
+            remedy: "give the directory of a file queue",
+        }),
+        _ => stanchion::file::salvage::salvage(directory, &Settings::new()),
+    });
+    match salvaged {
+        Ok(salvaged) => {
+            print!("{salvaged}");
+            ExitCode::SUCCESS
         }
         Err(error) => fail(&error.to_string()),
     }

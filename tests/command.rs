@@ -43,10 +43,12 @@ fn what_makes_no_sense_is_said_with_a_remedy_and_left_alone() {
         std::fs::write(home.join(name), text).expect("writable");
     }
     type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], Option<i32>, &'a [&'a str]);
-    let cases: [Case<'_>; 20] = [
+    let cases: [Case<'_>; 22] = [
         (&["check", "nosuch"], &[], NOTHING_SELECTED, &["\"nosuch\"", "give a part of a name"]),
         (&["card", "nosuch"], &[], NOTHING_SELECTED, &["\"nosuch\"", "give a part of one of", "file"]),
         (&["inspect", "absent"], &[], USAGE, &["absent", "Give a directory"]),
+        (&["salvage", "absent"], &[], USAGE, &["absent", "Give a directory"]),
+        (&["salvage", "."], &[], USAGE, &["without a queue in it", "give the directory of a file queue"]),
         (&["inspect", "."], &[], Some(0), &["0 segments", "no queue"]),
         (&["replay", "absent.json"], &[], USAGE, &["absent.json", "Make it readable"]),
         (&["replay", "."], &[], USAGE, &["saved plan .", "Make it readable"]),
@@ -112,4 +114,39 @@ fn results_of_another_schema_are_named_and_kept() {
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("future.json: it follows schema 99") && text.contains("Move it away"), "{text}");
     assert!(fragments.join("future.json").is_file());
+}
+
+#[test]
+fn a_damaged_file_queue_is_shown_and_salvaged() {
+    use stanchion::{Broker, Message, Session, Settings};
+
+    let temp = tempfile::tempdir().expect("a directory");
+    let queue = temp.path().join("queue");
+    let open = || stanchion::file::open_dir(&queue, &Settings::new());
+    let opened = open().expect("opens");
+    let mut session = opened.session().expect("opens");
+    for body in ["first", "second", "third"] {
+        assert!(matches!(session.send(&[Message::new(body.as_bytes())])[0], stanchion::Sent::Confirmed(_)));
+    }
+    let (code, text) = stanchion(temp.path(), &["inspect", "queue"], &[]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("3 ready") && text.contains("is in use"), "{text}");
+    drop((session, opened));
+
+    let segment = queue.join("log-0000000000000001");
+    let mut bytes = std::fs::read(&segment).expect("reads");
+    let at = bytes.windows(6).position(|six| six == b"second").expect("is there");
+    bytes[at] ^= 1;
+    std::fs::write(&segment, &bytes).expect("writes");
+    let refused = open().expect_err("is damaged").to_string();
+    assert!(refused.contains("log-0000000000000001"), "{refused}");
+    let (code, text) = stanchion(temp.path(), &["inspect", "queue"], &[]);
+    assert_eq!(code, BROKEN, "{text}");
+    assert!(text.contains("DAMAGED") && text.contains("salvage"), "{text}");
+    let (code, text) = stanchion(temp.path(), &["salvage", "queue"], &[]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("2 messages saved") && text.contains("kept damaged-log-"), "{text}");
+    let left = open().expect("opens").session().expect("opens").receive(9, std::time::Duration::from_secs(9));
+    let left: Vec<_> = left.expect("works").iter().map(|delivery| delivery.body.to_vec()).collect();
+    assert_eq!(left, [b"first".to_vec(), b"third".to_vec()]);
 }

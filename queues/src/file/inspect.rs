@@ -246,7 +246,10 @@ impl fmt::Display for Inspection {
                 )
             }
             None if segments.is_empty() => writeln!(f, "  no queue"),
-            None => writeln!(f, "  the queue does not open: put back what is missing, or restore a copy"),
+            None => writeln!(
+                f,
+                "  the queue does not open: put back what is missing, restore a copy, or salvage what is whole (`salvage`)"
+            ),
         }
     }
 }

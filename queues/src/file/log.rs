@@ -106,23 +106,22 @@ pub(super) struct Beginning {
 
 impl<S: Storage> Log<S> {
     /// Begins a segment with these records durably and gives it its name. They are placed; their bytes are answered.
-    /// It is about `len` long if there is space for that.
     ///
     /// # Errors
     /// What the system says; whether the segment has its name is unknown.
     pub(super) fn begin(
         storage: S,
         sizes: Sizes,
-        len: u64,
         beginning: Beginning,
         records: &mut [Record],
     ) -> io::Result<(Log<S>, Vec<Read>)> {
         let Beginning { number, seed, mut marks, before, longest } = beginning;
-        let mut buffer = Vec::new();
-        let places = encode(records, &mut buffer);
-        let least = FRAMES + buffer.len().next_multiple_of(SECTOR) as u64;
+        let least = FRAMES + needed(records);
+        if least > u64::from(u32::MAX) {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
         let mut spare = Spare::create(&storage, number)?;
-        if let Err(error) = spare.grow(len.max(least), u64::MAX) {
+        if let Err(error) = spare.grow(sizes.least.max(least), u64::MAX) {
             is_full(&error).then_some(()).ok_or(error)?;
             // Whoever is out of space may still look at what there is.
             spare.file.set_len(0)?;
@@ -132,8 +131,15 @@ impl<S: Storage> Log<S> {
         let salt = mix(seed ^ mix(number));
         let end = End { at: FRAMES, ..End::default() };
         let mut segment = Segment { file: spare.file, number, salt, len: spare.len, end, index: Vec::new() };
-        let read = place(records, places, &segment);
-        segment.append(&mut buffer, Kind::Commit, S::File::write_at)?;
+        let (mut buffer, mut read) = (Vec::new(), Vec::new());
+        let mut rest = &mut *records;
+        while !rest.is_empty() {
+            let (part, behind) = rest.split_at_mut(first_part(rest));
+            let places = encode(part, &mut buffer);
+            read.extend(place(part, places, &segment));
+            segment.append(&mut buffer, Kind::Commit, S::File::write_at)?;
+            rest = behind;
+        }
         let begun = segment.end.at;
         let header = Header { number, salt, begun, recycled: false, marks, before };
         segment.file.write_at(&header.encode(), 0)?;
@@ -354,6 +360,19 @@ impl<S: Storage> Log<S> {
             let _ = self.storage.remove(&Name::Segment(number).to_string());
         }
     }
+}
+
+/// At most so many bytes are frames with these records.
+fn needed(records: &[Record]) -> u64 {
+    let mut rest = records;
+    let mut needed = 0;
+    while !rest.is_empty() {
+        let (part, behind) = rest.split_at(first_part(rest));
+        let body = part.iter().map(|record| record.payload_len() + LONGEST as u64).sum();
+        needed += frame::filled(body).unwrap_or(u64::MAX);
+        rest = behind;
+    }
+    needed
 }
 
 /// How many of the records go into one frame.

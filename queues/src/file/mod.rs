@@ -23,6 +23,7 @@ mod recent;
 mod record;
 mod recovery;
 mod rng;
+pub mod salvage;
 mod segment;
 pub mod sim;
 mod spare;

@@ -20,7 +20,8 @@ use crate::contract::{Bytes, Contract, Count, Counting};
 /// The largest body, and the largest key.
 pub const BODY_LIMIT: Bytes = Bytes(64 << 20);
 
-const LIMITS: Limits = Limits { sizes: Sizes { least: 256 << 10, most: 64 << 20 }, recent: 64 << 20 };
+pub(super) const LIMITS: Limits =
+    Limits { sizes: Sizes { least: 256 << 10, most: 64 << 20 }, recent: 64 << 20 };
 
 /// A queue in files: a send is confirmed, and a settlement done, only after it is synced.
 ///

@@ -106,10 +106,9 @@ pub(super) fn recover<S: Storage>(
     for name in names.iter().filter(|name| matches!(name, Name::Spare(_))) {
         storage.remove(&name.to_string()).map_err(|e| failed("remove a spare segment from", e))?;
     }
-    let len = (state.live_bytes() / 4).next_power_of_two().clamp(sizes.least, sizes.most);
     let longest = found.iter().map(|segment| segment.len).max().unwrap_or(0);
     let beginning = Beginning { number, seed: salt_seed(settings), marks, before: end, longest };
-    let (log, read) = Log::begin(storage.clone(), sizes, len, beginning, &mut records)
+    let (log, read) = Log::begin(storage.clone(), sizes, beginning, &mut records)
         .map_err(|e| failed("begin a new segment in", e))?;
     for record in &records {
         if let Record::Stored(stored, Payload::At(at)) = record {
@@ -245,7 +244,7 @@ fn adopt(last: &Body, segment: u64) -> Result<Vec<Record>, ReadError> {
     Ok(records)
 }
 
-fn explain<S: Storage>(storage: &S, segment: u64, error: ReadError) -> Error {
+pub(super) fn explain<S: Storage>(storage: &S, segment: u64, error: ReadError) -> Error {
     let path = storage.locate(&Name::Segment(segment).to_string());
     match error {
         ReadError::Io(source) => Error::Io {

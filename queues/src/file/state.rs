@@ -114,6 +114,31 @@ impl State {
         self.table.starts_at(segment);
     }
 
+    /// Parts of the log may be missing: anything may be unknown.
+    pub(super) fn may_lack_anything(&mut self) {
+        self.known_from = u64::MAX;
+    }
+
+    /// What a header says of the log before it.
+    pub(super) fn learn(&mut self, marks: Marks) {
+        self.next_id = self.next_id.max(marks.next_id);
+        self.next_death = self.next_death.max(marks.next_death);
+        self.released = self.released.max(marks.released);
+    }
+
+    /// Removes the messages in segments that were given up: they are done, or were moved, and what said so is missing.
+    pub(super) fn forget_what_was_given_up(&mut self) {
+        let gone: Vec<u64> =
+            self.table.from(0).filter(|(_, _, at)| at.segment < self.released).map(|(id, ..)| id).collect();
+        gone.into_iter().for_each(|id| self.remove(id));
+    }
+
+    /// Every message, as it is written elsewhere.
+    pub(super) fn all(&self) -> Vec<(Stored, At)> {
+        let segments: Vec<u64> = self.live.keys().copied().collect();
+        segments.into_iter().flat_map(|segment| self.to_move(segment, 0, u64::MAX, usize::MAX).0).collect()
+    }
+
     /// Everything has been read: whatever is unknown from now on is not there.
     pub(super) fn is_complete(&mut self) {
         self.known_from = 0;
@@ -170,11 +195,11 @@ impl State {
                 }
             }
             Record::Released { below } => {
+                self.released = self.released.max(*below);
                 if let Some((segment, live)) = self.live.range(..below).next() {
                     let many = live.messages;
                     return Err(format!("segment {segment:016x} is given up with {many} messages in it"));
                 }
-                self.released = self.released.max(*below);
             }
             Record::Witness | Record::Closed => {}
         }

@@ -3,11 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 
 use super::*;
-use crate::broker::Error;
+use crate::broker::{Crash, Depth, Error};
 use crate::file::frame::{self, Header as FrameHeader, Kind, Link, SECTOR};
+use crate::file::inspect::look;
+use crate::file::queue::LIMITS;
 use crate::file::rng::Rng;
+use crate::file::salvage::salvage_storage;
 use crate::file::segment::{FRAMES, Header, Name};
 use crate::file::storage::{Storage, StorageFile};
 
@@ -52,8 +56,9 @@ fn files(disk: &SimDisk) -> Files {
 fn disk_of(files: &Files) -> SimDisk {
     let disk = SimDisk::new();
     for (name, bytes) in files {
-        disk.create(name).expect("creates").write_at(bytes, 0).expect("writes");
+        disk.create(name).expect("creates").write_durably(bytes, 0).expect("writes");
     }
+    disk.sync_dir().expect("syncs");
     disk
 }
 
@@ -166,7 +171,7 @@ fn used(files: &Files) -> Result<BTreeSet<Vec<u8>>, Error> {
         let _ = session.dead_letters(100);
         let _ = session.redrive(2);
     }
-    crate::file::inspect::look(&disk, std::path::Path::new("here"))?;
+    look(&disk, Path::new("here"))?;
     Ok(bodies)
 }
 
@@ -177,7 +182,7 @@ fn tried(files: &Files, what: &str, seed: u64) -> Result<BTreeSet<Vec<u8>>, Erro
 
 #[test]
 fn a_damaged_directory_opens_or_is_refused_and_invents_nothing() {
-    let (mut opened, mut refused) = (0, 0);
+    let (mut opened, mut refused, mut saved) = (0, 0, 0);
     for seed in 0..1500 {
         let mut files = written(seed % 20);
         let mut rng = Rng::new(seed);
@@ -194,11 +199,42 @@ fn a_damaged_directory_opens_or_is_refused_and_invents_nothing() {
                 });
                 assert_eq!(invented, None, "seed {seed}");
             }
-            Err(Error::Corrupt { .. } | Error::Io { .. }) => refused += 1,
+            Err(Error::Corrupt { .. } | Error::Io { .. }) => {
+                refused += 1;
+                saved += usize::from(check_salvaged(&files, seed));
+            }
             Err(other) => panic!("seed {seed}: {other}"),
         }
     }
-    assert!(opened > 100 && refused > 100, "{opened} opened, {refused} refused");
+    assert!(opened > 100 && refused > 100 && saved > 50, "{opened} opened, {refused} refused, {saved} saved");
+}
+
+/// Salvages a damaged directory; whether anything was there to be saved.
+fn check_salvaged(files: &Files, seed: u64) -> bool {
+    let disk = disk_of(files);
+    let salvaged =
+        salvage_storage(&disk, &settings(1000, 3), limits(4 << 10).sizes).expect("saves what there is");
+    for copy in &salvaged.copies {
+        let original = files.iter().find(|(name, _)| copy.ends_with(name.as_str())).expect("was there");
+        assert_eq!(
+            super::forged::files(&disk).iter().find(|(name, _)| name == copy).map(|(_, bytes)| bytes),
+            Some(&original.1)
+        );
+    }
+    assert_eq!(
+        look(&disk, Path::new("here")).expect("reads").found.map(|found| {
+            let Depth { ready, delayed, dead, .. } = found.depth;
+            ready + delayed + dead
+        }),
+        Some(salvaged.messages),
+        "seed {seed}"
+    );
+    let bodies = tried(&super::forged::files(&disk), "salvaged", seed).expect("opens");
+    assert!(
+        bodies.iter().all(|body| body[..] == *b"new" || body.iter().all(|byte| *byte == b'x')),
+        "seed {seed}"
+    );
+    salvaged.messages > 0
 }
 
 #[test]
@@ -216,4 +252,55 @@ fn a_forged_directory_neither_panics_nor_hangs() {
         }
     }
     assert!(opened > 100 && refused > 100, "{opened} opened, {refused} refused");
+}
+
+/// A closed queue of ten messages, the first five of which share a commit, and where in it that is.
+fn ten() -> (SimDisk, String, u64) {
+    let disk = SimDisk::new();
+    let queue = FileQueue::open(disk.clone(), &settings(1000, 3)).expect("opens");
+    let mut session = queue.session().expect("opens");
+    send(&mut session, &["0", "1", "2", "3", "4"]);
+    let held = session.receive(1, LEASE).expect("works").remove(0);
+    assert!(is_done(&settle(&mut session, held.receipt, Settle::Reject)));
+    (5..10).for_each(|n| drop(send(&mut session, &[&n.to_string()])));
+    drop((session, queue));
+    let (name, bytes) = files(&disk).remove(0);
+    let frames = (0..bytes.len()).step_by(SECTOR).filter(|at| bytes[*at..].starts_with(b"frm\n"));
+    let at = frames.skip(1).map(|at| at as u64).next().expect("the first message");
+    (disk, name, at)
+}
+
+fn left(disk: &SimDisk) -> (Vec<u64>, u64) {
+    let queue = FileQueue::open(disk.clone(), &settings(1000, 3)).expect("opens");
+    let mut session = queue.session().expect("opens");
+    let ids = session.receive(100, LEASE).expect("works").iter().map(|delivery| delivery.id.0).collect();
+    (ids, session.depth().expect("works").dead)
+}
+
+#[test]
+fn what_is_whole_is_saved_wherever_it_lies_and_salvaging_may_be_interrupted() {
+    let (disk, name, at) = ten();
+    // In the body of the second message, which shares its commit with four others.
+    disk.flip_bit(&name, (at + 32 + 2 * 19 - 1) * 8).expect("has that bit");
+    let damaged = files(&disk);
+    let mut calls = 0;
+    loop {
+        let mut disk = disk_of(&damaged);
+        disk.crash_after(calls);
+        let settings = settings(1000, 3);
+        let interrupted = salvage_storage(&disk, &settings, LIMITS.sizes).is_err();
+        disk.crash(Crash::Power, calls);
+        if open(&disk).is_err() {
+            let salvaged = salvage_storage(&disk, &settings, LIMITS.sizes).expect("saves what there is");
+            assert_eq!((salvaged.messages, salvaged.unreadable, salvaged.gaps.len()), (9, 0, 1));
+            assert!(salvaged.to_string().contains(&format!("kept damaged-{name}")), "{salvaged}");
+        }
+        // The first one's death is not in what is damaged.
+        assert_eq!(left(&disk), (vec![3, 4, 5, 6, 7, 8, 9, 10], 1), "after {calls} calls");
+        if !interrupted {
+            break;
+        }
+        calls += 1;
+    }
+    assert!(calls > 8, "{calls} calls are not all there are");
 }

@@ -1,0 +1,255 @@
+//! What can be saved of a damaged log.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::body::Body;
+use super::frame::{self, HEADER, Header as FrameHeader, Kind, SECTOR};
+use super::log::{Beginning, Log, Sizes};
+use super::queue::LIMITS;
+use super::reading::{Body as Frame, Reader, read_header};
+use super::real::RealDir;
+use super::record::{At, Payload, Read, Record, Stored};
+use super::recovery::salt_seed;
+use super::segment::{End, FRAMES, Header, Marks, Name};
+use super::state::State;
+use super::storage::{Storage, StorageFile};
+use crate::broker::{Error, Settings};
+
+/// What was saved, and what was not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Salvaged {
+    /// Copies of the damaged segments, which nobody removes.
+    pub copies: Vec<String>,
+    /// Messages that were saved.
+    pub messages: u64,
+    /// Messages that were stored, and whose bytes are damaged.
+    pub unreadable: u64,
+    /// Places where something else was: of each, the segment, and where it begins and ends.
+    pub gaps: Vec<(String, u64, u64)>,
+}
+
+impl fmt::Display for Salvaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} messages saved, {} could not be read", self.messages, self.unreadable)?;
+        for (segment, from, to) in &self.gaps {
+            writeln!(f, "  {segment}: nothing readable from byte {from} to {to}")?;
+        }
+        for copy in &self.copies {
+            writeln!(f, "  kept {copy}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Saves what is whole in the queue of a directory of real files, which nobody may have open, so that it opens again.
+///
+/// Every commit that is whole counts, wherever it lies, and every message whose bytes are whole. What else was in a damaged
+/// commit is forgotten: a send is lost, an ack or a death is not known (the message comes again), an attempt may not
+/// count. Damaged segments are copied first, as `damaged-` and their name; nobody removes these.
+///
+/// # Errors
+/// Those of opening it, but for damage; nothing was removed then. [`Error::Io`] if what is left is larger than 4 GiB.
+pub fn salvage(path: &Path, settings: &Settings) -> Result<Salvaged, Error> {
+    settings.validate()?;
+    salvage_storage(&RealDir::open(path)?, settings, LIMITS.sizes)
+}
+
+struct Segment<F> {
+    number: u64,
+    file: Arc<F>,
+    header: Option<Header>,
+}
+
+pub(super) fn salvage_storage<S: Storage>(
+    storage: &S,
+    settings: &Settings,
+    sizes: Sizes,
+) -> Result<Salvaged, Error> {
+    let failed = |source| Error::Io {
+        action: "salvage the queue in",
+        path: storage.locate(""),
+        source,
+        remedy: "Nothing was removed; mend that and try again",
+    };
+    let listed = storage.list().map_err(failed)?;
+    let names: Vec<Name> = listed.iter().filter_map(|name| Name::parse(name)).collect();
+    let mut segments = Vec::new();
+    for name in &names {
+        if let Name::Segment(number) = *name {
+            let file = storage.open(&name.to_string()).map_err(failed)?;
+            let header = read_header(&file, number).ok();
+            segments.push(Segment { number, file: Arc::new(file), header });
+        }
+    }
+    segments.sort_by_key(|segment| segment.number);
+
+    let mut salvaged = Salvaged::default();
+    let state = read_all(&segments, &mut salvaged).map_err(failed)?;
+    let mut records = Vec::new();
+    for (stored, at) in state.all() {
+        match read(storage, &segments, stored, at) {
+            Some(record) => records.push(record),
+            None => {
+                let (from, segment) = (u64::from(at.offset), Name::Segment(at.segment).to_string());
+                salvaged.gaps.push((segment, from, from + u64::from(at.len)));
+                salvaged.unreadable += 1;
+            }
+        }
+    }
+    salvaged.messages = records.len() as u64;
+    for Segment { number, file, .. } in &segments {
+        let name = Name::Segment(*number).to_string();
+        if salvaged.gaps.iter().any(|(damaged, ..)| *damaged == name) {
+            let copy = format!("damaged-{name}");
+            if !listed.contains(&copy) {
+                keep_copy(storage, &**file, &copy).map_err(failed)?;
+            }
+            salvaged.copies.push(copy);
+        }
+    }
+
+    records.push(Record::Witness);
+    // A number is left out: whoever opens the queue reads nothing from before the gap.
+    let latest = segments.last().map_or(0, |segment| segment.number);
+    let number = latest.checked_add(2).ok_or_else(|| failed(io::ErrorKind::InvalidFilename.into()))?;
+    for name in names.iter().filter(|name| matches!(name, Name::Spare(_))) {
+        storage.remove(&name.to_string()).map_err(failed)?;
+    }
+    let marks = Marks { released: number, ..state.marks() };
+    let seed = salt_seed(settings);
+    let beginning = Beginning { number, seed, marks, before: End::default(), longest: 0 };
+    Log::begin(storage.clone(), sizes, beginning, &mut records).map_err(failed)?;
+    for Segment { number, .. } in &segments {
+        // What cannot be removed is in nobody's way.
+        let _ = storage.remove(&Name::Segment(*number).to_string());
+    }
+    Ok(salvaged)
+}
+
+/// The state that all whole commits make.
+fn read_all<F: StorageFile>(segments: &[Segment<F>], salvaged: &mut Salvaged) -> io::Result<State> {
+    let mut state = State::starting_at(Marks { next_id: 1, next_death: 0, released: 1 });
+    state.reads_from(segments.first().map_or(0, |segment| segment.number));
+    state.may_lack_anything();
+    let mut missing = Vec::new();
+    for (nth, Segment { number, file, header }) in segments.iter().enumerate() {
+        let name = Name::Segment(*number).to_string();
+        let Some(header) = header else {
+            salvaged.gaps.push((name, 0, file.len()?));
+            continue;
+        };
+        state.learn(header.marks);
+        let next = segments.get(nth + 1);
+        missing.extend(next.filter(|next| next.number > number + 1).map(|next| next.number - 1));
+        let next = next.filter(|next| next.number == number + 1).and_then(|next| next.header);
+        let known = next.map(|next| next.before);
+        let mut apply = |record: &Record| {
+            // What makes no sense now would have made sense after what is missing.
+            let _ = state.apply(record);
+        };
+        match Reader::new(&**file, *header, known)?.index()? {
+            Some(index) => each(&index, *number, &mut apply),
+            None => read_frames(&**file, *header, known, &mut apply, |from, to| {
+                salvaged.gaps.push((name.clone(), from, to));
+            })?,
+        }
+    }
+    for number in missing.into_iter().filter(|number| *number >= state.released()) {
+        salvaged.gaps.push((Name::Segment(number).to_string(), 0, 0));
+    }
+    state.forget_what_was_given_up();
+    Ok(state)
+}
+
+fn each(frame: &Frame, segment: u64, apply: &mut impl FnMut(&Record)) {
+    // Its records end where one cannot be decoded.
+    let _ = frame.records(segment, |record| {
+        apply(&record);
+        Ok(())
+    });
+}
+
+/// All whole frames of a segment, wherever they lie; and of those that are not, the messages that are.
+fn read_frames<F: StorageFile>(
+    file: &F,
+    header: Header,
+    known: Option<End>,
+    apply: &mut impl FnMut(&Record),
+    mut gap: impl FnMut(u64, u64),
+) -> io::Result<()> {
+    let len = file.len()?;
+    let end = known.map_or(len, |known| known.at.min(len));
+    let (mut at, mut whole_to) = (FRAMES, FRAMES);
+    while at < end {
+        match frame_at(file, header.salt, at, len)? {
+            Some((frame, true)) => {
+                if at > whole_to {
+                    gap(whole_to, at);
+                }
+                each(&frame, header.number, apply);
+                at += frame::filled(frame.bytes.len() as u64).unwrap_or(SECTOR as u64);
+                whole_to = at;
+            }
+            Some((frame, false)) => {
+                each(&frame, header.number, &mut |record| {
+                    if let Record::Stored(_, Payload::At(At { offset, len, .. })) = record {
+                        let start = *offset as usize - frame.start();
+                        if Read::decode(&frame.bytes[start..start + *len as usize]).is_ok() {
+                            apply(record);
+                        }
+                    }
+                });
+                at += SECTOR as u64;
+            }
+            None => at += SECTOR as u64,
+        }
+    }
+    if known.is_some() && end > whole_to {
+        gap(whole_to, end);
+    }
+    Ok(())
+}
+
+/// The frame of this segment that begins here, and whether its body is whole.
+fn frame_at<F: StorageFile>(file: &F, salt: u64, at: u64, len: u64) -> io::Result<Option<(Frame, bool)>> {
+    let mut head = [0; HEADER];
+    if len - at < SECTOR as u64 {
+        return Ok(None);
+    }
+    file.read_at(&mut head, at)?;
+    let header = FrameHeader::parse(&head, Kind::Commit, salt);
+    let fits = |header: &FrameHeader| frame::filled(header.body).is_some_and(|filled| filled <= len - at);
+    let Some(header) = header.filter(fits) else { return Ok(None) };
+    let mut bytes = vec![0; header.body as usize];
+    file.read_at(&mut bytes, at + HEADER as u64)?;
+    let whole = header.is_of(&bytes);
+    Ok(Some((Frame { bytes, frame: at }, whole)))
+}
+
+fn read<S: Storage>(storage: &S, segments: &[Segment<S::File>], stored: Stored, at: At) -> Option<Record> {
+    let segment = segments.iter().find(|segment| segment.number == at.segment)?;
+    let body = Body::There { file: Arc::clone(&segment.file), at, id: stored.id };
+    let Read { key, body, .. } = body.read(storage).ok()?;
+    Some(Record::Stored(stored, Payload::Here { key, body }))
+}
+
+fn keep_copy<S: Storage>(storage: &S, file: &S::File, name: &str) -> io::Result<()> {
+    const CHUNK: u64 = 1 << 20;
+    let unfinished = format!("{name}.unfinished");
+    if storage.list()?.contains(&unfinished) {
+        storage.remove(&unfinished)?;
+    }
+    let copy = storage.create(&unfinished)?;
+    let len = file.len()?;
+    for at in (0..len).step_by(CHUNK as usize) {
+        let mut bytes = vec![0; (len - at).min(CHUNK) as usize];
+        file.read_at(&mut bytes, at)?;
+        copy.write_at(&bytes, at)?;
+    }
+    copy.sync()?;
+    storage.rename(&unfinished, name)?;
+    storage.sync_dir()
+}
