@@ -9,7 +9,7 @@ use std::mem;
 
 use super::record::{At, Death, Payload, Record, Stored};
 use super::segment::{Marks, NUMBERS};
-use super::table::{Place, Table};
+use super::table::{MANY, Place, Table};
 use crate::broker::{Depth, Reason, Receipt};
 use crate::clock::Time;
 
@@ -35,8 +35,8 @@ pub(super) struct State {
     unrecorded: BTreeSet<u64>,
     /// Those of which a record says that the next attempt has begun.
     handed: BTreeSet<u64>,
-    /// Attempts that ended, where there were any.
-    attempts: HashMap<u64, u32>,
+    /// Attempts that ended, where there were more than the table can say.
+    many_attempts: HashMap<u64, u32>,
     /// Oldest death first.
     dead: BTreeMap<u64, u64>,
     deaths: HashMap<u64, Death>,
@@ -278,10 +278,11 @@ impl State {
     }
 
     fn set_attempts(&mut self, id: u64, attempts: u32) {
-        if attempts == 0 {
-            self.attempts.remove(&id);
+        self.table.set_attempts(id, attempts);
+        if attempts < MANY {
+            self.many_attempts.remove(&id);
         } else {
-            self.attempts.insert(id, attempts);
+            self.many_attempts.insert(id, attempts);
         }
     }
 
@@ -309,7 +310,7 @@ impl State {
 
     fn remove(&mut self, id: u64) {
         self.handed.remove(&id);
-        self.attempts.remove(&id);
+        self.many_attempts.remove(&id);
         self.leave(id);
         if let Some(at) = self.table.remove(id) {
             self.count(at, false);
@@ -459,7 +460,10 @@ impl State {
 
     /// How many attempts of this message ended.
     pub(super) fn attempts(&self, id: u64) -> u32 {
-        self.attempts.get(&id).copied().unwrap_or(0)
+        match self.table.attempts(id) {
+            MANY => self.many_attempts.get(&id).copied().unwrap_or(MANY),
+            few => few,
+        }
     }
 
     /// Says of the messages in flight what no record says yet.
@@ -476,11 +480,9 @@ impl State {
 
     /// How those messages end that have used up their attempts.
     pub(super) fn used_up(&self, limit: u32) -> Vec<Record> {
-        let used_up = self.attempts.iter().filter(|(id, attempts)| {
-            **attempts >= limit && self.table.place(**id).is_some_and(|place| place != Place::Dead)
-        });
-        let mut dying: Vec<(u64, u32)> = used_up.map(|(id, attempts)| (*id, *attempts)).collect();
-        dying.sort_unstable();
+        let alive = self.table.from(0).filter(|(_, place, _)| *place != Place::Dead);
+        let attempts = alive.map(|(id, ..)| (id, self.attempts(id)));
+        let dying: Vec<(u64, u32)> = attempts.filter(|(_, attempts)| *attempts >= limit).collect();
         let death = |(id, attempts)| Record::Dead { id, reason: Reason::Attempts, attempts };
         dying.into_iter().map(death).collect()
     }

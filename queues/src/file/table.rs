@@ -6,8 +6,11 @@ use super::record::At;
 
 /// How many ids share a chunk. A message that stays while its neighbours go keeps a whole one.
 const CHUNK: u64 = 64;
-/// How many bits a segment's number has here.
-const SEGMENT_BITS: u32 = 29;
+/// How many bits a segment's number has here, and the number of attempts.
+const SEGMENT_BITS: u32 = 24;
+const ATTEMPT_BITS: u32 = 5;
+/// So many attempts, or more: how many is not known here.
+pub(super) const MANY: u32 = (1 << ATTEMPT_BITS) - 1;
 
 /// What a message waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +26,7 @@ pub(super) enum Place {
 struct Slot {
     offset: u32,
     len: u32,
-    /// The low bits of the segment's number, and above them the place; zero: vacant.
+    /// The low bits of the segment's number, above them attempts that ended, and then the place; zero: vacant.
     tag: u32,
 }
 
@@ -42,8 +45,12 @@ pub(super) struct Table {
 }
 
 impl Slot {
+    fn attempts(self) -> u32 {
+        self.tag >> SEGMENT_BITS & MANY
+    }
+
     fn place(self) -> Option<Place> {
-        match self.tag >> SEGMENT_BITS {
+        match self.tag >> (SEGMENT_BITS + ATTEMPT_BITS) {
             1 => Some(Place::Ready),
             2 => Some(Place::Delayed),
             3 => Some(Place::InFlight),
@@ -58,7 +65,7 @@ impl Table {
         self.used
     }
 
-    /// Says that no message is in a segment before this one. (At most 2^29 segments are in use at once.)
+    /// Says that no message is in a segment before this one. (At most 2^24 segments are in use at once.)
     pub(super) fn starts_at(&mut self, segment: u64) {
         self.first_segment = segment;
     }
@@ -90,9 +97,26 @@ impl Table {
             chunk.used += 1;
             self.used += 1;
         }
-        let tag = (at.segment as u32 & ((1 << SEGMENT_BITS) - 1)) | (place as u32) << SEGMENT_BITS;
-        chunk.slots[(id % CHUNK) as usize] = Slot { offset: at.offset, len: at.len, tag };
+        let slot = &mut chunk.slots[(id % CHUNK) as usize];
+        let segment = at.segment as u32 & ((1 << SEGMENT_BITS) - 1);
+        let tag = segment | slot.attempts() << SEGMENT_BITS | (place as u32) << (SEGMENT_BITS + ATTEMPT_BITS);
+        *slot = Slot { offset: at.offset, len: at.len, tag };
         before
+    }
+
+    /// How many attempts of a message ended; [`MANY`] means so many or more.
+    pub(super) fn attempts(&self, id: u64) -> u32 {
+        self.slot(id).map_or(0, |slot| slot.attempts())
+    }
+
+    /// Sets that.
+    pub(super) fn set_attempts(&mut self, id: u64, attempts: u32) {
+        if let Some(chunk) = self.chunks.get_mut(&(id / CHUNK)) {
+            let slot = &mut chunk.slots[(id % CHUNK) as usize];
+            if slot.place().is_some() {
+                slot.tag = slot.tag & !(MANY << SEGMENT_BITS) | attempts.min(MANY) << SEGMENT_BITS;
+            }
+        }
     }
 
     pub(super) fn set_place(&mut self, id: u64, place: Place) {
@@ -140,13 +164,19 @@ mod tests {
     #[test]
     fn it_holds_what_was_put_and_frees_what_is_empty() {
         let mut table = Table::default();
-        let first = (5 << 40) | 0x1fff_fffe;
+        let first = (5 << 40) | 0xff_fffe;
         table.starts_at(first);
         for id in [1, 63, 64, 1000] {
             assert_eq!(table.put(id, at(first + id, id as u32), Place::Ready), None);
         }
         assert_eq!(table.put(64, at(first, 1), Place::Dead), Some(at(first + 64, 64)));
         table.set_place(63, Place::Delayed);
+        for (id, attempts) in [(63, 3), (64, 1000), (2, 4)] {
+            table.set_attempts(id, attempts);
+        }
+        table.set_place(63, Place::InFlight);
+        table.put(63, at(first + 63, 63), Place::Delayed);
+        assert_eq!([1, 2, 63, 64].map(|id| table.attempts(id)), [0, 0, 3, MANY]);
         let all: Vec<_> = table.from(2).collect();
         let expected = [
             (63, Place::Delayed, at(first + 63, 63)),
