@@ -8,12 +8,16 @@ use super::{Inside, Lazy, Taken};
 const GUESSES: usize = 256;
 /// How many returns must be met beyond an impossible one until guesses are noted again.
 const BEYOND: usize = 8;
+/// After how many guesses that were all wrong one by one, or all right, ways are taken by chance, and how often.
+const SHAKEN: [usize; 4] = [4, 16, 64, 192];
+const TRIES: usize = 256;
 /// How many steps are kept, beyond those of guesses, before they are replayed.
 const KEPT: usize = 1024;
 
 /// Where one of several ways was taken.
 #[derive(Clone, Copy)]
 pub(super) struct Guess {
+    met: usize,
     /// How many returns had passed, and how many steps were taken.
     passed: usize,
     steps: usize,
@@ -27,30 +31,66 @@ impl Lazy<'_> {
         if let Some(other) = self.other.take() {
             return other.min(of - 1);
         }
+        if self.is_shaken() {
+            return self.dice.below(of);
+        }
         // One guess at a time is taken back, however far: all that follow it are as likely as before.
         if self.stuck > 0 && self.met <= self.stuck + BEYOND {
             return 0;
         }
+        self.given_up = 0;
         if self.guesses.len() == GUESSES {
             self.guesses.pop_front();
         }
         let (passed, steps) = (self.passed.len(), self.steps.len());
-        self.guesses.push_back(Guess { passed, steps, taken: 0, of });
+        self.guesses.push_back(Guess { met: self.met, passed, steps, taken: 0, of });
         0
+    }
+
+    /// The last guess that leaves another, or from which on ways are taken by chance.
+    fn last_open(&mut self) -> Option<Guess> {
+        if self.is_shaken() && self.tries > 0 {
+            self.tries -= 1;
+            return self.guesses.back().copied();
+        }
+        self.shaken = false;
+        loop {
+            let mut guess = self.guesses.pop_back()?;
+            if guess.taken + 1 < guess.of {
+                guess.taken += 1;
+                self.other = Some(guess.taken);
+                self.guesses.push_back(guess);
+                return Some(guess);
+            }
+            self.given_up += 1;
+            if SHAKEN.contains(&self.given_up) || self.guesses.is_empty() {
+                // No single guess since then was to blame.
+                (self.shaken, self.tries) = (true, TRIES);
+                if guess.of > 1 {
+                    self.guesses.push_back(Guess { taken: 0, of: 1, ..guess });
+                    return Some(guess);
+                }
+            }
+        }
+    }
+
+    /// Whether one of several ways is taken by chance.
+    pub(super) fn is_shaken(&mut self) -> bool {
+        self.shaken &= self.met <= self.stuck + BEYOND;
+        self.shaken
+    }
+
+    /// One in so many, if nothing else helped.
+    pub(super) fn by_chance(&mut self, of: usize) -> bool {
+        self.is_shaken() && self.dice.below(of) == 0
     }
 
     /// Goes back to the last guess that leaves another; the lists whose returns are to come again, in the order in
     /// which they had passed.
     pub(super) fn take_back(&mut self) -> Option<Vec<usize>> {
-        self.budget = self.budget.checked_sub(1)?;
         (self.other, self.straight) = (None, false);
-        let mut guess = self.guesses.pop_back()?;
-        while guess.taken + 1 == guess.of {
-            guess = self.guesses.pop_back()?;
-        }
-        guess.taken += 1;
-        self.other = Some(guess.taken);
-        self.guesses.push_back(guess);
+        let guess = self.last_open()?;
+        self.budget = self.budget.checked_sub(1 + self.met - guess.met)?;
         for Taken { step, pushed, .. } in self.steps.split_off(guess.steps).into_iter().rev() {
             match step {
                 Step::Push(value) => {
@@ -104,5 +144,21 @@ impl Lazy<'_> {
     pub(super) fn replay_first(&mut self, count: usize) -> Option<()> {
         self.replayed += count;
         self.steps.drain(..count).all(|Taken { at, step, .. }| self.replay.step(at, step)).then_some(())
+    }
+}
+
+/// Cheap numbers, the same each time: xorshift64 (Marsaglia 2003).
+pub(super) struct Dice(u64);
+
+impl Dice {
+    pub(super) fn new() -> Dice {
+        Dice(88_172_645_463_325_252)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        ((self.0 >> 32) % bound as u64) as usize
     }
 }

@@ -21,13 +21,13 @@ use super::{Answers, NEVER, Tick};
 mod guesses;
 mod lists;
 
-use guesses::Guess;
+use guesses::{Dice, Guess};
 use lists::Due;
 
 /// How far from the front a value may come forward.
 const REACH: usize = 16;
-/// How many guesses are taken back in all, for a history of no length and for so many operations.
-const BUDGET: (usize, usize) = (20_000, 16);
+/// How many returns are met again in all, for a history of no length and for each value.
+const BUDGET: (usize, usize) = (2_000_000, 4);
 
 /// How often the queue became full in the linearization that was found, if one was.
 pub(super) fn lazily(matched: &Matched<'_>, answers: Answers) -> Option<u64> {
@@ -48,9 +48,13 @@ pub(super) fn lazily(matched: &Matched<'_>, answers: Answers) -> Option<u64> {
         guesses: VecDeque::new(),
         other: None,
         straight: false,
+        shaken: false,
+        tries: 0,
+        given_up: 0,
+        dice: Dice::new(),
         met: 0,
         stuck: 0,
-        budget: BUDGET.0 + matched.count / BUDGET.1,
+        budget: BUDGET.0 + matched.count * BUDGET.1,
         replay: Replay::new(matched),
     };
     for producer in 0..producers {
@@ -100,6 +104,12 @@ struct Lazy<'a> {
     other: Option<usize>,
     /// On the way to "empty" or "full" there is no other way round.
     straight: bool,
+    /// Ways are taken by chance until this place is passed.
+    shaken: bool,
+    tries: usize,
+    /// How many guesses leave no other, since what is due was impossible.
+    given_up: usize,
+    dice: Dice,
     /// How many returns were met, and at most when one of them was not possible.
     met: usize,
     stuck: usize,
@@ -190,7 +200,7 @@ impl Lazy<'_> {
         {
             // Once the next one is inside, it has to be out again before the answer can be true.
             let head = self.head(producer).ok_or(Stuck)?;
-            if self.matched.pop(head).call > until || self.choose(2) == 1 {
+            if (!self.is_shaken() && self.matched.pop(head).call > until) || self.choose(2) == 1 {
                 self.straight = true;
                 while !self.queue.is_empty() {
                     self.take_out(at, None)?;
@@ -229,10 +239,14 @@ impl Lazy<'_> {
         for producer in 0..self.heads.len() {
             while let Some(other) = self.head(producer)
                 && self.matched.push(other).call <= at
-                && self.matched.pop(other).call < out.ret
+                && (self.matched.pop(other).ret < out.ret
+                    || (self.matched.pop(other).call < out.ret && self.by_chance(2)))
                 && self.is_next(producer, at)
+                && !self.by_chance(4)
                 && self.is_harmless(other)
                 && self.makes_room(at, true)
+                // On the way to "full" it may have gone in.
+                && self.head(producer) == Some(other)
             {
                 self.put(producer, other, at);
             }
@@ -268,7 +282,7 @@ impl Lazy<'_> {
 
     /// Whether a value goes in early because it comes out early.
     fn goes_before(&mut self, other: usize, at: Tick) -> bool {
-        (self.is_harmless(other) && self.makes_room(at, true)) || self.choose(2) == 1
+        (!self.by_chance(4) && self.is_harmless(other) && self.makes_room(at, true)) || self.choose(2) == 1
     }
 
     /// Whether no answer "empty" may come true before the push of this value returns, and cannot after it.
@@ -297,7 +311,8 @@ impl Lazy<'_> {
                 break;
             }
         }
-        self.queue.len() + 1 < self.capacity
+        let free = self.capacity - self.queue.len();
+        free > 1 || (free == 1 && self.by_chance(2))
     }
 
     /// Whether no value that was not called by now must come out before the next one of this producer.
@@ -331,7 +346,7 @@ impl Lazy<'_> {
             let may_lead = place == 0
                 || self.matched.push(value).call <= self.time_of(first)
                 || self.may_wait(first, self.queue[place].step);
-            if may_lead && pop.call <= at && pop.ret < by {
+            if may_lead && pop.call <= at && (pop.ret < by || self.by_chance(4)) {
                 (best, by) = (place, pop.ret);
             }
             if Some(value) == wanted {
@@ -400,7 +415,9 @@ impl Lazy<'_> {
             && let Some(until) = self.waiting(Place::Full, at)
         {
             let missing = self.capacity - self.queue.len();
-            if self.has_called(missing, at) && (!self.has_called(missing + 1, until) || self.choose(2) == 1) {
+            if self.has_called(missing, at)
+                && ((!self.is_shaken() && !self.has_called(missing + 1, until)) || self.choose(2) == 1)
+            {
                 while self.queue.len() < self.capacity {
                     self.fill(at)?;
                 }

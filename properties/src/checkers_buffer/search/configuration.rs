@@ -7,7 +7,8 @@
 
 use std::ops::Range;
 
-use super::super::Tick;
+use super::super::{NEVER, Tick};
+use super::events::Sorted;
 use super::{Bits, Search, What};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -158,12 +159,26 @@ impl Search<'_> {
                 block = self.block(b, place);
             }
             let Some((_, values)) = &block else { return false };
-            values.iter().filter(|v| self.fits(**v, theirs)).all(|v| match ours {
+            let mut can =
+                values.iter().filter(|v| self.fits(**v, theirs) && self.turns(**v).contains(&place));
+            can.all(|v| match ours {
                 Some(ours) => self.fits(*v, *ours),
                 // It is taken later, after all that is inside.
                 None => !self.holds(a, *v),
             })
         })
+    }
+
+    /// The places in which a value may be, going by the pops alone.
+    fn turns(&self, v: usize) -> Range<usize> {
+        let Sorted { by_di, by_dr, .. } = self.sorted;
+        let before = by_dr.partition_point(|u| self.tight.dr[*u as usize] < self.tight.di[v]);
+        if self.tight.dr[v] == NEVER {
+            return before..usize::MAX;
+        }
+        // Those that never returned may have come before.
+        let until = by_di.partition_point(|u| self.tight.di[*u as usize] <= self.tight.dr[v]);
+        before..until + self.matched.pending_pops.len()
     }
 
     /// The places around one that share their values, and these: what must return before the next place was taken

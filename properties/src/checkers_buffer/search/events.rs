@@ -14,9 +14,9 @@ pub(super) enum Event {
 /// Values by the call and return of their pushes and pops.
 pub(super) struct Sorted {
     pub(super) by_ei: Vec<u32>,
-    by_di: Vec<u32>,
+    pub(super) by_di: Vec<u32>,
     pub(super) by_er: Vec<u32>,
-    by_dr: Vec<u32>,
+    pub(super) by_dr: Vec<u32>,
 }
 
 impl Sorted {
@@ -44,7 +44,7 @@ pub(super) struct Events<'a> {
     tree: Merge<Tick>,
     /// The next of each list: calls of pushes, pops and unreturned pops, calls of answers by thread, and the
     /// returns of the same.
-    next: Vec<usize>,
+    pub(super) next: Vec<usize>,
 }
 
 impl<'a> Events<'a> {
@@ -114,5 +114,15 @@ impl<'a> Events<'a> {
         self.next[list] += 1;
         self.tree.replace(list, self.key(list));
         Some((tick, event))
+    }
+    /// Goes on from where it was before; the values that were out by now and not by then.
+    pub(super) fn go_back(&mut self, next: &[usize]) -> &'a [u32] {
+        let out = next.len() / 2 + 1;
+        let since = &self.sorted.by_dr[next[out]..self.next[out]];
+        self.next.copy_from_slice(next);
+        for list in 0..next.len() {
+            self.tree.replace(list, self.key(list));
+        }
+        since
     }
 }

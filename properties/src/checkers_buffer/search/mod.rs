@@ -14,9 +14,11 @@ use super::{Answers, Tick, UNRETURNED};
 
 mod configuration;
 mod events;
+mod rescue;
 
 use configuration::Configuration;
-use events::{Event, Events, Sorted};
+use events::{Events, Sorted};
+use rescue::NARROW;
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,11 +46,17 @@ enum What {
     Full(usize, usize),
 }
 
+#[derive(Clone)]
 struct Search<'a> {
     matched: &'a Matched<'a>,
     tight: &'a Tight,
     sorted: &'a Sorted,
     capacity: usize,
+    /// How many ways are followed at once where others can be gone back to, and how many at most.
+    width: usize,
+    most: usize,
+    /// Some ways were not followed.
+    passed_over: bool,
     /// What the operations of each bit are, and which bits are in use.
     what: Vec<What>,
     open: u128,
@@ -82,13 +90,16 @@ pub(super) fn search(matched: &Matched<'_>, answers: Answers, most: usize) -> Se
         tight.er[*v] = UNRETURNED;
     }
     let sorted = Sorted::new(matched, &tight);
-    let mut events = Events::new(matched, &tight, &sorted, answers);
-    let mut search = Search {
+    let events = Events::new(matched, &tight, &sorted, answers);
+    let search = Search {
         matched,
         tight: &tight,
         sorted: &sorted,
         capacity: matched.history().capacity,
-        what: vec![What::PopAny; OPEN],
+        width: NARROW.min(most),
+        most,
+        passed_over: false,
+        what: Vec::new(),
         open: 0,
         empties: 0,
         fulls: 0,
@@ -104,31 +115,26 @@ pub(super) fn search(matched: &Matched<'_>, answers: Answers, most: usize) -> Se
         configurations: vec![Configuration { done: 0, popped: 0, taken: Vec::new(), pushed: Vec::new() }],
         steps: 0,
     };
-    while let Some((at, event)) = events.next() {
-        match event {
-            Event::Call(what) => {
-                if !search.call(what) {
-                    let why = format!("more than {OPEN} of them were open at once");
-                    return Searched::Undecided(why);
-                }
-            }
-            Event::Return(what) => {
-                if let Err(configurations) = search.ret(what, at, most) {
-                    let why =
-                        format!("there were {configurations} ways to follow at once, of {most} allowed");
-                    return Searched::Undecided(why);
-                }
-                if search.configurations.is_empty() {
-                    return Searched::Impossible(at);
-                }
-                search.agree();
-            }
-        }
-    }
-    Searched::Possible
+    rescue::run(search, events)
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    /// As it is now, but for `out`.
+    fn copy(&mut self) -> Search<'a> {
+        let out = std::mem::take(&mut self.out);
+        let copy = self.clone();
+        self.out = out;
+        copy
+    }
+
+    /// Becomes what it was before these values were out.
+    fn replace(&mut self, before: &Search<'a>, out_since: &[u32]) {
+        let mut out = std::mem::take(&mut self.out);
+        out_since.iter().for_each(|v| out[*v as usize / 64] &= !(1 << (v % 64)));
+        *self = before.clone();
+        self.out = out;
+    }
+
     /// `false`: too many are open.
     fn call(&mut self, what: What) -> bool {
         let at = self.open.trailing_ones() as usize;
@@ -137,6 +143,9 @@ impl Search<'_> {
         }
         let bit = 1 << at;
         self.open |= bit;
+        if at == self.what.len() {
+            self.what.push(what);
+        }
         self.what[at] = what;
         match what {
             What::Empty(..) => self.empties |= bit,
@@ -164,7 +173,7 @@ impl Search<'_> {
     }
 
     /// Lets the operation take effect in every way. `Err`: there were too many, so many.
-    fn ret(&mut self, what: What, now: Tick, most: usize) -> Result<(), usize> {
+    fn ret(&mut self, what: What, now: Tick) -> Result<(), usize> {
         let mut bits = Bits(self.open);
         let Some(at) = bits.find(|at| self.what[*at] == what) else { return Ok(()) };
         let bit = 1 << at;
@@ -182,11 +191,13 @@ impl Search<'_> {
                     }
                 }
                 // A bound on time as well: so many configurations, a thousand times over.
-                if done.len() + next.len() > most || self.steps > 1000 * most as u64 {
+                let narrow = self.width < self.most && done.len() + next.len() <= 64 * self.width;
+                if (!narrow && done.len() + next.len() > self.most) || self.steps > 1000 * self.most as u64 {
                     return Err(done.len() + next.len());
                 }
             }
             distinct(&mut next);
+            self.limit(&mut next, STEPS);
             waiting = next;
         }
         self.steps = self.steps.saturating_sub(PER_EVENT);
@@ -198,8 +209,37 @@ impl Search<'_> {
         if !none_waited || matches!(what, What::Empty(..) | What::Full(..)) {
             self.fewer(&mut done);
         }
+        self.limit(&mut done, 1);
         self.configurations = done;
         Ok(())
+    }
+
+    /// Passes over what is beyond the width, so many times.
+    fn limit(&mut self, ways: &mut Vec<Configuration>, times: usize) {
+        let most = times.saturating_mul(self.width);
+        if ways.len() <= most {
+            return;
+        }
+        self.passed_over = true;
+        // Of each kind the first, then of each the second: which answers will have to be true later is not known.
+        let answers = self.empties | self.fulls;
+        let mut kinds: Vec<(u128, usize)> = Vec::new();
+        let mut turn = |way: &Configuration| {
+            let kind = way.done & answers;
+            match kinds.iter_mut().find(|(other, _)| *other == kind) {
+                Some((_, turn)) => {
+                    *turn += 1;
+                    *turn
+                }
+                None => {
+                    kinds.push((kind, 0));
+                    0
+                }
+            }
+        };
+        let mut turns: Vec<(usize, Configuration)> = ways.drain(..).map(|way| (turn(&way), way)).collect();
+        turns.sort_by_key(|(turn, _)| *turn);
+        ways.extend(turns.into_iter().take(most).map(|(_, way)| way));
     }
 
     /// The operation is not open any more.
@@ -297,6 +337,8 @@ impl Search<'_> {
     }
 }
 
+/// How many more ways are followed on the way to one return than from one to the next.
+const STEPS: usize = 8;
 /// How many steps each event may cost without being counted.
 const PER_EVENT: u64 = 64;
 
