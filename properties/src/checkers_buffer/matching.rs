@@ -148,6 +148,14 @@ impl<'a> Matched<'a> {
         Some(self.base[producer] + sequence)
     }
 
+    /// When the pop of a consumer in its turn returned; [`NEVER`]: there was none. Only for what is not flawed.
+    pub(super) fn pop_return(&self, consumer: usize, turn: usize) -> Tick {
+        match self.history.consumers[consumer].pops.get(turn) {
+            Some(pop) => pop.window.ret.min(UNRETURNED),
+            None => self.popped_at(consumer, turn).map_or(NEVER, |value| self.pop(value).ret),
+        }
+    }
+
     fn place(&self, number: usize) -> (usize, usize) {
         // Few producers: counting beats searching.
         let producer = self.base[1..].iter().take_while(|end| **end <= number).count();

@@ -91,15 +91,19 @@ impl Lazy<'_> {
         (self.other, self.straight) = (None, false);
         let guess = self.last_open()?;
         self.budget = self.budget.checked_sub(1 + self.met - guess.met)?;
-        for Taken { step, pushed, .. } in self.steps.split_off(guess.steps).into_iter().rev() {
+        while self.steps.len() > guess.steps
+            && let Some(Taken { step, pushed, .. }) = self.steps.pop_back()
+        {
             match step {
                 Step::Push(value) => {
-                    self.heads[self.matched.producer_of(value)] = value;
+                    let producer = self.matched.producer_of(value);
+                    self.heads[producer] = self.head_from(producer, value);
                     self.queue.pop_back();
                 }
                 Step::Pop(value) => {
                     self.popped[value / 64] &= !(1 << (value % 64));
-                    self.queue.push_front(Inside { value, step: pushed });
+                    let (push, pop) = (self.matched.push(value), self.matched.pop(value));
+                    self.queue.push_front(Inside { value, step: pushed, push, pop });
                 }
                 Step::Full(producer) => {
                     let lists = self.answer_lists(Place::Full);
@@ -111,6 +115,7 @@ impl Lazy<'_> {
                 }
             }
         }
+        [Place::Full, Place::Empty].into_iter().for_each(|place| self.note_answers(place));
         Some(self.passed.split_off(guess.passed).into_iter().map(|list| list as usize).collect())
     }
 
@@ -119,7 +124,7 @@ impl Lazy<'_> {
         if self.steps.len() < KEPT {
             return Some(());
         }
-        let many = self.steps.len() >= 64 * KEPT;
+        let many = self.steps.len() >= 16 * KEPT;
         // Half of the guesses are given up if there are steps without end behind them.
         if many {
             self.guesses.drain(..self.guesses.len() / 2);
