@@ -46,6 +46,7 @@ use crate::history::{PENDING, Token};
 use crate::invariant::Invariant;
 use crate::verdict::{Counterexample, Verdict};
 
+use bounded::Built;
 use matching::Matched;
 pub use picture::{BufferCounterexample, Did, Operation, Who};
 
@@ -185,10 +186,16 @@ pub fn judge_with(history: &BufferHistory, effort: Effort) -> Judgement {
     let matched = matching::run(history, &mut out);
     loss(history, &matched, &mut out);
 
-    let steps = fifo::steps(&matched);
+    // Where everything fits into one order, most is decided.
+    let built = bounded::build(&matched, effort);
+    let fits = matches!(built, Built::Fits(_));
+    let trailing = history.consumers.iter().any(|log| !log.trailing.is_empty());
+    let steps = (!fits || trailing).then(|| fifo::steps(&matched));
+    let unordered = steps.as_ref().filter(|_| !fits);
+
     if contract.order == Order::Fifo {
         let instances = if matched.count < 2 { 0 } else { matched.count as u64 };
-        out.decide(Invariant::Or1, fifo::order(&matched, &steps), instances);
+        out.decide(Invariant::Or1, unordered.and_then(|steps| fifo::order(&matched, steps)), instances);
     } else {
         out.say(Invariant::Or1, Verdict::NotClaimed);
     }
@@ -199,7 +206,7 @@ pub fn judge_with(history: &BufferHistory, effort: Effort) -> Judgement {
     }
 
     let mut unexcused = None;
-    for (consumer, answer) in fifo::false_empties(history, &steps) {
+    for (consumer, answer) in steps.iter().flat_map(|steps| fifo::false_empties(history, steps)) {
         match contract.empty {
             // Nobody asks a buffer twice in a row and nothing else meanwhile.
             Answer::Unreliable => {}
@@ -216,7 +223,7 @@ pub fn judge_with(history: &BufferHistory, effort: Effort) -> Judgement {
     let found = unexcused.map(|(consumer, answer)| fifo::empty_witness(&matched, consumer, answer));
     out.decide(Invariant::Or6, found, empties);
 
-    bounded::run(&matched, effort, &mut out);
+    bounded::run(&matched, built, effort, &mut out);
     out
 }
 

@@ -127,7 +127,7 @@ impl Lazy<'_> {
         let many = self.steps.len() >= 16 * KEPT;
         // Half of the guesses are given up if there are steps without end behind them.
         if many {
-            self.guesses.drain(..self.guesses.len() / 2);
+            self.guesses.drain(..self.guesses.len().div_ceil(2));
         }
         let first = self.guesses.front().copied();
         let (passed, steps) =

@@ -78,9 +78,7 @@ impl Lazy<'_> {
                 self.matched.push(next).ret
             }
             Due::Push(_) => NEVER,
-            Due::Pop(consumer) => {
-                self.matched.pop_return(consumer, next)
-            }
+            Due::Pop(consumer) => self.matched.pop_return(consumer, next),
             Due::Full(_) | Due::Empty(_) => {
                 self.answers_of(list).get(next).map_or(NEVER, |answer| answer.ret)
             }

@@ -359,8 +359,7 @@ impl Lazy<'_> {
                 break;
             }
             let Inside { value, step, push, pop } = self.queue[place];
-            let may_lead =
-                place == 0 || push.call <= self.time_of(first) || self.may_wait(first, step);
+            let may_lead = place == 0 || push.call <= self.time_of(first) || self.may_wait(first, step);
             if may_lead && pop.call <= at && (pop.ret < by || self.by_chance(4)) {
                 (best, by) = (place, pop.ret);
             }
