@@ -130,6 +130,18 @@ impl<'a> Matched<'a> {
         clip(self.history.producers[producer].offers[sequence].window())
     }
 
+    /// The same, if it is known who pushed it.
+    pub(super) fn pushed_by(&self, producer: usize, number: usize) -> Window {
+        clip(self.history.producers[producer].offers[number - self.base[producer]].window())
+    }
+
+    /// When the first of some values is popped, by their numbers.
+    pub(super) fn first_return(&self, numbers: std::ops::Range<usize>) -> Tick {
+        // What is no value returns at 0, which is made the last of all ticks.
+        let pops = self.pops[numbers].iter().map(|pop| pop.ret.wrapping_sub(1));
+        pops.min().map_or(NEVER, |least| least.saturating_add(1))
+    }
+
     /// The numbers of all that a producer offered.
     pub(super) fn numbers_of(&self, producer: usize) -> std::ops::Range<usize> {
         self.base[producer]..self.base[producer + 1]

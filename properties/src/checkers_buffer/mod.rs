@@ -25,6 +25,8 @@ mod counting;
 mod differential;
 mod fifo;
 mod lazy;
+#[cfg(test)]
+mod long;
 mod matching;
 mod merge;
 #[cfg(test)]

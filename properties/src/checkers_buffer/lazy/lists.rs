@@ -28,8 +28,8 @@ impl Lazy<'_> {
         if value == self.matched.numbers_of(producer).end {
             return Head { value, ..ENDED };
         }
-        let (push, pop) = (self.matched.push(value), self.matched.pop(value));
-        Head { value, push, pop, out_by: self.out_by(value) }
+        let (push, pop) = (self.matched.pushed_by(producer, value), self.matched.pop(value));
+        Head { value, push, pop, out_by: self.out_by_of(producer, value) }
     }
 
     /// Notes which answers come next.
@@ -75,7 +75,7 @@ impl Lazy<'_> {
         let next = self.due[list];
         match self.kind(list) {
             Due::Push(producer) if next < self.matched.numbers_of(producer).end => {
-                self.matched.push(next).ret
+                self.matched.pushed_by(producer, next).ret
             }
             Due::Push(_) => NEVER,
             Due::Pop(consumer) => self.matched.pop_return(consumer, next),

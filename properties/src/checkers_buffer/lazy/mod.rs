@@ -27,6 +27,8 @@ use lists::Due;
 
 /// How far from the front a value may come forward.
 const REACH: usize = 16;
+/// After how many returns what is certain is replayed.
+const SETTLE: usize = 64;
 /// How many returns are met again in all, for a history of no length and for each value.
 const BUDGET: (usize, usize) = (2_000_000, 4);
 
@@ -151,10 +153,14 @@ impl Lazy<'_> {
             if self.meet(at, list).is_ok() {
                 now = at;
                 self.met += 1;
-                self.passed.push_back(list as u32);
+                if !self.guesses.is_empty() {
+                    self.passed.push_back(list as u32);
+                }
                 self.due[list] = self.after(list);
                 tree.replace(list, self.key(list));
-                self.settle()?;
+                if self.met.is_multiple_of(SETTLE) {
+                    self.settle()?;
+                }
                 continue;
             }
             self.stuck = self.stuck.max(self.met);
@@ -344,15 +350,20 @@ impl Lazy<'_> {
 
     /// When this value must be out: those that its producer pushed after it come out after it.
     fn out_by(&self, value: usize) -> Tick {
-        let end = self.matched.numbers_of(self.matched.producer_of(value)).end;
-        let pops = value..end.min(value + 1 + self.matched.consumers());
-        let held = pops.filter(|later| self.matched.holds(*later));
-        held.map(|later| self.matched.pop(later).ret).min().unwrap_or(NEVER)
+        self.out_by_of(self.matched.producer_of(value), value)
+    }
+
+    fn out_by_of(&self, producer: usize, value: usize) -> Tick {
+        let end = self.matched.numbers_of(producer).end;
+        self.matched.first_return(value..end.min(value + 1 + self.matched.consumers()))
     }
 
     /// Brings one to the front that can come out now: the one wanted, or whichever must be out first.
     fn come_forward(&mut self, at: Tick, wanted: Option<usize>) {
-        let Some(&Inside { step: first, .. }) = self.queue.front() else { return };
+        let Some(&Inside { value, step: first, .. }) = self.queue.front() else { return };
+        if wanted == Some(value) {
+            return;
+        }
         let (mut best, mut by) = (0, NEVER);
         for place in 0..self.queue.len().min(REACH) {
             if place > 0 && !self.may_go_back(place) {
