@@ -266,11 +266,9 @@ impl Lazy<'_> {
     /// go in at once.
     fn bring_along(&mut self, out: Window, at: Tick) {
         for producer in 0..self.heads.len() {
-            loop {
+            while self.may_come_along(producer, out, at) {
                 let other = self.heads[producer];
-                let along = other.push.call <= at
-                    && (other.pop.ret < out.ret || (other.pop.call < out.ret && self.by_chance(2)))
-                    && self.is_next(producer, at)
+                let along = self.is_next(producer, at)
                     && !self.by_chance(4)
                     && self.is_harmless(&other)
                     && self.makes_room(at, true);
@@ -283,17 +281,23 @@ impl Lazy<'_> {
         }
     }
 
+    fn may_come_along(&mut self, producer: usize, out: Window, at: Tick) -> bool {
+        let Head { push, pop, .. } = &self.heads[producer];
+        push.call <= at && (pop.ret < out.ret || (pop.call < out.ret && self.by_chance(2)))
+    }
+
     /// Whose next value goes in first if that of this producer is due: one that must come out before it, or had
     /// better.
     fn first_in(&mut self, mut producer: usize, at: Tick) -> usize {
         let mut better = 0;
         while better < self.heads.len() {
-            let (due, other) = (self.heads[producer], self.heads[better]);
+            let (due, other) = (&self.heads[producer], &self.heads[better]);
             if better == producer || other.push.call > at || other.out_by >= due.out_by {
                 better += 1;
                 continue;
             }
             let forced = other.out_by < due.pop.call;
+            let other = *other;
             if forced || (self.is_next(better, at) && (self.straight || self.goes_before(&other, at))) {
                 producer = better;
                 better = 0;
