@@ -74,5 +74,5 @@ fn a_right_queue_under_load_is_decided_by_construction() {
 /// Here all of the few ways that are followed at first end now and then.
 #[test]
 fn a_right_queue_under_load_is_decided_by_the_search_alone() {
-    decided(false, Decided::Searched, &[(5, 2, 2, 4_000), (6, 4, 4, 4_000), (7, 16, 2, 4_000)]);
+    decided(false, Decided::Searched, &[(5, 8, 3, 2_500), (1, 16, 4, 1_000), (6, 24, 4, 1_000)]);
 }

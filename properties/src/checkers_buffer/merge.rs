@@ -36,12 +36,14 @@ impl<K: Copy + Ord> Merge<K> {
     }
 
     /// The smallest key and its list; `None`: all have ended.
+    #[inline]
     pub(super) fn first(&self) -> Option<(K, usize)> {
         let (key, list) = self.nodes[0];
         (key != self.ended).then_some((key, list as usize))
     }
 
     /// The winner of the four below.
+    #[inline]
     fn decide(&mut self, at: usize) {
         let below = &self.nodes[FAN * at + 1..][..FAN];
         let mut winner = below[0];
@@ -55,6 +57,7 @@ impl<K: Copy + Ord> Merge<K> {
     }
 
     /// Puts the next key of `list` in the place of its head.
+    #[inline]
     pub(super) fn replace(&mut self, list: usize, key: K) {
         let mut at = self.leaves + list;
         self.nodes[at].0 = key;

@@ -3,9 +3,11 @@
 //! A FIFO history with exact answers passes if and only if it is linearizable. Without a bound that is decided by
 //! one step function (Gibbons, Bruno, Phillips 2002; Henzinger, Sezgin, Vafeiadis 2013). With a bound, first a
 //! linearization is constructed, by putting every operation off until it is due or else in an order settled
-//! beforehand, and replayed; where that fails, necessary conditions on windows that are tightened
-//! by what FIFO order implies say what is wrong; and where they are silent, a search decides. A search that has too
-//! much to follow gives up, and the verdict is [`Verdict::Unknown`].
+//! beforehand, and replayed: if that succeeds all is decided, the order and the answers "empty" included. Where it
+//! fails, necessary conditions on windows that are tightened by what FIFO order implies say what is wrong; and where
+//! they are silent, a search decides. It follows few ways at first and goes back to follow more; that there is none
+//! is said only when all were followed. A search that has too much to follow gives up, and the verdict is
+//! [`Verdict::Unknown`].
 //!
 //! Where less is promised, each promise is decided for itself: whether too much was certainly inside at once,
 //! whether enough can have been inside for an answer "full", whether nothing need have been inside for an answer

@@ -75,12 +75,14 @@ impl Lazy<'_> {
     }
 
     /// Whether one of several ways is taken by chance.
+    #[inline]
     pub(super) fn is_shaken(&mut self) -> bool {
         self.shaken &= self.met <= self.stuck + BEYOND;
         self.shaken
     }
 
     /// One in so many, if nothing else helped.
+    #[inline]
     pub(super) fn by_chance(&mut self, of: usize) -> bool {
         self.is_shaken() && self.dice.below(of) == 0
     }

@@ -17,12 +17,14 @@ pub(super) enum Due {
 
 impl Lazy<'_> {
     /// The first value from this number on, or the end.
+    #[inline]
     pub(super) fn value_from(&self, producer: usize, number: usize) -> usize {
         let end = self.matched.numbers_of(producer).end;
         (number..end).find(|number| self.matched.holds(*number)).unwrap_or(end)
     }
 
     /// The first value of a producer from this number on, as the next that goes in.
+    #[inline]
     pub(super) fn head_from(&self, producer: usize, number: usize) -> Head {
         let value = self.value_from(producer, number);
         if value == self.matched.numbers_of(producer).end {
@@ -39,6 +41,7 @@ impl Lazy<'_> {
         self.first_call[place as usize] = next.map(|answer| answer.call).min().unwrap_or(NEVER);
     }
 
+    #[inline]
     pub(super) fn kind(&self, list: usize) -> Due {
         let (producers, consumers) = (self.heads.len(), self.matched.consumers());
         if list < producers {
@@ -71,6 +74,7 @@ impl Lazy<'_> {
     }
 
     /// When the next of a list returns.
+    #[inline]
     pub(super) fn key(&self, list: usize) -> Tick {
         let next = self.due[list];
         match self.kind(list) {
@@ -85,6 +89,7 @@ impl Lazy<'_> {
         }
     }
 
+    #[inline]
     pub(super) fn after(&self, list: usize) -> usize {
         let next = self.due[list] + 1;
         if list < self.heads.len() { self.value_from(list, next) } else { next }

@@ -4,8 +4,10 @@
 //! still do all that what moved more can, but for an answer that is true now and never again; so the queue passes by
 //! "empty" or "full" on its way if an answer that waits for it could not come true later. Where it is open which of
 //! two ways is right, the better guess is tried first, and when something that is due turns out to be impossible, the
-//! latest guess is taken back: depth first, with a window of guesses and a budget. Whatever comes of it is replayed; a
-//! mistake here costs time, never truth.
+//! latest guess is taken back: one at a time, the last first, with a window of guesses and a budget. Where no single
+//! guess was to blame, the stretch is gone through again and again with ways taken by chance, from ever further
+//! back (the numbers are the same each time, so that the same history has the same verdict). Whatever comes of it is
+//! replayed; a mistake here costs time, never truth.
 //!
 //! In which order two values went in is settled as late as can be: as long as each could have gone in when the other
 //! did, they change places when one is to come out.
@@ -255,6 +257,7 @@ impl Lazy<'_> {
         Ok(())
     }
 
+    #[inline]
     fn put(&mut self, producer: usize, at: Tick) {
         let Head { value, push, pop, .. } = self.heads[producer];
         self.heads[producer] = self.head_from(producer, value + 1);
@@ -343,6 +346,7 @@ impl Lazy<'_> {
     }
 
     /// Whether no value that was not called by now must come out before the next one of this producer.
+    #[inline]
     fn is_next(&self, producer: usize, at: Tick) -> bool {
         let head = &self.heads[producer];
         let mut others = self.heads.iter().enumerate();
@@ -357,12 +361,14 @@ impl Lazy<'_> {
         self.out_by_of(self.matched.producer_of(value), value)
     }
 
+    #[inline]
     fn out_by_of(&self, producer: usize, value: usize) -> Tick {
         let end = self.matched.numbers_of(producer).end;
         self.matched.first_return(value..end.min(value + 1 + self.matched.consumers()))
     }
 
     /// Brings one to the front that can come out now: the one wanted, or whichever must be out first.
+    #[inline]
     fn come_forward(&mut self, at: Tick, wanted: Option<usize>) {
         let Some(&Inside { value, step: first, .. }) = self.queue.front() else { return };
         if wanted == Some(value) {
@@ -426,6 +432,7 @@ impl Lazy<'_> {
         self.steps[this.step - self.replayed].step = Step::Push(before.value);
     }
 
+    #[inline]
     fn take(&mut self, at: Tick, step: Step) {
         self.steps.push_back(Taken { at, step, pushed: 0 });
     }
@@ -507,6 +514,7 @@ impl Lazy<'_> {
     }
 
     /// The first return of the answers "full" or "empty" that were called by then and have not come true.
+    #[inline]
     fn waiting(&self, place: Place, by: Tick) -> Option<Tick> {
         if self.first_call[place as usize] > by {
             return None;
@@ -516,6 +524,7 @@ impl Lazy<'_> {
     }
 
     /// All answers "full" or "empty" that were called come true.
+    #[inline]
     fn answer(&mut self, place: Place, at: Tick) {
         if self.first_call[place as usize] > at {
             return;
