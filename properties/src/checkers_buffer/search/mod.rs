@@ -172,8 +172,8 @@ impl<'a> Search<'a> {
         true
     }
 
-    /// Lets the operation take effect in every way. `Err`: there were too many, so many.
-    fn ret(&mut self, what: What, now: Tick) -> Result<(), usize> {
+    /// Lets the operation take effect in every way. `Err`: why it is given up.
+    fn ret(&mut self, what: What, now: Tick) -> Result<(), String> {
         let mut bits = Bits(self.open);
         let Some(at) = bits.find(|at| self.what[*at] == what) else { return Ok(()) };
         let bit = 1 << at;
@@ -190,10 +190,15 @@ impl<'a> Search<'a> {
                         if after.done & bit == 0 { next.push(after) } else { done.push(after) }
                     }
                 }
-                // A bound on time as well: so many configurations, a thousand times over.
-                let narrow = self.width < self.most && done.len() + next.len() <= 64 * self.width;
-                if (!narrow && done.len() + next.len() > self.most) || self.steps > 1000 * self.most as u64 {
-                    return Err(done.len() + next.len());
+                let ways = done.len() + next.len();
+                if ways > self.most {
+                    return Err(format!(
+                        "there were {ways} ways to follow at once, of {} allowed",
+                        self.most
+                    ));
+                }
+                if self.steps > STEPS_IN_ALL * self.most as u64 {
+                    return Err(format!("it took more than {} steps", self.steps));
                 }
             }
             distinct(&mut next);
@@ -337,6 +342,8 @@ impl<'a> Search<'a> {
     }
 }
 
+/// A bound on time as well: so many steps for each configuration that is allowed.
+const STEPS_IN_ALL: u64 = 400;
 /// How many more ways are followed on the way to one return than from one to the next.
 const STEPS: usize = 8;
 /// How many steps each event may cost without being counted.

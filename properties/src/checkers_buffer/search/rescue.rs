@@ -45,19 +45,14 @@ pub(super) fn run<'a>(search: Search<'a>, events: Events<'a>) -> Searched {
                 continue;
             }
             Ok(()) if all => return Searched::Impossible(at),
-            Ok(()) if rescue.go_back() => continue,
-            Err(ways) if all => {
-                return Searched::Undecided(format!(
-                    "there were {ways} ways to follow at once, of {} allowed",
-                    rescue.search.most
-                ));
+            Ok(()) if rescue.go_back() => {}
+            Ok(()) => {
+                // Once more, and none is passed over.
+                rescue.go_to(&beginning);
+                rescue.search.width = usize::MAX;
             }
-            Ok(()) | Err(_) => {}
+            Err(why) => return Searched::Undecided(why),
         }
-        // Once more, and none is passed over.
-        rescue.go_to(&beginning);
-        rescue.search.steps = 0;
-        rescue.search.width = usize::MAX;
     }
 }
 
