@@ -9,8 +9,7 @@ const GUESSES: usize = 256;
 /// How many returns must be met beyond an impossible one until guesses are noted again.
 const BEYOND: usize = 8;
 /// After how many guesses that were all wrong one by one, or all right, ways are taken by chance, and how often.
-const SHAKEN: [usize; 4] = [4, 16, 64, 192];
-const TRIES: usize = 256;
+const SHAKEN: [(usize, usize); 4] = [(8, 64), (24, 128), (64, 512), (192, 512)];
 /// How many steps are kept, beyond those of guesses, before they are replayed.
 const KEPT: usize = 1024;
 
@@ -63,9 +62,10 @@ impl Lazy<'_> {
                 return Some(guess);
             }
             self.given_up += 1;
-            if SHAKEN.contains(&self.given_up) || self.guesses.is_empty() {
+            let tries = SHAKEN.iter().find(|(guesses, _)| *guesses == self.given_up).map(|(_, tries)| *tries);
+            if tries.is_some() || self.guesses.is_empty() {
                 // No single guess since then was to blame.
-                (self.shaken, self.tries) = (true, TRIES);
+                (self.shaken, self.tries) = (true, tries.unwrap_or(SHAKEN[0].1));
                 if guess.of > 1 {
                     self.guesses.push_back(Guess { taken: 0, of: 1, ..guess });
                     return Some(guess);
