@@ -10,6 +10,8 @@ const GUESSES: usize = 256;
 const BEYOND: usize = 8;
 /// After how many guesses that were all wrong one by one, or all right, ways are taken by chance, and how often.
 const SHAKEN: [(usize, usize); 4] = [(8, 64), (24, 128), (64, 512), (192, 512)];
+/// How often all that is remembered is gone through once more where nothing helped.
+pub(super) const AGAIN: usize = 3;
 /// How many steps are kept, beyond those of guesses, before they are replayed.
 const KEPT: usize = 1024;
 
@@ -37,13 +39,27 @@ impl Lazy<'_> {
         if self.stuck > 0 && self.met <= self.stuck + BEYOND {
             return 0;
         }
+        self.note(of);
+        0
+    }
+
+    /// Notes a place to go back to where nothing was guessed for a while.
+    pub(super) fn note_place(&mut self) {
+        if self.stuck == 0 || self.met > self.stuck + BEYOND {
+            self.note(1);
+        }
+        if self.stuck > 0 && self.met > self.stuck + BEYOND {
+            self.again = AGAIN;
+        }
+    }
+
+    fn note(&mut self, of: usize) {
         self.given_up = 0;
         if self.guesses.len() == GUESSES {
             self.guesses.pop_front();
         }
         let (passed, steps) = (self.passed.len(), self.steps.len());
         self.guesses.push_back(Guess { met: self.met, passed, steps, taken: 0, of });
-        0
     }
 
     /// The last guess that leaves another, or from which on ways are taken by chance.
@@ -61,17 +77,34 @@ impl Lazy<'_> {
                 self.guesses.push_back(guess);
                 return Some(guess);
             }
-            self.given_up += 1;
-            let tries = SHAKEN.iter().find(|(guesses, _)| *guesses == self.given_up).map(|(_, tries)| *tries);
-            if tries.is_some() || self.guesses.is_empty() {
-                // No single guess since then was to blame.
-                (self.shaken, self.tries) = (true, tries.unwrap_or(SHAKEN[0].1));
-                if guess.of > 1 {
-                    self.guesses.push_back(Guess { taken: 0, of: 1, ..guess });
-                    return Some(guess);
+            // From here on all was tried.
+            if guess.of == 0 {
+                if self.guesses.is_empty() && self.again > 0 {
+                    return Some(self.begin_again(guess));
                 }
+                continue;
+            }
+            self.given_up += 1;
+            let [.., (_, most)] = SHAKEN;
+            let last = self.guesses.is_empty().then_some(most);
+            let enough =
+                SHAKEN.iter().find(|(guesses, _)| *guesses == self.given_up).map(|(_, tries)| *tries);
+            if let Some(tries) = last.or(enough) {
+                // No single guess since then was to blame.
+                (self.shaken, self.tries) = (true, tries);
+                self.guesses.push_back(Guess { taken: 0, of: 0, ..guess });
+                return Some(guess);
             }
         }
+    }
+
+    /// Goes through all since then once more: chance is another one.
+    fn begin_again(&mut self, from: Guess) -> Guess {
+        self.again -= 1;
+        (self.stuck, self.given_up) = (0, 0);
+        let from = Guess { taken: 0, of: 1, ..from };
+        self.guesses.push_back(from);
+        from
     }
 
     /// Whether one of several ways is taken by chance.
@@ -126,7 +159,7 @@ impl Lazy<'_> {
         if self.steps.len() < KEPT {
             return Some(());
         }
-        let many = self.steps.len() >= 16 * KEPT;
+        let many = self.steps.len() >= 8 * KEPT;
         // Half of the guesses are given up if there are steps without end behind them.
         if many {
             self.guesses.drain(..self.guesses.len().div_ceil(2));

@@ -24,7 +24,7 @@ use crate::buffer_history::Window;
 mod guesses;
 mod lists;
 
-use guesses::{Dice, Guess};
+use guesses::{AGAIN, Dice, Guess};
 use lists::Due;
 
 /// How far from the front a value may come forward.
@@ -32,7 +32,7 @@ const REACH: usize = 16;
 /// After how many returns what is certain is replayed.
 const SETTLE: usize = 64;
 /// How many returns are met again in all, for a history of no length and for each value.
-const BUDGET: (usize, usize) = (2_000_000, 4);
+const BUDGET: (usize, usize) = (2_000_000, 8);
 
 /// How often the queue became full in the linearization that was found, if one was.
 pub(super) fn lazily(matched: &Matched<'_>, answers: Answers) -> Option<u64> {
@@ -57,6 +57,7 @@ pub(super) fn lazily(matched: &Matched<'_>, answers: Answers) -> Option<u64> {
         shaken: false,
         tries: 0,
         given_up: 0,
+        again: AGAIN,
         dice: Dice::new(),
         met: 0,
         stuck: 0,
@@ -135,6 +136,8 @@ struct Lazy<'a> {
     tries: usize,
     /// How many guesses leave no other, since what is due was impossible.
     given_up: usize,
+    /// How often more all is gone through once more.
+    again: usize,
     dice: Dice,
     /// How many returns were met, and at most when one of them was not possible.
     met: usize,
@@ -162,6 +165,7 @@ impl Lazy<'_> {
                 tree.replace(list, self.key(list));
                 if self.met.is_multiple_of(SETTLE) {
                     self.settle()?;
+                    self.note_place();
                 }
                 continue;
             }
