@@ -448,7 +448,9 @@ fn searched(seed: u8, count: u64, most: usize) {
         loop {
             let right = oracle::linearizable(&history, oracle::Queue::of(&history));
             let judgement = judge_with(&history, SEARCH);
-            agreement.same(&history, &judgement, right);
+            // Only the verdict: what is drawn of the longest does not always suffice.
+            let unblamed = judgement.broken().next().is_none();
+            assert!(judgement.breaks(Invariant::Or2) || right == unblamed, "{right} {history:#?}");
             agreement.histories += 1;
             agreement.wrong += u64::from(!right);
             let searched = judgement.decided == Some(Decided::Searched);
