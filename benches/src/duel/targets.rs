@@ -40,9 +40,9 @@ const BLOCKING: &[&str] = &[
 /// cores.
 ///
 /// # What two cores do not reach
-/// Both cases have more threads than cores and move single items among several ends of a side. There a thread loses
+/// Both cases have more threads than cores and move single items among several ends of a side. There a thread can lose
 /// its core between its claim and its publication, and the next of its side must wait until it has a core again;
-/// a queue with a stamp for each slot lets the next one finish. Batches make that rare, and then the ring is far ahead.
+/// a queue with a stamp for each slot lets the next one finish (the likely reason; how long they wait was not measured).
 /// - 2 to 1, single: 0.74 of ArrayQueue with the cores 120 ns apart, about half on a busy machine. The two cursors of
 ///   a side on lines of their own gained a tenth of that, not the rest.
 /// - 2 to 2, single, parked: 0.58 of crossfire, as little as with yielding on a busy machine. Without the fence that
