@@ -200,7 +200,38 @@ pub enum Step {
     },
 }
 
+/// How many dead letters the drain redrives before it redrives all of them, if it does.
+pub(crate) fn redrive(at_end: bool, seed: u64) -> Option<&'static [usize]> {
+    let oldest_first = !seed.is_multiple_of(2);
+    at_end.then_some(if oldest_first { &[1] } else { &[] })
+}
+
 impl Step {
+    /// The slot of the session that does it, if it is one that a client does.
+    pub(crate) fn session(&self) -> Option<usize> {
+        self.clone().session_mut().map(|session| *session)
+    }
+
+    /// The same.
+    pub(crate) fn session_mut(&mut self) -> Option<&mut usize> {
+        match self {
+            Step::Send { session, .. }
+            | Step::Retry { session, .. }
+            | Step::Receive { session, .. }
+            | Step::Settle { session, .. }
+            | Step::Extend { session, .. }
+            | Step::Redrive { session, .. }
+            | Step::SendOdd { session, .. }
+            | Step::SettleEach { session, .. }
+            | Step::Churn { session, .. }
+            | Step::Browse { session }
+            | Step::BrowseFew { session, .. }
+            | Step::Depth { session }
+            | Step::LoseSession { session } => Some(session),
+            Step::Advance { .. } | Step::AdvanceTo { .. } | Step::Crash { .. } => None,
+        }
+    }
+
     /// Whether the call gets through, for the steps that are calls which can be in doubt.
     pub fn fate_mut(&mut self) -> Option<&mut Fate> {
         match self {
@@ -272,7 +303,7 @@ pub enum How {
     Reject,
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 

@@ -29,7 +29,7 @@ use crate::engines::budget::Budget;
 use crate::engines::explore::explore;
 use crate::engines::sequential::quietly;
 use crate::engines::watchdog::{self, Call, calling};
-use crate::engines::{child, sequential_buffer, threads, threads_broker};
+use crate::engines::{child, sequential_buffer, simulated, threads, threads_broker};
 use crate::finding::Finding;
 use crate::history::History;
 use crate::invariant::Invariant;
@@ -177,6 +177,15 @@ impl Suite {
             Plan::ENGINE,
             move || claims(&claimed),
             move |budget| match explore(&queue, &*sequential, budget, checkers::judge) {
+                Ok(exploration) => exploration.findings,
+                Err(error) => Finding::undecided(&error.to_string(), 0),
+            },
+        );
+        let (queue, simulated, claimed) = (name.to_owned(), Arc::clone(&make), Arc::clone(&promised));
+        entry.engine(
+            simulated::Plan::ENGINE,
+            move || claims(&claimed),
+            move |budget| match simulated::explore(&queue, &*simulated, budget) {
                 Ok(exploration) => exploration.findings,
                 Err(error) => Finding::undecided(&error.to_string(), 0),
             },

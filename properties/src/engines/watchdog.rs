@@ -240,6 +240,12 @@ pub(crate) fn calling<T>(call: Call, run: impl FnOnce() -> T) -> T {
     run()
 }
 
+/// Puts another call in the place of the one that this thread makes, and says which one that was: for engines that
+/// make several in turns.
+pub(crate) fn exchange(call: u8) -> u8 {
+    MINE.with_borrow(|mine| mine.as_ref().map_or(0, |(_, pulse)| pulse.call.swap(call, Ordering::Relaxed)))
+}
+
 /// Marks a move from or to a call, and says which call it was before.
 fn beat(call: u8) -> u8 {
     MINE.with_borrow(|mine| {
