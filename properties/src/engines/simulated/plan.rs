@@ -87,7 +87,8 @@ pub struct Meanwhile {
 pub enum Interruption {
     /// The broker dies and is started again.
     Crash(Crash),
-    /// The clock moves to an instant at which a lease or a delay ends, or just beside it.
+    /// The clock moves to an instant at which a lease or a delay ends, or just beside it, and all others go first: a
+    /// pause as long as a lease.
     AdvanceTo {
         /// Which of those ahead, the nearest first.
         which: usize,
@@ -114,17 +115,13 @@ impl Schedule {
     /// Who has the highest goes on.
     pub(super) fn priority(&self, of: &Standing) -> u64 {
         const UPPER: u64 = 1 << 63;
-        match self.strategy {
-            Strategy::Uniform => {
-                let at = splitmix(self.seed ^ of.id) ^ of.point << 32 ^ of.since;
-                splitmix(at)
-            }
-            Strategy::Pct { .. } => match of.fell {
-                Some(place) => UPPER - 1 - place,
-                // What has not begun is begun by one who stands in the middle: half of the calls are overtaken.
-                None if of.point == 0 => UPPER | UPPER >> 1,
-                None => UPPER | splitmix(self.seed ^ of.id) >> 1,
-            },
+        let own = splitmix(self.seed ^ of.id);
+        match (of.fell, self.strategy) {
+            (Some(place), _) => UPPER - 1 - place,
+            (None, Strategy::Uniform) => UPPER | splitmix(own ^ of.point << 32 ^ of.since) >> 1,
+            // What has not begun is begun by one who stands in the middle: half of the calls are overtaken.
+            (None, Strategy::Pct { .. }) if of.point == 0 => UPPER | UPPER >> 1,
+            (None, Strategy::Pct { .. }) => UPPER | own >> 1,
         }
     }
 
@@ -207,10 +204,11 @@ impl Faults {
             Step::Send { .. } | Step::Settle { .. } | Step::SettleEach { .. } | Step::Redrive { .. }
         );
         step.session()?;
-        let point = 1 + dice.below(POINTS + 2);
+        let is_loss = matches!(step, Step::LoseSession { .. });
+        let point = 1 + dice.below(if is_loss { 3 } else { POINTS + 2 });
         // There a crash has most to take away.
         let struck = self.crashes_in_flight && dice.one_in(if writes { 12 } else { 80 });
-        let jumps = self.jumps_in_flight && dice.one_in(8);
+        let jumps = self.jumps_in_flight && dice.one_in(if is_loss { 2 } else { 6 });
         let event = match (struck, jumps) {
             (true, _) => Interruption::Crash(dice.pick(&[Crash::Process, Crash::Power, Crash::Power])),
             (_, true) => {

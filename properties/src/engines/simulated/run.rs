@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use stanchion_queues::{Broker, Clock, Crash, Host, Settings};
 
-use super::plan::{CLIENTS, Interruption, Plan, Standing};
+use super::plan::{CLIENTS, Interruption, Meanwhile, Plan, Standing};
 use super::stage::{Pause, Stage, Task, Turn};
 use crate::engines::clients::{
     Client, Desk, Drain, Killed, Panicked, Place, Script, advance, advance_to, guard, millis, quietly,
@@ -215,15 +215,18 @@ impl<H: Host> Run<H> {
             let Some(Pause::At(_)) = self.resume(plan, slot, Task::resume)? else { return Ok(()) };
             let Some(busy) = &mut self.slots[slot].busy else { return Ok(()) };
             let step = &plan.steps[busy.index];
-            if plan.schedule.falls(step.id, busy.point) {
+            let meanwhile = step.meanwhile.filter(|meanwhile| meanwhile.point == busy.point);
+            let pauses = matches!(meanwhile, Some(Meanwhile { event: Interruption::AdvanceTo { .. }, .. }));
+            if pauses || plan.schedule.falls(step.id, busy.point) {
                 self.fallen += 1;
                 busy.fell = Some(self.fallen);
             }
-            match step.meanwhile.filter(|meanwhile| meanwhile.point == busy.point) {
+            match meanwhile {
                 Some(meanwhile) => match meanwhile.event {
                     Interruption::Crash(crash) => return self.crash(plan, crash),
                     Interruption::AdvanceTo { which, offset_ns } => {
                         advance_to(&mut self.harness, &self.desk, which, offset_ns);
+                        return Ok(());
                     }
                 },
                 None if step.whole => {}
