@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use stanchion_queues::Crash;
 
 use crate::dice::Dice;
-use crate::plan::{self, Fate, PlanSettings, Plans, SESSIONS, Step, is_default, splitmix};
+use crate::plan::{self, Fate, How, PlanSettings, Plans, SESSIONS, Step, Which, is_default, splitmix};
 use crate::shrink::{Plainer, Shrink, with_plainer_arguments, without_faults};
 
 /// The slot of the session that only looks, so that somebody takes notice of what has run out: none of a plan's.
@@ -87,14 +87,16 @@ pub struct Meanwhile {
 pub enum Interruption {
     /// The broker dies and is started again.
     Crash(Crash),
-    /// The clock moves to an instant at which a lease or a delay ends, or just beside it, and all others go first: a
-    /// pause as long as a lease.
-    AdvanceTo {
+    /// It pauses, for as long as a lease: the clock moves to an instant at which a lease or a delay ends, or just
+    /// beside it, and others go first.
+    Pause {
         /// Which of those ahead, the nearest first.
         which: usize,
         /// That many nanoseconds beside it.
         #[serde(default, skip_serializing_if = "is_default")]
         offset_ns: i64,
+        /// Until so many steps more have begun.
+        others: usize,
     },
 }
 
@@ -145,6 +147,31 @@ struct Faults {
     jumps_in_flight: bool,
 }
 
+/// A point on the way of a step, or just beyond its last. The loss of a session goes over no line.
+fn point_of(step: &Step, dice: &mut Dice) -> u64 {
+    1 + dice.below(if matches!(step, Step::LoseSession { .. }) { 2 } else { POINTS + 2 })
+}
+
+/// What random search finds rarely: whoever has received pauses for as long as the lease in the middle of what it does
+/// with it, and meanwhile others receive.
+fn paused(receive: &Step, dice: &mut Dice) -> [(Step, Option<Meanwhile>); 3] {
+    let session = receive.session().unwrap_or_default();
+    let (which, fate) = (Which::Current(0), Fate::Arrives);
+    let settle = |how| Step::Settle { session, which, count: 1, how, fate };
+    let step = match dice.below(5) {
+        0 | 1 => settle(How::Ack),
+        2 => settle(How::Nack { delay_ms: 0 }),
+        3 => Step::Extend { session, which, lease_ms: 30, fate },
+        _ => Step::LoseSession { session },
+    };
+    let (which, others) = (dice.below(2) as usize, 1 + dice.below(3) as usize);
+    let event = Interruption::Pause { which, offset_ns: 0, others };
+    let meanwhile = Meanwhile { point: point_of(&step, dice), event };
+    let other =
+        |on: usize| (Step::Receive { session: (session + on) % SESSIONS, max: 1, lease_ms: 30, fate }, None);
+    [(step, Some(meanwhile)), other(1), other(2)]
+}
+
 impl Plan {
     /// The plan of a seed: always the same one.
     pub fn draw(seed: u64) -> Plan {
@@ -178,10 +205,13 @@ impl Plan {
                 let id = moves.len() as u64;
                 moves.push(Move { id, step, whole: false, meanwhile });
             };
+            let pauses = faults.jumps_in_flight && matches!(step, Step::Receive { .. }) && dice.one_in(6);
+            let paused = pauses.then(|| paused(&step, &mut dice));
             push(step, meanwhile);
             if passes && sweeps {
                 push(Step::Depth { session: SWEEPER }, None);
             }
+            paused.into_iter().flatten().for_each(|(step, meanwhile)| push(step, meanwhile));
         }
         let points = POINTS * moves.len() as u64;
         let strategy = match dice.below(2) {
@@ -205,15 +235,17 @@ impl Faults {
         );
         step.session()?;
         let is_loss = matches!(step, Step::LoseSession { .. });
-        let point = 1 + dice.below(if is_loss { 3 } else { POINTS + 2 });
+        let point = point_of(step, dice);
         // There a crash has most to take away.
         let struck = self.crashes_in_flight && dice.one_in(if writes { 12 } else { 80 });
         let jumps = self.jumps_in_flight && dice.one_in(if is_loss { 2 } else { 6 });
         let event = match (struck, jumps) {
             (true, _) => Interruption::Crash(dice.pick(&[Crash::Process, Crash::Power, Crash::Power])),
-            (_, true) => {
-                Interruption::AdvanceTo { which: dice.below(3) as usize, offset_ns: dice.pick(&[-1, 0, 1]) }
-            }
+            (_, true) => Interruption::Pause {
+                which: dice.below(3) as usize,
+                offset_ns: dice.pick(&[-1, 0, 1]),
+                others: dice.below(5) as usize,
+            },
             _ => return None,
         };
         Some(Meanwhile { point, event })

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use stanchion_queues::{Broker, Clock, Crash, Host, Settings};
 
-use super::plan::{CLIENTS, Interruption, Meanwhile, Plan, Standing};
+use super::plan::{CLIENTS, Interruption, Plan, Standing};
 use super::stage::{Pause, Stage, Task, Turn};
 use crate::engines::clients::{
     Client, Desk, Drain, Killed, Panicked, Place, Script, advance, advance_to, guard, millis, quietly,
@@ -42,6 +42,8 @@ struct Run<H: Host> {
     clock: Clock,
     slots: Vec<Slot<SessionOf<H>>>,
     killed: Killed,
+    /// The step of the plan that begins next.
+    next: usize,
     /// How many turns there were.
     turns: u64,
     /// How many priorities have fallen.
@@ -63,6 +65,8 @@ struct Busy<S> {
     /// When it came there.
     stopped: u64,
     fell: Option<u64>,
+    /// Until this step of the plan has begun, everybody else goes first.
+    paused_until: usize,
     /// The lock it waits for.
     waits: Option<usize>,
 }
@@ -100,6 +104,7 @@ impl<H: Host> Run<H> {
             ticks,
             clock,
             killed,
+            next: 0,
             turns: 0,
             fallen: 0,
         })
@@ -137,14 +142,14 @@ impl<H: Host> Run<H> {
     }
 
     fn play(&mut self, plan: &Plan) -> Result<(), Stop> {
-        let (mut next, mut begun) = (0, 0);
+        let mut begun = 0;
         loop {
-            match self.whose(plan, next, begun) {
+            match self.whose(plan, begun) {
                 Whose::Begin => {
                     self.turns += 1;
                     begun = self.turns;
-                    next += 1;
-                    self.begin_step(plan, next - 1)?;
+                    self.next += 1;
+                    self.begin_step(plan, self.next - 1)?;
                 }
                 Whose::Client(slot) => self.turn(plan, slot)?,
                 Whose::Nobody => match self.first(|_| true) {
@@ -156,9 +161,9 @@ impl<H: Host> Run<H> {
     }
 
     /// Whose turn it is. A step of a client that is in flight does not begin before that has ended.
-    fn whose(&self, plan: &Plan, next: usize, begun: u64) -> Whose {
+    fn whose(&self, plan: &Plan, begun: u64) -> Whose {
         let is_idle = |slot: usize| self.slots[slot % CLIENTS].busy.is_none();
-        let begins = plan.steps.get(next).filter(|next| next.step.session().is_none_or(is_idle));
+        let begins = plan.steps.get(self.next).filter(|next| next.step.session().is_none_or(is_idle));
         let begins = begins.map(|next| {
             let standing = Standing { id: next.id, point: 0, since: self.turns - begun, fell: None };
             (plan.schedule.priority(&standing), Whose::Begin)
@@ -167,7 +172,9 @@ impl<H: Host> Run<H> {
             let busy = of.busy.as_ref().filter(|busy| busy.waits.is_none())?;
             let id = plan.steps[busy.index].id;
             let since = self.turns - busy.stopped;
-            let standing = Standing { id, point: busy.point, since, fell: busy.fell };
+            let pauses = self.next < busy.paused_until.min(plan.steps.len());
+            let fell = if pauses { Some(u64::MAX >> 2) } else { busy.fell };
+            let standing = Standing { id, point: busy.point, since, fell };
             Some((plan.schedule.priority(&standing), Whose::Client(slot)))
         });
         let all = begins.into_iter().chain(clients);
@@ -200,7 +207,7 @@ impl<H: Host> Run<H> {
                     (client, result)
                 });
                 let stopped = self.turns;
-                let busy = Busy { task, index, point: 0, stopped, fell: None, waits: None };
+                let busy = Busy { task, index, point: 0, stopped, fell: None, paused_until: 0, waits: None };
                 self.slots[slot].busy = Some(busy);
                 self.turn(plan, slot)?;
             }
@@ -216,15 +223,15 @@ impl<H: Host> Run<H> {
             let Some(busy) = &mut self.slots[slot].busy else { return Ok(()) };
             let step = &plan.steps[busy.index];
             let meanwhile = step.meanwhile.filter(|meanwhile| meanwhile.point == busy.point);
-            let pauses = matches!(meanwhile, Some(Meanwhile { event: Interruption::AdvanceTo { .. }, .. }));
-            if pauses || plan.schedule.falls(step.id, busy.point) {
+            if plan.schedule.falls(step.id, busy.point) {
                 self.fallen += 1;
                 busy.fell = Some(self.fallen);
             }
             match meanwhile {
                 Some(meanwhile) => match meanwhile.event {
                     Interruption::Crash(crash) => return self.crash(plan, crash),
-                    Interruption::AdvanceTo { which, offset_ns } => {
+                    Interruption::Pause { which, offset_ns, others } => {
+                        busy.paused_until = self.next + others;
                         advance_to(&mut self.harness, &self.desk, which, offset_ns);
                         return Ok(());
                     }

@@ -37,6 +37,8 @@ pub(super) struct Stage {
     freed: RefCell<Vec<usize>>,
     /// Whether the task that waits next waits in vain.
     doomed: Cell<bool>,
+    /// How many tasks are interrupted inside the queue.
+    interrupted: Cell<usize>,
 }
 
 impl Stage {
@@ -47,6 +49,7 @@ impl Stage {
             takes_part: Cell::new(false),
             freed: RefCell::default(),
             doomed: Cell::new(false),
+            interrupted: Cell::new(0),
         })
     }
 
@@ -103,6 +106,8 @@ pub(super) struct Task<R> {
     switch: *const Switch,
     /// The call of the queue that it is in, for the watchdog.
     call: u8,
+    /// Whether it is interrupted inside the queue, where it may have locks of any kind.
+    is_inside: bool,
 }
 
 thread_local! {
@@ -121,17 +126,20 @@ impl<R: 'static> Task<R> {
             on.running.set(switch);
             body()
         });
-        Task { stage: Rc::clone(stage), coroutine, switch: ptr::null(), call: 0 }
+        Task { stage: Rc::clone(stage), coroutine, switch: ptr::null(), call: 0, is_inside: false }
     }
 
     /// Gives it a turn: until it stops, or to its end.
     pub(super) fn resume(mut self) -> Turn<R> {
-        let before = watchdog::exchange(self.call);
+        let others = self.stage.interrupted.get() - usize::from(self.is_inside);
+        let before = watchdog::exchange(self.call, others > 0);
         self.stage.running.set(self.switch);
         let turns = Rc::clone(&self.stage) as Rc<dyn Turns>;
         let result = with_turns(turns, || self.coroutine.resume(()));
         self.switch = self.stage.running.replace(ptr::null());
-        self.call = watchdog::exchange(before);
+        self.call = watchdog::exchange(before, false);
+        self.is_inside = matches!(&result, CoroutineResult::Yield(why) if *why != Pause::At(Point::Line));
+        self.stage.interrupted.set(others + usize::from(self.is_inside));
         match result {
             CoroutineResult::Yield(why) => Turn::Paused(self, why),
             CoroutineResult::Return(result) => {

@@ -90,7 +90,7 @@ impl Race {
         Some(match self {
             Race::ReceiveTakes | Race::LossEnds => Invariant::Lv1,
             Race::SendFills => Invariant::Cb1,
-            Race::SettleActs => Invariant::Al6,
+            Race::SettleActs => Invariant::Lv8,
             Race::Crosswise => Invariant::Li1,
             Race::ReceiveLooksAgain | Race::SettleLooksAgain | Race::SameOrder | Race::ClockFirst => {
                 return None;
@@ -287,9 +287,11 @@ mod tests {
 
     #[test]
     fn those_that_are_wrong_are_caught_and_those_that_are_right_are_not_blamed() {
-        for result in table(&Budget::quick()) {
-            println!("{result:?}");
-            assert!(result.found && result.shrunk <= Some(8), "{result:?}");
+        for seed in 1..=4 {
+            for result in table(&Budget { seed, ..Budget::quick() }) {
+                println!("{result:?}");
+                assert!(result.found && result.shrunk <= Some(12), "seed {seed}: {result:?}");
+            }
         }
         for race in Race::ALL.into_iter().filter(|race| race.expected().is_none()) {
             let exploration =
@@ -298,27 +300,6 @@ mod tests {
             println!("{race:?}: {events:?} events");
             for finding in exploration.findings {
                 assert!(!finding.verdict.is_broken(), "{race:?}: {finding:?}");
-            }
-        }
-    }
-
-    #[test]
-    #[ignore = "temporary"]
-    fn survey() {
-        for seed in 1..=3 {
-            for race in
-                [Race::ReceiveTakes, Race::SendFills, Race::SettleActs, Race::LossEnds, Race::Crosswise]
-            {
-                let budget = Budget { cases: 5_000, seed, shrink_runs: 500, ..Budget::quick() };
-                let found = simulated::explore(race.id(), hosting(race), &budget).expect("starts").findings;
-                let mut found: Vec<_> = found
-                    .iter()
-                    .filter_map(|f| {
-                        Some((f.failure.as_ref()?.case, f.invariant.id(), f.failure.as_ref()?.steps_after))
-                    })
-                    .collect();
-                found.sort();
-                println!("{seed} {race:?} {found:?}");
             }
         }
     }
