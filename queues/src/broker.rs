@@ -384,6 +384,13 @@ pub trait Host: Send + 'static {
 
     /// Kills the running broker.
     fn crash(&mut self, crash: Crash);
+
+    /// Whether a call that is in flight during [`Host::crash`] may go on after it: nothing that it still does reaches
+    /// what survives. Then the harness can crash the broker in the middle of its calls; otherwise it lets those that
+    /// are in flight come to their ends first, and loses their answers.
+    fn cuts_off_calls(&self) -> bool {
+        false
+    }
 }
 
 /// A host for brokers that live in memory: each boot makes a new, empty one.
@@ -407,4 +414,9 @@ impl<B: Broker, F: FnMut() -> Result<B, Error> + Send + 'static> Host for Volati
     }
 
     fn crash(&mut self, _: Crash) {}
+
+    fn cuts_off_calls(&self) -> bool {
+        // Nothing survives.
+        true
+    }
 }

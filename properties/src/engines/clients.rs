@@ -137,6 +137,9 @@ struct Line<'a, S> {
 impl<S: Session> Line<'_, S> {
     fn ask<T>(&mut self, ask: impl FnOnce(&mut S) -> T) -> Result<T, Error> {
         sync::at(Point::Line);
+        if self.killed.get() {
+            return Err(Error::Gone("it was killed before it was asked".into()));
+        }
         let answer = match self.fate {
             Fate::Arrives => Ok(ask(self.session)),
             Fate::ReplyLost => {

@@ -180,6 +180,23 @@ fn survey() {
     }
 }
 
+/// `BLIND=Quirk,… BLIND_SEED=n cargo test --test blind -- --ignored survey_of_turns --nocapture`
+#[test]
+#[ignore = "a survey for people to read"]
+fn survey_of_turns() {
+    let wanted = std::env::var("BLIND").unwrap_or_default();
+    let seed = std::env::var("BLIND_SEED").map_or(1, |seed| seed.parse().expect("a number"));
+    let budget = Budget { seed, ..Budget::quick() };
+    for &quirk in Quirk::ALL.iter().filter(|quirk| wanted.split(',').any(|name| name == format!("{quirk:?}")))
+    {
+        let exploration =
+            simulated::explore("blind", |settings| Home::new(quirk, settings), &budget).expect("it starts");
+        for failure in exploration.findings.iter().filter_map(|finding| finding.failure.as_ref()).take(3) {
+            println!("{}\n{}\n{:?}", quirk.what(), failure.picture, failure.plan);
+        }
+    }
+}
+
 /// Prints the smallest histories that show promises broken within so many plans.
 fn draw(quirk: Quirk, seed: u64, cases: u64) {
     let budget = Budget { cases, seed, shrink_runs: 300, ..Budget::quick() };

@@ -274,6 +274,9 @@ impl<H: Host> Run<H> {
     /// Kills the broker in the middle of what is in flight, and starts it again.
     fn crash(&mut self, plan: &Plan, crash: Crash) -> Result<(), Stop> {
         let Some(mut host) = self.host.take() else { return Ok(()) };
+        if !host.cuts_off_calls() {
+            self.cut_off(plan);
+        }
         let mut task = Task::new(&self.stage, move || {
             let crashed = guard(|| calling(Call::Crash, || host.crash(crash)));
             (host, crashed)
@@ -314,7 +317,8 @@ impl<H: Host> Run<H> {
         Ok(())
     }
 
-    /// What is in flight never returns to its callers. As it cannot be stopped, it goes on to its end, unheard.
+    /// What is in flight never returns to its callers. As it cannot be stopped, it goes on to its end, unheard; what is
+    /// on its way to the broker does not come there.
     fn cut_off(&mut self, plan: &Plan) {
         self.killed.set();
         while let Some(slot) = self.first(|_| true) {

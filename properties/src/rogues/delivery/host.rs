@@ -102,4 +102,9 @@ impl Host for RogueHost {
         }
         disk.crash(crash, seed);
     }
+
+    fn cuts_off_calls(&self) -> bool {
+        // The disk is another one then.
+        true
+    }
 }
