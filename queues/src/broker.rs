@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{Clock, Time};
 use crate::contract::Contract;
 
-/// Delivers messages. Implement this and [`Session`] to plug a broker in.
+/// Delivers messages. Implement this and [`Session`] to plug a broker in. With [`crate::sync::Mutex`] as its lock, its
+/// calls are also interrupted by each other half way, in orders that a seed repeats.
 pub trait Broker: Send + Sync + 'static {
     /// One client of it.
     type Session: Session + 'static;

@@ -17,6 +17,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::io;
 use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::sync::{LockResult, PoisonError, TryLockError};
@@ -28,6 +29,8 @@ pub enum Point {
     Queue,
     /// After the clock was read, and before what was read is used.
     Clock,
+    /// Before the storage does what it is asked.
+    Storage,
     /// On the way to the broker, or back.
     Line,
 }
@@ -40,6 +43,11 @@ pub trait Turns {
     fn wait(&self, lock: usize);
     /// This lock is free.
     fn released(&self, lock: usize);
+    /// Others may go first before the storage does what it is asked. Whether it fails to.
+    fn storage_fails(&self) -> bool {
+        self.point(Point::Storage);
+        false
+    }
 }
 
 thread_local! {
@@ -76,12 +84,19 @@ pub fn at(point: Point) {
     }
 }
 
+/// Another client may go first before a storage does what it is asked. Outside of a simulation it does nothing.
+///
+/// # Errors
+/// The simulation has it that the storage fails.
+pub fn before_storage() -> io::Result<()> {
+    let fails = DECIDED.get() && decide(|turns| turns.storage_fails());
+    if fails { Err(io::Error::other("a simulated failure of the storage")) } else { Ok(()) }
+}
+
 #[cold]
-fn decide(what: impl FnOnce(&dyn Turns)) {
+fn decide<R: Default>(what: impl FnOnce(&dyn Turns) -> R) -> R {
     // Not borrowed meanwhile: whoever goes first may come by here as well.
-    if let Some(turns) = TURNS.with_borrow(Option::clone) {
-        what(&*turns);
-    }
+    TURNS.with_borrow(Option::clone).map_or_else(R::default, |turns| what(&*turns))
 }
 
 /// The lock of the standard library, whose turns can be decided; see the [module](self).
@@ -233,12 +248,13 @@ mod tests {
             *mutex.lock().expect("nobody panicked") += 1;
             clock.watched().now();
             clock.now();
+            before_storage().expect("nobody makes it fail");
             point();
         };
         use_all();
         with_turns(Rc::clone(&script) as Rc<dyn Turns>, use_all);
         use_all();
-        assert_eq!(*script.0.borrow(), ["Queue", "released", "Clock", "Queue"]);
+        assert_eq!(*script.0.borrow(), ["Queue", "released", "Clock", "Storage", "Queue"]);
         assert_eq!(mutex.into_inner().expect("nobody panicked"), 4);
     }
 

@@ -6,11 +6,13 @@
 mod plan;
 mod run;
 mod stage;
+mod storage;
 #[cfg(test)]
 mod tests;
 
 pub use plan::{Interruption, Meanwhile, Move, Plan, Schedule, Strategy};
 pub use run::run;
+pub use storage::Interrupted;
 
 use stanchion_queues::{Host, Settings};
 

@@ -75,7 +75,8 @@ pub struct Move {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Meanwhile {
-    /// When the call is at this point of its way, the first being 1. If it has fewer, nothing happens.
+    /// When the call is at this point of its way, the first being 1. If it has fewer, nothing happens. (A storage fails
+    /// when it is asked next.)
     pub point: u64,
     /// What.
     pub event: Interruption,
@@ -87,6 +88,8 @@ pub struct Meanwhile {
 pub enum Interruption {
     /// The broker dies and is started again.
     Crash(Crash),
+    /// Its storage, if that is one of ours, fails what it asks of it.
+    StorageFails,
     /// It pauses, for as long as a lease: the clock moves to an instant at which a lease or a delay ends, or just
     /// beside it, and others go first.
     Pause {
@@ -145,6 +148,7 @@ struct Faults {
     crashes: bool,
     crashes_in_flight: bool,
     jumps_in_flight: bool,
+    storage: bool,
 }
 
 /// A point on the way of a step, or just beyond its last. The loss of a session goes over no line.
@@ -186,6 +190,7 @@ impl Plan {
             crashes: on(),
             crashes_in_flight: on(),
             jumps_in_flight: on(),
+            storage: on(),
         };
         let sweeps = on();
         let mut moves: Vec<Move> = Vec::with_capacity(steps.len());
@@ -239,9 +244,11 @@ impl Faults {
         // There a crash has most to take away.
         let struck = self.crashes_in_flight && dice.one_in(if writes { 12 } else { 80 });
         let jumps = self.jumps_in_flight && dice.one_in(if is_loss { 2 } else { 6 });
-        let event = match (struck, jumps) {
-            (true, _) => Interruption::Crash(dice.pick(&[Crash::Process, Crash::Power, Crash::Power])),
-            (_, true) => Interruption::Pause {
+        let fails = self.storage && writes && dice.one_in(16);
+        let event = match (struck, jumps, fails) {
+            (true, ..) => Interruption::Crash(dice.pick(&[Crash::Process, Crash::Power, Crash::Power])),
+            (_, _, true) => Interruption::StorageFails,
+            (_, true, _) => Interruption::Pause {
                 which: dice.below(3) as usize,
                 offset_ns: dice.pick(&[-1, 0, 1]),
                 others: dice.below(5) as usize,

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use stanchion_queues::sync::Point;
 use stanchion_queues::{Broker, Clock, Crash, Host, Settings};
 
 use super::plan::{CLIENTS, Interruption, Plan, Standing};
@@ -44,6 +45,8 @@ struct Run<H: Host> {
     killed: Killed,
     /// The step of the plan that begins next.
     next: usize,
+    /// Whether a storage failed since the broker was started: then it may need to be started again.
+    ails: bool,
     /// How many turns there were.
     turns: u64,
     /// How many priorities have fallen.
@@ -67,6 +70,8 @@ struct Busy<S> {
     fell: Option<u64>,
     /// Until this step of the plan has begun, everybody else goes first.
     paused_until: usize,
+    /// Whether its storage has failed it.
+    failed: bool,
     /// The lock it waits for.
     waits: Option<usize>,
 }
@@ -105,6 +110,7 @@ impl<H: Host> Run<H> {
             clock,
             killed,
             next: 0,
+            ails: false,
             turns: 0,
             fallen: 0,
         })
@@ -112,6 +118,9 @@ impl<H: Host> Run<H> {
 
     fn finish(mut self, plan: &Plan) -> History {
         let mut ended = self.play(plan);
+        if ended.is_ok() && self.ails {
+            ended = self.crash(plan, Crash::Process);
+        }
         watchdog::step(plan.steps.len());
         let mut drainer = Client::new(&self.ticks, &self.clock);
         if ended.is_err() {
@@ -207,7 +216,16 @@ impl<H: Host> Run<H> {
                     (client, result)
                 });
                 let stopped = self.turns;
-                let busy = Busy { task, index, point: 0, stopped, fell: None, paused_until: 0, waits: None };
+                let busy = Busy {
+                    task,
+                    index,
+                    point: 0,
+                    stopped,
+                    fell: None,
+                    paused_until: 0,
+                    failed: false,
+                    waits: None,
+                };
                 self.slots[slot].busy = Some(busy);
                 self.turn(plan, slot)?;
             }
@@ -219,17 +237,26 @@ impl<H: Host> Run<H> {
     fn turn(&mut self, plan: &Plan, slot: usize) -> Result<(), Stop> {
         loop {
             self.turns += 1;
-            let Some(Pause::At(_)) = self.resume(plan, slot, Task::resume)? else { return Ok(()) };
+            let Some(Pause::At(at)) = self.resume(plan, slot, Task::resume)? else { return Ok(()) };
             let Some(busy) = &mut self.slots[slot].busy else { return Ok(()) };
             let step = &plan.steps[busy.index];
-            let meanwhile = step.meanwhile.filter(|meanwhile| meanwhile.point == busy.point);
             if plan.schedule.falls(step.id, busy.point) {
                 self.fallen += 1;
                 busy.fell = Some(self.fallen);
             }
+            let meanwhile = step.meanwhile.filter(|meanwhile| match meanwhile.event {
+                Interruption::StorageFails => {
+                    at == Point::Storage && meanwhile.point <= busy.point && !busy.failed
+                }
+                _ => meanwhile.point == busy.point,
+            });
             match meanwhile {
                 Some(meanwhile) => match meanwhile.event {
                     Interruption::Crash(crash) => return self.crash(plan, crash),
+                    Interruption::StorageFails => {
+                        (busy.failed, self.ails) = (true, true);
+                        self.stage.fail_storage();
+                    }
                     Interruption::Pause { which, offset_ns, others } => {
                         busy.paused_until = self.next + others;
                         advance_to(&mut self.harness, &self.desk, which, offset_ns);
@@ -307,6 +334,7 @@ impl<H: Host> Run<H> {
         let _ = self.drop_all();
         self.desk.borrow_mut().crashed();
         self.harness.note(HARNESS, What::Crashed { crash });
+        self.ails = false;
         self.killed = Killed::default();
         for client in self.slots.iter_mut().filter_map(|slot| slot.idle.as_mut()) {
             client.live_until(&self.killed);

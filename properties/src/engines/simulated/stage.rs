@@ -37,6 +37,8 @@ pub(super) struct Stage {
     freed: RefCell<Vec<usize>>,
     /// Whether the task that waits next waits in vain.
     doomed: Cell<bool>,
+    /// Whether the storage fails the call in front of which the task stands that runs next.
+    failing: Cell<bool>,
     /// How many tasks are interrupted inside the queue.
     interrupted: Cell<usize>,
 }
@@ -49,8 +51,14 @@ impl Stage {
             takes_part: Cell::new(false),
             freed: RefCell::default(),
             doomed: Cell::new(false),
+            failing: Cell::new(false),
             interrupted: Cell::new(0),
         })
+    }
+
+    /// Makes the storage fail the call in front of which the task stands that runs next.
+    pub(super) fn fail_storage(&self) {
+        self.failing.set(true);
     }
 
     /// The locks that were released since it was asked last.
@@ -80,7 +88,7 @@ impl Turns for Stage {
                 self.takes_part.set(true);
                 self.inside
             }
-            Point::Clock => self.inside && self.takes_part.get(),
+            Point::Clock | Point::Storage => self.inside && self.takes_part.get(),
         };
         // Nobody else may panic while this one unwinds: two panics at once end the process.
         if counts && !thread::panicking() {
@@ -91,6 +99,11 @@ impl Turns for Stage {
     fn wait(&self, lock: usize) {
         self.pause(Pause::Waits(lock));
         assert!(!self.doomed.take(), "every call in flight waits for a lock that another one has, for ever");
+    }
+
+    fn storage_fails(&self) -> bool {
+        self.point(Point::Storage);
+        self.failing.take()
     }
 
     fn released(&self, lock: usize) {
