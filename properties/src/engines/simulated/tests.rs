@@ -8,7 +8,7 @@ use super::*;
 use crate::engines::testing::{Bug, hosting};
 use crate::history::{Event, History, PENDING, SendOutcome, What};
 use crate::invariant::Invariant;
-use crate::plan::{Fate, PlanSettings, Step, case_seed};
+use crate::plan::{Fate, PlanSettings, Step, case_seed, splitmix};
 use crate::rogues::delivery::RogueHost;
 use crate::rogues::delivery::races::{self, Race};
 use crate::shrink::Shrink;
@@ -60,7 +60,7 @@ fn calls_overlap_and_crashes_strike_them_in_flight() {
 }
 
 #[test]
-fn steps_that_are_whole_do_not_overlap_and_their_points_are_counted_in_order() {
+fn steps_that_are_whole_do_not_overlap() {
     for mut plan in plans(50) {
         for step in &mut plan.steps {
             (step.whole, step.meanwhile) = (true, None);
@@ -73,8 +73,10 @@ fn steps_that_are_whole_do_not_overlap_and_their_points_are_counted_in_order() {
 fn struck_send(point: u64) -> History {
     let send = Step::Send { session: 0, count: 1, delay_ms: 0, keyed: false, fate: Fate::Arrives };
     let meanwhile = Some(Meanwhile { point, event: Interruption::Crash(Crash::Power) });
+    // With such a seed its host does nothing in a crash but crash.
+    let seed = (0..).find(|seed| splitmix(seed ^ 1).is_multiple_of(8)).expect("one in eight");
     let plan = Plan {
-        settings: PlanSettings { capacity: 4, deliveries_allowed: 2, seed: 3 },
+        settings: PlanSettings { capacity: 4, deliveries_allowed: 2, seed },
         schedule: Schedule { seed: 0, strategy: Strategy::Uniform },
         steps: vec![Move { id: 0, step: send, whole: false, meanwhile }],
         redrive_at_end: false,
