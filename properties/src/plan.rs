@@ -206,15 +206,10 @@ pub(crate) fn redrive(at_end: bool, seed: u64) -> Option<&'static [usize]> {
     at_end.then_some(if oldest_first { &[1] } else { &[] })
 }
 
-impl Step {
-    /// The slot of the session that does it, if it is one that a client does.
-    pub(crate) fn session(&self) -> Option<usize> {
-        self.clone().session_mut().map(|session| *session)
-    }
-
-    /// The same.
-    pub(crate) fn session_mut(&mut self) -> Option<&mut usize> {
-        match self {
+/// The session of a step, as it was borrowed.
+macro_rules! session_of {
+    ($step:expr) => {
+        match $step {
             Step::Send { session, .. }
             | Step::Retry { session, .. }
             | Step::Receive { session, .. }
@@ -230,6 +225,18 @@ impl Step {
             | Step::LoseSession { session } => Some(session),
             Step::Advance { .. } | Step::AdvanceTo { .. } | Step::Crash { .. } => None,
         }
+    };
+}
+
+impl Step {
+    /// The slot of the session that does it, if it is one that a client does.
+    pub(crate) fn session(&self) -> Option<usize> {
+        session_of!(self).copied()
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn session_mut(&mut self) -> Option<&mut usize> {
+        session_of!(self)
     }
 
     /// Whether the call gets through, for the steps that are calls which can be in doubt.
