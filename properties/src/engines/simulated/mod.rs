@@ -1,6 +1,6 @@
 //! The simulated engine: the clients of a broker take turns on one thread, as a seed decides, and are interrupted
 //! inside their calls: on the way to the broker, before each lock of [`stanchion_queues::sync`], after each reading of
-//! the clock, and on the way back. Meanwhile the clock moves and the broker crashes, in particular while something is
+//! the clock, in front of an [`Interrupted`] storage, and on the way back. Meanwhile the clock moves and the broker crashes, in particular while something is
 //! being written. At the end faults are over, and everything must come to rest.
 
 mod plan;
