@@ -15,9 +15,10 @@ use stanchion::properties::{Suite, checkers, outcome};
 
 type Table = fn(&Budget) -> Vec<RogueResult>;
 
-const GROUPS: [(&str, Table); 3] = [
+const GROUPS: [(&str, Table); 4] = [
     ("buffers", rogues::memory::table),
     ("brokers", |budget| rogues::delivery::table(budget, checkers::judge)),
+    ("races", rogues::delivery::races::table),
     ("consumers", rogues::consumers::table),
 ];
 

@@ -200,7 +200,45 @@ pub enum Step {
     },
 }
 
+/// How many dead letters the drain redrives before it redrives all of them, if it does.
+pub(crate) fn redrive(at_end: bool, seed: u64) -> Option<&'static [usize]> {
+    let oldest_first = !seed.is_multiple_of(2);
+    at_end.then_some(if oldest_first { &[1] } else { &[] })
+}
+
+/// The session of a step, as it was borrowed.
+macro_rules! session_of {
+    ($step:expr) => {
+        match $step {
+            Step::Send { session, .. }
+            | Step::Retry { session, .. }
+            | Step::Receive { session, .. }
+            | Step::Settle { session, .. }
+            | Step::Extend { session, .. }
+            | Step::Redrive { session, .. }
+            | Step::SendOdd { session, .. }
+            | Step::SettleEach { session, .. }
+            | Step::Churn { session, .. }
+            | Step::Browse { session }
+            | Step::BrowseFew { session, .. }
+            | Step::Depth { session }
+            | Step::LoseSession { session } => Some(session),
+            Step::Advance { .. } | Step::AdvanceTo { .. } | Step::Crash { .. } => None,
+        }
+    };
+}
+
 impl Step {
+    /// The slot of the session that does it, if it is one that a client does.
+    pub(crate) fn session(&self) -> Option<usize> {
+        session_of!(self).copied()
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn session_mut(&mut self) -> Option<&mut usize> {
+        session_of!(self)
+    }
+
     /// Whether the call gets through, for the steps that are calls which can be in doubt.
     pub fn fate_mut(&mut self) -> Option<&mut Fate> {
         match self {
@@ -272,7 +310,7 @@ pub enum How {
     Reject,
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 

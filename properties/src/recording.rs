@@ -122,9 +122,11 @@ impl<K: Sink> Recorder<K> {
     /// The same for something that takes its time: it happened at some instant of `run`.
     pub fn note_while<R>(&mut self, actor: Actor, what: What, run: impl FnOnce() -> R) -> R {
         let (call, at) = (self.ticks.next(), self.clock.now());
+        let event = |what, ret, until| Event { call, ret, at, until, actor, op: op(call), what };
+        self.sink.called(&[event(what.clone(), PENDING, Time::FAR_FUTURE)]);
         let result = run();
         let (until, ret) = (self.clock.now(), self.ticks.next());
-        self.sink.returned(vec![Event { call, ret, at, until, actor, op: op(call), what }]);
+        self.sink.returned(vec![event(what, ret, until)]);
         result
     }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::consumers::ConsumerPlan;
-use crate::engines::sequential_buffer;
+use crate::engines::{sequential_buffer, simulated};
 use crate::invariant::Invariant;
 use crate::plan::{Plan, fnv1a};
 use crate::shrink::Shrink;
@@ -21,8 +21,10 @@ pub const FORMAT: u64 = 2;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SavedPlan {
-    /// For a broker.
+    /// For a broker, its clients one after another.
     Broker(Plan),
+    /// For a broker, its clients in turns.
+    Simulated(simulated::Plan),
     /// For a buffer.
     Buffer(sequential_buffer::Plan),
     /// For a consumer.
@@ -34,6 +36,7 @@ impl SavedPlan {
     pub fn engine(&self) -> &'static str {
         match self {
             SavedPlan::Broker(_) => Plan::ENGINE,
+            SavedPlan::Simulated(_) => simulated::Plan::ENGINE,
             SavedPlan::Buffer(_) => sequential_buffer::Plan::ENGINE,
             SavedPlan::Consumer(_) => ConsumerPlan::ENGINE,
         }
@@ -69,6 +72,7 @@ macro_rules! keep {
 
 keep! {
     Plan, Broker, "sequential";
+    simulated::Plan, Simulated, "simulated";
     sequential_buffer::Plan, Buffer, "one thread";
     ConsumerPlan, Consumer, "consumer";
 }

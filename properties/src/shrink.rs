@@ -208,7 +208,7 @@ impl Plan {
 }
 
 /// The step with less of a fault.
-fn without_faults(step: &Step) -> Vec<Step> {
+pub(crate) fn without_faults(step: &Step) -> Vec<Step> {
     let mut plainer = step.clone();
     match &mut plainer {
         Step::Crash { kind: kind @ Crash::Power } => *kind = Crash::Process,
@@ -221,7 +221,7 @@ fn without_faults(step: &Step) -> Vec<Step> {
 }
 
 /// The step with one argument made plain, each in turn; each form is strictly plainer than the step.
-fn with_plainer_arguments(step: &Step) -> Vec<Step> {
+pub(crate) fn with_plainer_arguments(step: &Step) -> Vec<Step> {
     let mut forms = Vec::new();
     let mut form = |change: &dyn Fn(&mut Step)| {
         let mut plainer = step.clone();
@@ -231,7 +231,7 @@ fn with_plainer_arguments(step: &Step) -> Vec<Step> {
         }
     };
     form(&|step| {
-        if let Some(session) = session_mut(step) {
+        if let Some(session) = step.session_mut() {
             *session = 0;
         }
     });
@@ -288,25 +288,6 @@ fn with_plainer_arguments(step: &Step) -> Vec<Step> {
         }
     });
     forms
-}
-
-fn session_mut(step: &mut Step) -> Option<&mut usize> {
-    match step {
-        Step::Send { session, .. }
-        | Step::Retry { session, .. }
-        | Step::Receive { session, .. }
-        | Step::Settle { session, .. }
-        | Step::Extend { session, .. }
-        | Step::Redrive { session, .. }
-        | Step::SendOdd { session, .. }
-        | Step::SettleEach { session, .. }
-        | Step::Churn { session, .. }
-        | Step::Browse { session }
-        | Step::BrowseFew { session, .. }
-        | Step::Depth { session }
-        | Step::LoseSession { session } => Some(session),
-        Step::Advance { .. } | Step::AdvanceTo { .. } | Step::Crash { .. } => None,
-    }
 }
 
 #[cfg(test)]

@@ -28,8 +28,8 @@ use crate::consumers::{Consumer, ConsumerPlan};
 use crate::engines::budget::Budget;
 use crate::engines::explore::explore;
 use crate::engines::sequential::quietly;
-use crate::engines::watchdog::{self, Call, calling};
-use crate::engines::{child, sequential_buffer, threads, threads_broker};
+use crate::engines::watchdog::{self, Call, UnknownLock, calling};
+use crate::engines::{child, sequential_buffer, simulated, threads, threads_broker};
 use crate::finding::Finding;
 use crate::history::History;
 use crate::invariant::Invariant;
@@ -93,8 +93,20 @@ impl Engine {
     }
 
     fn run(&self, budget: &Budget) -> Vec<Finding> {
-        let (run, budget) = (Arc::clone(&self.run), budget.clone());
-        watchdog::watch(budget.patience, self.liveness, move || run(&budget))
+        let attempt = |budget: Budget| {
+            let run = Arc::clone(&self.run);
+            watchdog::try_watch(budget.patience, self.liveness, move || run(&budget))
+        };
+        let whole = |UnknownLock| {
+            eprintln!(
+                "note: in the engine {:?} calls of this queue are not interrupted inside: it holds a lock meanwhile \
+                 of which the engine does not know. With `stanchion_queues::sync::Mutex` in place of it they are",
+                self.name
+            );
+            attempt(Budget { interrupts: false, ..budget.clone() })
+        };
+        let done = attempt(budget.clone()).or_else(whole);
+        done.unwrap_or_else(|UnknownLock| Finding::undecided("no call of it could be made in turns", 0))
     }
 
     /// Whether the contract promises this to what the engine can see.
@@ -177,6 +189,15 @@ impl Suite {
             Plan::ENGINE,
             move || claims(&claimed),
             move |budget| match explore(&queue, &*sequential, budget, checkers::judge) {
+                Ok(exploration) => exploration.findings,
+                Err(error) => Finding::undecided(&error.to_string(), 0),
+            },
+        );
+        let (queue, simulated, claimed) = (name.to_owned(), Arc::clone(&make), Arc::clone(&promised));
+        entry.engine(
+            simulated::Plan::ENGINE,
+            move || claims(&claimed),
+            move |budget| match simulated::explore(&queue, &*simulated, budget) {
                 Ok(exploration) => exploration.findings,
                 Err(error) => Finding::undecided(&error.to_string(), 0),
             },
@@ -571,7 +592,11 @@ fn claims(contract: &Contract) -> Vec<(Invariant, bool)> {
 
 #[cfg(test)]
 mod tests {
+    use stanchion_queues::brokers::leased::LeasedSession;
     use stanchion_queues::buffers::MutexDeque;
+    use stanchion_queues::{
+        DeadLetter, Delivery, Depth, Message, Receipt, Sent, Session, Settled, Settlement,
+    };
 
     use super::*;
     use crate::engines::testing::{Bug, hosting};
@@ -609,11 +634,67 @@ mod tests {
         assert!(error.message().is_some_and(|message| message.contains("LI-1 was broken first")));
 
         let saved = regressions::of_queue(directory.path(), "stuck").regressions;
-        let [(path, _)] = &saved[..] else { panic!("one plan is saved: {saved:?}") };
-        let again = stuck().replay(path, &budget).expect("it can be replayed");
-        assert!(again.broken && again.picture.contains("never returned"), "{}", again.picture);
-        let mended = Suite::new().broker("stuck", hosting(Bug::None));
-        assert!(!mended.replay(path, &budget).expect("it can be replayed").broken);
+        assert_eq!(saved.len(), 2, "one of each engine that can run it again: {saved:?}");
+        for (path, _) in saved {
+            let again = stuck().replay(&path, &budget).expect("it can be replayed");
+            assert!(again.broken && again.picture.contains("never returned"), "{}", again.picture);
+            let mended = Suite::new().broker("stuck", hosting(Bug::None));
+            assert!(!mended.replay(&path, &budget).expect("it can be replayed").broken);
+        }
+    }
+
+    /// A broker of ours behind a lock of another kind, which it holds while its clock is read.
+    struct Behind(Arc<std::sync::Mutex<Leased<MutexDeque>>>);
+    struct BehindSession(Arc<std::sync::Mutex<Leased<MutexDeque>>>, LeasedSession<MutexDeque>);
+
+    impl Broker for Behind {
+        type Session = BehindSession;
+
+        fn contract(&self) -> Contract {
+            self.0.lock().expect("nobody panics").contract()
+        }
+
+        fn session(&self) -> Result<BehindSession, Error> {
+            Ok(BehindSession(Arc::clone(&self.0), self.0.lock().expect("nobody panics").session()?))
+        }
+    }
+
+    macro_rules! behind {
+        ($($call:ident($($name:ident: $of:ty),*) -> $answer:ty;)*) => {
+            impl Session for BehindSession {
+                $(fn $call(&mut self, $($name: $of),*) -> $answer {
+                    let _held = self.0.lock();
+                    self.1.$call($($name),*)
+                })*
+            }
+        };
+    }
+
+    behind! {
+        send(messages: &[Message]) -> Vec<Sent>;
+        receive(max: usize, lease: Duration) -> Result<Vec<Delivery>, Error>;
+        settle(settlements: &[Settlement]) -> Vec<Settled>;
+        extend(receipt: Receipt, lease: Duration) -> Settled;
+        dead_letters(max: usize) -> Result<Vec<DeadLetter>, Error>;
+        redrive(max: usize) -> Result<usize, Error>;
+        depth() -> Result<Depth, Error>;
+    }
+
+    #[test]
+    fn a_lock_of_which_the_engine_does_not_know_is_no_broken_promise() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let budget =
+            Budget { patience: SHORT, regressions: Some(directory.path().into()), ..Budget::quick() };
+        let suite = Suite::new().broker("behind", |settings: &Settings| {
+            let settings = settings.clone();
+            Volatile::new(move || Ok(Behind(Arc::new(std::sync::Mutex::new(Leased::open(&settings)?)))))
+        });
+        let engine = suite.entries[0].engines.iter().find(|engine| engine.name == "simulated");
+        for finding in engine.expect("registered").findings(&budget) {
+            assert!(!matches!(finding.verdict, Verdict::Broken(_) | Verdict::Unknown(_)), "{finding:?}");
+            assert_eq!(finding.cases, budget.cases);
+        }
+        assert!(regressions::of_queue(directory.path(), "behind").regressions.is_empty());
     }
 
     #[test]

@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{Clock, Time};
 use crate::contract::Contract;
 
-/// Delivers messages. Implement this and [`Session`] to plug a broker in.
+/// Delivers messages. Implement this and [`Session`] to plug a broker in. With [`crate::sync::Mutex`] as its lock, its
+/// calls are also interrupted by each other half way, in orders that a seed repeats.
 pub trait Broker: Send + Sync + 'static {
     /// One client of it.
     type Session: Session + 'static;
@@ -384,6 +385,13 @@ pub trait Host: Send + 'static {
 
     /// Kills the running broker.
     fn crash(&mut self, crash: Crash);
+
+    /// Whether a call that is in flight during [`Host::crash`] may go on after it: nothing that it still does reaches
+    /// what survives. Then the harness can crash the broker in the middle of its calls; otherwise it lets those that
+    /// are in flight come to their ends first, and loses their answers.
+    fn cuts_off_calls(&self) -> bool {
+        false
+    }
 }
 
 /// A host for brokers that live in memory: each boot makes a new, empty one.
@@ -407,4 +415,9 @@ impl<B: Broker, F: FnMut() -> Result<B, Error> + Send + 'static> Host for Volati
     }
 
     fn crash(&mut self, _: Crash) {}
+
+    fn cuts_off_calls(&self) -> bool {
+        // Nothing survives.
+        true
+    }
 }

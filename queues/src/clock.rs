@@ -9,6 +9,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::sync::{self, Point};
+
 /// An instant in nanoseconds. The system clock counts from the Unix epoch, so that instants written to disk
 /// mean the same after a restart; a manual clock counts from zero.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -65,6 +67,9 @@ pub enum Clock {
     },
     /// Stands still until [`Clock::advance`] moves it.
     Manual(Arc<AtomicU64>),
+    /// The same, and each reading is a point of [`crate::sync`], where others may go first before what was read is
+    /// used.
+    Watched(Arc<AtomicU64>),
 }
 
 impl Clock {
@@ -79,12 +84,26 @@ impl Clock {
         Clock::Manual(Arc::new(AtomicU64::new(0)))
     }
 
+    /// A manual clock that shows the same time as this one, and whose readings are points of [`crate::sync`].
+    #[must_use]
+    pub fn watched(&self) -> Clock {
+        match self {
+            Clock::System { .. } => self.clone(),
+            Clock::Manual(nanos) | Clock::Watched(nanos) => Clock::Watched(Arc::clone(nanos)),
+        }
+    }
+
     /// The present instant.
     #[inline]
     pub fn now(&self) -> Time {
         match self {
             Clock::System { epoch, origin } => *epoch + origin.elapsed(),
             Clock::Manual(nanos) => Time(nanos.load(Ordering::SeqCst)),
+            Clock::Watched(nanos) => {
+                let now = Time(nanos.load(Ordering::SeqCst));
+                sync::at(Point::Clock);
+                now
+            }
         }
     }
 
@@ -92,7 +111,7 @@ impl Clock {
     pub fn advance(&self, by: Duration) -> bool {
         match self {
             Clock::System { .. } => false,
-            Clock::Manual(nanos) => {
+            Clock::Manual(nanos) | Clock::Watched(nanos) => {
                 let next = Time(nanos.load(Ordering::SeqCst)) + by;
                 nanos.store(next.0, Ordering::SeqCst);
                 true

@@ -11,6 +11,7 @@ pub mod buffers;
 pub mod clock;
 pub mod contract;
 pub mod file;
+pub mod sync;
 
 pub use broker::{
     Broker, Crash, DeadLetter, Delivery, Depth, Error, Host, Message, MessageId, Reason, Receipt, Refusal,

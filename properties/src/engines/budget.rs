@@ -21,6 +21,9 @@ pub struct Budget {
     pub replay: Option<PathBuf>,
     /// How long a call of the queue may stand still; see [`super::watchdog`].
     pub patience: Duration,
+    /// Whether simulated clients are interrupted inside the broker, and not only on the way to it and back; see
+    /// [`super::simulated`].
+    pub interrupts: bool,
 }
 
 impl Budget {
@@ -33,6 +36,7 @@ impl Budget {
             regressions: None,
             replay: None,
             patience: PATIENCE,
+            interrupts: true,
         }
     }
 

@@ -399,7 +399,7 @@ fn never_returned(pending: &[Event], patience: Duration, at: usize) -> Counterex
         // The others do not wait for an answer, so nothing is pending: it opens the queue, or a session.
         _ => Call::Open,
     };
-    let stuck = Stuck { calls: vec![call], step: 0, patience, breaks: Invariant::Li1 };
+    let stuck = Stuck { calls: vec![call], step: 0, patience, breaks: Invariant::Li1, others_inside: false };
     // Without a pending event, the crash that follows is the violation.
     Counterexample { culprits: vec![at], ..stuck.counterexample() }
 }

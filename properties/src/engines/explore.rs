@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use stanchion_queues::{Host, Settings};
 
 use crate::coverage::Coverage;
@@ -12,8 +13,8 @@ use crate::engines::sequential::{NotStarted, run};
 use crate::finding::Finding;
 use crate::history::History;
 use crate::invariant::Invariant;
-use crate::plan::{Plan, Plans};
-use crate::regressions::RegressionError;
+use crate::plan::Plans;
+use crate::regressions::{Keep, RegressionError};
 use crate::timeline;
 use crate::verdict::{Counterexample, Verdict};
 
@@ -58,9 +59,24 @@ pub fn explore<H: Host>(
     budget: &Budget,
     judge: impl Fn(&History) -> Vec<(Invariant, Verdict)>,
 ) -> Result<Exploration, ExploreError> {
-    let judged = |plan: &Plan| -> Result<(History, Vec<(Invariant, Verdict)>), ExploreError> {
-        let history = run(&make, plan)
-            .map_err(|source| ExploreError::NotStarted { queue: queue.to_owned(), source })?;
+    explore_plans(queue, budget, |seed| Plans::default().draw(seed), |plan| run(&make, plan), judge)
+}
+
+/// The same with plans of any kind. `draw` makes the plan of a seed.
+pub(crate) fn explore_plans<P>(
+    queue: &str,
+    budget: &Budget,
+    draw: impl Fn(u64) -> P,
+    run: impl Fn(&P) -> Result<History, NotStarted>,
+    judge: impl Fn(&History) -> Vec<(Invariant, Verdict)>,
+) -> Result<Exploration, ExploreError>
+where
+    P: Keep + Send,
+    P::Step: Serialize,
+{
+    let judged = |plan: &P| -> Result<(History, Vec<(Invariant, Verdict)>), ExploreError> {
+        let history =
+            run(plan).map_err(|source| ExploreError::NotStarted { queue: queue.to_owned(), source })?;
         let verdicts = judge(&history);
         Ok((history, verdicts))
     };
@@ -68,9 +84,9 @@ pub fn explore<H: Host>(
     let (saved, errors) = cases::saved(queue, budget)?;
     let mut exploration = Exploration { findings: Vec::new(), coverage: Coverage::default(), errors };
     let mut merged: BTreeMap<Invariant, Verdict> = BTreeMap::new();
-    let mut failing: BTreeMap<Invariant, (Case<Plan>, Counterexample)> = BTreeMap::new();
+    let mut failing: BTreeMap<Invariant, (Case<P>, Counterexample)> = BTreeMap::new();
     let (mut tried, mut events) = (0, 0);
-    for case in saved.into_iter().chain(cases::new(queue, budget, |seed| Plans::default().draw(seed))) {
+    for case in saved.into_iter().chain(cases::new(queue, budget, draw)) {
         case.begin(&case.plan, budget);
         let (history, verdicts) = judged(&case.plan)?;
         tried += 1;
@@ -93,7 +109,7 @@ pub fn explore<H: Host>(
     for (invariant, verdict) in merged {
         let mut finding = Finding::new(invariant, verdict, tried, events);
         if let Some((case, how)) = failing.remove(&invariant) {
-            let broken = |plan: &Plan| {
+            let broken = |plan: &P| {
                 case.begin(plan, budget);
                 let (history, verdicts) = judged(plan).ok()?;
                 let verdict = verdicts.into_iter().find(|(judged, _)| *judged == invariant)?;

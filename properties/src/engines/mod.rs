@@ -3,6 +3,7 @@
 pub mod budget;
 pub(crate) mod cases;
 pub mod child;
+mod clients;
 pub mod explore;
 pub mod images;
 pub mod recorder;
@@ -10,6 +11,7 @@ pub mod round;
 mod runs;
 pub mod sequential;
 pub mod sequential_buffer;
+pub mod simulated;
 pub mod skew;
 pub mod stamps;
 #[cfg(test)]

@@ -55,6 +55,8 @@ struct Pulse {
     call: AtomicU8,
     /// The step of the plan.
     step: AtomicUsize,
+    /// Whether somebody else was interrupted inside the queue, and may have a lock that this one waits for.
+    others_inside: AtomicBool,
 }
 
 /// How a case that stands still is told.
@@ -95,6 +97,11 @@ impl Watch {
         }
         (beats, calls, at)
     }
+
+    /// Whether what stands still may wait for somebody whom an engine has interrupted.
+    fn others_inside(&self) -> bool {
+        lock(&self.pulses).iter().any(|pulse| pulse.others_inside.load(Ordering::Relaxed))
+    }
 }
 
 /// A call that did not return.
@@ -108,6 +115,8 @@ pub struct Stuck {
     pub patience: Duration,
     /// The promise that this breaks.
     pub breaks: Invariant,
+    /// Whether it may wait for a call that was interrupted by the engine; then it breaks none.
+    pub others_inside: bool,
 }
 
 impl Stuck {
@@ -129,16 +138,38 @@ impl Stuck {
     }
 }
 
+/// The engine interrupted a call inside the queue, and another one waits for ever for something that it has: a lock of
+/// which the engine does not know. That is no mistake of the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownLock;
+
 /// Runs an engine. If a call never returns, the promise `breaks` is broken, and all others are undecided.
 pub fn watch(
     patience: Duration,
     breaks: Invariant,
     engine: impl FnOnce() -> Vec<Finding> + Send + 'static,
 ) -> Vec<Finding> {
+    try_watch(patience, breaks, engine).unwrap_or_else(|UnknownLock| {
+        Finding::undecided("it holds a lock that the engine does not know of while it is interrupted", 0)
+    })
+}
+
+/// The same.
+///
+/// # Errors
+/// Nothing is known of the queue, except that its calls cannot be interrupted.
+pub fn try_watch(
+    patience: Duration,
+    breaks: Invariant,
+    engine: impl FnOnce() -> Vec<Finding> + Send + 'static,
+) -> Result<Vec<Finding>, UnknownLock> {
     let (stuck, failure) = match attend(patience, breaks, engine) {
-        Ok(findings) => return findings,
+        Ok(findings) => return Ok(findings),
         Err(left) => *left,
     };
+    if stuck.others_inside {
+        return Err(UnknownLock);
+    }
     let cases = failure.as_ref().map_or(0, |failure| failure.case + 1);
     let why = format!("{} was broken first. {}", breaks.id(), stuck.sentence());
     let mut findings = Finding::undecided(&why, cases);
@@ -146,7 +177,7 @@ pub fn watch(
         finding.verdict = Verdict::Broken(stuck.counterexample());
         finding.failure = failure;
     }
-    findings
+    Ok(findings)
 }
 
 /// Runs `work`; gives up when nothing moves and some call has not returned.
@@ -179,8 +210,9 @@ pub(crate) fn attend<T: Send + 'static>(
         Wait::Still => {
             watch.given_up.store(true, Ordering::SeqCst);
             let (_, calls, step) = watch.look();
-            let stuck = Stuck { calls, step, patience, breaks };
-            let tell = lock(&watch.tell).take();
+            let others_inside = watch.others_inside();
+            let stuck = Stuck { calls, step, patience, breaks, others_inside };
+            let tell = lock(&watch.tell).take().filter(|_| !others_inside);
             let failure = tell.map(|tell| tell(&stuck));
             Err(Box::new((stuck, failure)))
         }
@@ -238,6 +270,18 @@ pub(crate) fn calling<T>(call: Call, run: impl FnOnce() -> T) -> T {
     }
     let _returned = Returned(beat(call as u8 + 1));
     run()
+}
+
+/// Puts another call in the place of the one that this thread makes, and says which one that was: for engines that
+/// make several in turns. Others may be interrupted inside the queue meanwhile.
+pub(crate) fn exchange(call: u8, others_inside: bool) -> u8 {
+    MINE.with_borrow(|mine| {
+        let Some((_, pulse)) = mine else { return 0 };
+        pulse.others_inside.store(others_inside, Ordering::Relaxed);
+        let before = pulse.call.load(Ordering::Relaxed);
+        pulse.call.store(call, Ordering::Relaxed);
+        before
+    })
 }
 
 /// Marks a move from or to a call, and says which call it was before.
@@ -309,7 +353,16 @@ mod tests {
             calling(Call::Pop, never);
         });
         let (stuck, failure) = *left.expect_err("it stands still");
-        assert_eq!(stuck, Stuck { calls: vec![Call::Pop], step: 4, patience: SHORT, breaks: Invariant::Li1 });
+        assert_eq!(
+            stuck,
+            Stuck {
+                calls: vec![Call::Pop],
+                step: 4,
+                patience: SHORT,
+                breaks: Invariant::Li1,
+                others_inside: false
+            }
+        );
         assert_eq!(failure.map(|failure| (failure.case, failure.steps_before)), Some((7, 4)));
         assert_eq!(stuck.sentence(), "The call `pop` never returned: nothing moved for 60ms.");
     }

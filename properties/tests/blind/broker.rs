@@ -1,9 +1,10 @@
 //! A broker as somebody would write it who has read only the traits: a list of messages, each with its state.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use stanchion_queues::sync::{Mutex, MutexGuard};
 use stanchion_queues::{
     Answer, Attempt, Batches, Broker, Bytes, Contract, Count, Counting, Crash, DeadLetter, DeadLettering,
     Death, Delivery, Depth, Durability, Error, Host, Message, MessageId, Order, Reason, Receipt, Refusal,

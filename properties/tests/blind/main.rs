@@ -13,7 +13,7 @@ use stanchion_properties::card::learn;
 use stanchion_properties::checkers::judge;
 use stanchion_properties::engines::budget::Budget;
 use stanchion_properties::engines::explore::explore;
-use stanchion_properties::engines::{sequential, threads_broker};
+use stanchion_properties::engines::{sequential, simulated, threads_broker};
 use stanchion_properties::invariant::Invariant;
 use stanchion_properties::plan::{Plans, case_seed};
 
@@ -21,7 +21,8 @@ use broker::Home;
 use quirks::{Kind, Quirk};
 
 /// Bugs that are not seen in the ordinary budget, and why.
-const ESCAPES: &[(Quirk, &str)] = &[(Quirk::Racy, "one thread meets no race; see the test below")];
+const ESCAPES: &[(Quirk, &str)] =
+    &[(Quirk::Racy, "one client after another meets no race; see the tests below")];
 
 /// How many plans each correct broker meets in `cargo test` with each seed.
 const PLANS_A_SEED: u64 = 60;
@@ -30,6 +31,14 @@ const PLANS_A_SEED: u64 = 60;
 fn broken(quirk: Quirk, seed: u64, case: u64) -> BTreeSet<Invariant> {
     let plan = Plans::default().draw(case_seed(seed, "blind", case));
     let history = sequential::run(|settings| Home::new(quirk, settings), &plan).expect("it starts");
+    let verdicts = judge(&history).into_iter();
+    verdicts.filter(|(_, verdict)| verdict.is_broken()).map(|(invariant, _)| invariant).collect()
+}
+
+/// The promises that a plan of the simulated engine shows broken.
+fn broken_in_turns(quirk: Quirk, seed: u64, case: u64) -> BTreeSet<Invariant> {
+    let plan = simulated::Plan::draw(case_seed(seed, "blind", case));
+    let history = simulated::run(|settings| Home::new(quirk, settings), &plan, true).expect("it starts");
     let verdicts = judge(&history).into_iter();
     verdicts.filter(|(_, verdict)| verdict.is_broken()).map(|(invariant, _)| invariant).collect()
 }
@@ -75,7 +84,7 @@ fn bugs_are_seen_except_the_known_escapes() {
 }
 
 /// Which correct brokers are blamed in so many plans with each of the seeds 1 to 24.
-fn blamed_though_correct(plans: u64) -> Vec<String> {
+fn blamed_though_correct(plans: u64, broken: fn(Quirk, u64, u64) -> BTreeSet<Invariant>) -> Vec<String> {
     let blamed = of_all(Kind::Correct, |quirk| {
         (1..=24)
             .flat_map(|seed| (0..plans).map(move |case| (seed, case)))
@@ -93,7 +102,24 @@ fn blamed_though_correct(plans: u64) -> Vec<String> {
 
 #[test]
 fn what_keeps_its_contract_is_not_blamed_with_any_seed() {
-    assert_eq!(blamed_though_correct(PLANS_A_SEED), Vec::<String>::new());
+    assert_eq!(blamed_though_correct(PLANS_A_SEED, broken), Vec::<String>::new());
+}
+
+#[test]
+fn what_keeps_its_contract_is_not_blamed_in_turns() {
+    assert_eq!(blamed_though_correct(PLANS_A_SEED, broken_in_turns), Vec::<String>::new());
+}
+
+/// Each of many seeds finds it, and always in the same plan.
+#[test]
+fn a_race_is_seen_in_turns() {
+    for seed in 1..=8 {
+        let first =
+            || (0..Budget::quick().cases).find(|&case| !broken_in_turns(Quirk::Racy, seed, case).is_empty());
+        let case = first();
+        println!("seed {seed}: {case:?}");
+        assert!(case.is_some() && case == first());
+    }
 }
 
 /// Nor does a card say so of it; and of how many bugs a card alone does.
@@ -115,7 +141,8 @@ fn what_keeps_its_contract_has_no_broken_claim_on_its_card() {
 #[test]
 #[ignore = "over a million plans"]
 fn what_keeps_its_contract_is_not_blamed_in_the_ordinary_budget() {
-    assert_eq!(blamed_though_correct(Budget::quick().cases), Vec::<String>::new());
+    assert_eq!(blamed_though_correct(Budget::quick().cases, broken), Vec::<String>::new());
+    assert_eq!(blamed_though_correct(Budget::quick().cases, broken_in_turns), Vec::<String>::new());
 }
 
 #[test]
@@ -149,6 +176,23 @@ fn survey() {
             if std::env::var("BLIND_PICTURES").is_ok() {
                 draw(quirk, seed, case + 1);
             }
+        }
+    }
+}
+
+/// `BLIND=Quirk,… BLIND_SEED=n cargo test --test blind -- --ignored survey_of_turns --nocapture`
+#[test]
+#[ignore = "a survey for people to read"]
+fn survey_of_turns() {
+    let wanted = std::env::var("BLIND").unwrap_or_default();
+    let seed = std::env::var("BLIND_SEED").map_or(1, |seed| seed.parse().expect("a number"));
+    let budget = Budget { seed, ..Budget::quick() };
+    for &quirk in Quirk::ALL.iter().filter(|quirk| wanted.split(',').any(|name| name == format!("{quirk:?}")))
+    {
+        let exploration =
+            simulated::explore("blind", |settings| Home::new(quirk, settings), &budget).expect("it starts");
+        for failure in exploration.findings.iter().filter_map(|finding| finding.failure.as_ref()).take(3) {
+            println!("{}\n{}\n{:?}", quirk.what(), failure.picture, failure.plan);
         }
     }
 }

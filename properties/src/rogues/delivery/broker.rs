@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use stanchion_queues::file::storage::Storage;
+use stanchion_queues::sync::{Mutex, MutexGuard};
 use stanchion_queues::{
     Broker, Contract, DeadLetter, Delivery, Depth, Error, Message, MessageId, Order, Reason, Receipt,
     Refusal, Sent, Session, Settings, Settle, Settled, Settlement, Time,
@@ -33,7 +34,7 @@ pub struct ReferenceSession<S: Storage> {
     number: u64,
 }
 
-struct Core<S: Storage> {
+pub(super) struct Core<S: Storage> {
     settings: Settings,
     state: State,
     log: Option<Log<S>>,
@@ -53,14 +54,14 @@ struct Core<S: Storage> {
 
 /// Why an attempt ended without an ack.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     Nack { batch: usize, delay: Duration },
     Expiry,
     SessionLoss,
     Crash,
 }
 
-fn lock<S: Storage>(core: &Mutex<Core<S>>) -> MutexGuard<'_, Core<S>> {
+pub(super) fn lock<S: Storage>(core: &Mutex<Core<S>>) -> MutexGuard<'_, Core<S>> {
     // A panic leaves at worst a call half done, and the harness ends the run there.
     core.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -154,6 +155,16 @@ impl<S: Storage> Session for ReferenceSession<S> {
     }
 }
 
+impl<S: Storage> ReferenceSession<S> {
+    pub(super) fn core(&self) -> &Arc<Mutex<Core<S>>> {
+        &self.core
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+}
+
 impl<S: Storage> Drop for ReferenceSession<S> {
     fn drop(&mut self) {
         let mut core = lock(&self.core);
@@ -201,12 +212,16 @@ impl<S: Storage> Core<S> {
 
     /// What every call does first: nothing if an earlier one could not be stored; else it ends the leases that
     /// have run out, and answers the time.
-    fn begin(&mut self) -> Result<Time, Error> {
+    pub(super) fn begin(&mut self) -> Result<Time, Error> {
         self.usable()?;
         std::mem::take(&mut self.later).into_iter().for_each(|record| self.change(record));
         let now = self.settings.clock.now();
         self.sweep(now);
         Ok(now)
+    }
+
+    pub(super) fn now(&self) -> Time {
+        self.settings.clock.now()
     }
 
     fn usable(&self) -> Result<(), Error> {
@@ -339,7 +354,7 @@ impl<S: Storage> Core<S> {
     }
 
     /// How many messages fit.
-    fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         let mut resident = self.state.live.len();
         if self.is(Bug::FullAfterNack) || self.is(Bug::RefusedTakesSlot) {
             resident += self.leaked;
@@ -354,7 +369,7 @@ impl<S: Storage> Core<S> {
         self.settings.capacity.saturating_sub(resident)
     }
 
-    fn store(&mut self, now: Time, message: &Message) -> Sent {
+    pub(super) fn store(&mut self, now: Time, message: &Message) -> Sent {
         let id = MessageId(self.state.counters.next_id);
         let mut from = now + message.delay;
         if self.is(Bug::SendAtOnce) {
@@ -368,7 +383,7 @@ impl<S: Storage> Core<S> {
         Sent::Confirmed(id)
     }
 
-    fn refuse(&mut self, now: Time, message: &Message) -> Sent {
+    pub(super) fn refuse(&mut self, now: Time, message: &Message) -> Sent {
         if self.is(Bug::D46) {
             self.state.counters.next_id += 1;
             return Sent::Confirmed(MessageId(self.state.counters.next_id - 1));
@@ -429,7 +444,7 @@ impl<S: Storage> Core<S> {
     }
 
     /// What can be received, in the order in which it is delivered: as it was sent.
-    fn ready(&self, now: Time) -> Vec<MessageId> {
+    pub(super) fn ready(&self, now: Time) -> Vec<MessageId> {
         let can = |entry: &Entry| matches!(entry.place, Place::Waiting { from } if from <= now);
         let mut ready: Vec<MessageId> =
             self.state.live.iter().filter(|(_, entry)| can(entry)).map(|(id, _)| *id).collect();
@@ -450,7 +465,7 @@ impl<S: Storage> Core<S> {
         ready
     }
 
-    fn hand_over(&mut self, session: u64, id: MessageId, until: Time) -> Option<Delivery> {
+    pub(super) fn hand_over(&mut self, session: u64, id: MessageId, until: Time) -> Option<Delivery> {
         let mut entry = self.state.live.get(&id)?.clone();
         let receipt = self.new_receipt(id);
         entry.attempts += 1;
@@ -484,7 +499,7 @@ impl<S: Storage> Core<S> {
     }
 
     /// The message that is held under this receipt.
-    fn held(&self, receipt: Receipt) -> Option<(MessageId, Entry)> {
+    pub(super) fn held(&self, receipt: Receipt) -> Option<(MessageId, Entry)> {
         let (id, entry) = self.named(receipt)?;
         let Place::Leased { receipt: current, .. } = entry.place else { return None };
         let recent = receipt.0 >> 64 & 0xffff_ffff;
@@ -500,7 +515,7 @@ impl<S: Storage> Core<S> {
         Some((id, self.state.live.get(&id)?.clone()))
     }
 
-    fn settle(&mut self, session: u64, settlements: &[Settlement]) -> Vec<Settled> {
+    pub(super) fn settle(&mut self, session: u64, settlements: &[Settlement]) -> Vec<Settled> {
         let clock = self.settings.clock.now();
         let ending = self.leased(|until, _| until == clock);
         let ending: Vec<MessageId> = ending.into_iter().map(|(_, id)| id).collect();
@@ -529,7 +544,7 @@ impl<S: Storage> Core<S> {
         })
     }
 
-    fn settle_one(&mut self, now: Time, id: MessageId, entry: Entry, how: Settle, batch: usize) {
+    pub(super) fn settle_one(&mut self, now: Time, id: MessageId, entry: Entry, how: Settle, batch: usize) {
         match how {
             Settle::Ack => self.ack(id, entry),
             Settle::Nack { delay } => {
@@ -680,7 +695,7 @@ impl<S: Storage> Core<S> {
     // How attempts end.
 
     /// Every lease with this deadline and holder, by deadline.
-    fn leased(&self, such: impl Fn(Time, u64) -> bool) -> Vec<(Time, MessageId)> {
+    pub(super) fn leased(&self, such: impl Fn(Time, u64) -> bool) -> Vec<(Time, MessageId)> {
         let mut leased: Vec<(Time, MessageId)> = self
             .state
             .live
@@ -694,7 +709,7 @@ impl<S: Storage> Core<S> {
         leased
     }
 
-    fn sweep(&mut self, now: Time) {
+    pub(super) fn sweep(&mut self, now: Time) {
         let mut bound = now.0;
         if self.is(Bug::EarlyExpiry) {
             bound += 1;
@@ -721,7 +736,7 @@ impl<S: Storage> Core<S> {
     }
 
     /// An attempt failed: the message is ready again at `from`, or dies if it was the last that is allowed.
-    fn end_attempt(&mut self, id: MessageId, from: Time, end: End) {
+    pub(super) fn end_attempt(&mut self, id: MessageId, from: Time, end: End) {
         let Some(mut entry) = self.state.live.get(&id).cloned() else { return };
         let uncounted = match end {
             End::SessionLoss => self.is(Bug::D04),

@@ -6,6 +6,7 @@ use stanchion_queues::{Crash, Error, Host, Settings};
 use super::broker::Reference;
 use super::bug::{Bug, Switch};
 use crate::engines::images::ImageHost;
+use crate::engines::simulated::Interrupted;
 use crate::plan::splitmix;
 
 /// During which of its changing calls a compaction is struck: mostly those that write and sync the snapshot.
@@ -18,7 +19,7 @@ pub struct RogueHost {
     disk: SimDisk,
     /// Whether the broker stands on the disk, or in memory.
     durable: bool,
-    running: Option<Reference<SimDisk>>,
+    running: Option<Reference<Interrupted<SimDisk>>>,
     boots: u64,
 }
 
@@ -62,14 +63,14 @@ impl ImageHost for RogueHost {
 }
 
 impl Host for RogueHost {
-    type Broker = Reference<SimDisk>;
+    type Broker = Reference<Interrupted<SimDisk>>;
 
-    fn boot(&mut self) -> Result<Reference<SimDisk>, Error> {
+    fn boot(&mut self) -> Result<Reference<Interrupted<SimDisk>>, Error> {
         self.settings.validate()?;
         self.boots += 1;
         let (settings, switch) = (self.settings.clone(), self.switch.clone());
         let broker = if self.durable {
-            Reference::open(settings, self.disk.clone(), switch)?
+            Reference::open(settings, Interrupted(self.disk.clone()), switch)?
         } else {
             Reference::in_memory(settings, self.boots, switch)
         };
@@ -101,5 +102,10 @@ impl Host for RogueHost {
             }
         }
         disk.crash(crash, seed);
+    }
+
+    fn cuts_off_calls(&self) -> bool {
+        // The disk is another one then.
+        true
     }
 }

@@ -7,6 +7,7 @@ mod bug;
 mod codec;
 mod host;
 mod log;
+pub mod races;
 mod state;
 mod table;
 #[cfg(test)]

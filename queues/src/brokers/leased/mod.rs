@@ -8,8 +8,8 @@ mod tests;
 mod timers;
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use self::state::{Stale, State};
@@ -20,6 +20,7 @@ use crate::broker::{
 use crate::buffer::{Buffer, Full, Shape, ShapeError};
 use crate::clock::{Clock, Time};
 use crate::contract::{Contract, Order};
+use crate::sync::{Mutex, MutexGuard};
 
 /// Turns a buffer into a broker: leases, attempts, delays, dead letters, redrive.
 ///

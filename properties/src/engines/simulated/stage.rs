@@ -1,0 +1,177 @@
+//! Tasks that are given turns: coroutines on one thread, interrupted where the queue takes one of our locks, reads
+//! its clock or says that others may go first, and on the way to it and back.
+
+use std::cell::{Cell, RefCell};
+use std::ptr;
+use std::rc::Rc;
+use std::thread;
+
+use corosensei::stack::DefaultStack;
+use corosensei::{Coroutine, CoroutineResult, Yielder};
+use stanchion_queues::sync::{Point, Turns, with_turns};
+
+use crate::engines::watchdog;
+
+/// As large as the stacks of ordinary threads. What is not used takes no memory.
+const STACK: usize = 2 << 20;
+
+/// Why a task stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pause {
+    /// Others may go first.
+    At(Point),
+    /// Others must go first: somebody has the lock.
+    Waits(usize),
+}
+
+type Switch = Yielder<(), Pause>;
+
+/// Where tasks run, one at a time.
+pub(super) struct Stage {
+    /// The way out of the task that runs; null between tasks.
+    running: Cell<*const Switch>,
+    /// Whether tasks are interrupted inside the queue at all.
+    inside: bool,
+    /// Whether the queue has shown that its locks are ours. Where it has others, whoever reads the clock may hold one.
+    takes_part: Cell<bool>,
+    freed: RefCell<Vec<usize>>,
+    /// Whether the task that waits next waits in vain.
+    doomed: Cell<bool>,
+    /// Whether the storage fails the call in front of which the task stands that runs next.
+    failing: Cell<bool>,
+    /// How many tasks are interrupted inside the queue.
+    interrupted: Cell<usize>,
+}
+
+impl Stage {
+    pub(super) fn new(inside: bool) -> Rc<Stage> {
+        Rc::new(Stage {
+            running: Cell::new(ptr::null()),
+            inside,
+            takes_part: Cell::new(false),
+            freed: RefCell::default(),
+            doomed: Cell::new(false),
+            failing: Cell::new(false),
+            interrupted: Cell::new(0),
+        })
+    }
+
+    /// Makes the storage fail the call in front of which the task stands that runs next.
+    pub(super) fn fail_storage(&self) {
+        self.failing.set(true);
+    }
+
+    /// The locks that were released since it was asked last.
+    pub(super) fn freed(&self) -> Vec<usize> {
+        self.freed.take()
+    }
+
+    fn pause(&self, why: Pause) {
+        let running = self.running.get();
+        if running.is_null() {
+            return;
+        }
+        // SAFETY: whoever comes by here is the task that runs, as there is one thread and turns are decided by this
+        // stage only while a task runs. `running` points to that task's own switch: the task set it when it began,
+        // or `Task::resume` put it back. The switch lives on the task's stack until its body has returned.
+        #[allow(unsafe_code)]
+        let switch = unsafe { &*running };
+        switch.suspend(why);
+    }
+}
+
+impl Turns for Stage {
+    fn point(&self, at: Point) {
+        let counts = match at {
+            Point::Line => true,
+            Point::Queue => {
+                self.takes_part.set(true);
+                self.inside
+            }
+            Point::Clock | Point::Storage => self.inside && self.takes_part.get(),
+        };
+        // Nobody else may panic while this one unwinds: two panics at once end the process.
+        if counts && !thread::panicking() {
+            self.pause(Pause::At(at));
+        }
+    }
+
+    fn wait(&self, lock: usize) {
+        self.pause(Pause::Waits(lock));
+        assert!(!self.doomed.take(), "every call in flight waits for a lock that another one has, for ever");
+    }
+
+    fn storage_fails(&self) -> bool {
+        self.point(Point::Storage);
+        self.failing.take()
+    }
+
+    fn released(&self, lock: usize) {
+        self.freed.borrow_mut().push(lock);
+    }
+}
+
+/// Work that is done in turns.
+pub(super) struct Task<R> {
+    stage: Rc<Stage>,
+    coroutine: Coroutine<(), Pause, R>,
+    /// Its way out, once it has begun.
+    switch: *const Switch,
+    /// The call of the queue that it is in, for the watchdog.
+    call: u8,
+    /// Whether it is interrupted inside the queue, where it may have locks of any kind.
+    is_inside: bool,
+}
+
+thread_local! {
+    /// Stacks of tasks that have ended, to be used again.
+    static STACKS: RefCell<Vec<DefaultStack>> = const { RefCell::new(Vec::new()) };
+}
+
+impl<R: 'static> Task<R> {
+    /// Begins with its first turn.
+    pub(super) fn new(stage: &Rc<Stage>, body: impl FnOnce() -> R + 'static) -> Task<R> {
+        let stack = STACKS.with_borrow_mut(Vec::pop);
+        let stack =
+            stack.unwrap_or_else(|| DefaultStack::new(STACK).expect("there is memory for another stack"));
+        let on = Rc::clone(stage);
+        let coroutine = Coroutine::with_stack(stack, move |switch: &Switch, ()| {
+            on.running.set(switch);
+            body()
+        });
+        Task { stage: Rc::clone(stage), coroutine, switch: ptr::null(), call: 0, is_inside: false }
+    }
+
+    /// Gives it a turn: until it stops, or to its end.
+    pub(super) fn resume(mut self) -> Turn<R> {
+        let others = self.stage.interrupted.get() - usize::from(self.is_inside);
+        let before = watchdog::exchange(self.call, others > 0);
+        self.stage.running.set(self.switch);
+        let turns = Rc::clone(&self.stage) as Rc<dyn Turns>;
+        let result = with_turns(turns, || self.coroutine.resume(()));
+        self.switch = self.stage.running.replace(ptr::null());
+        self.call = watchdog::exchange(before, false);
+        self.is_inside = matches!(&result, CoroutineResult::Yield(why) if *why != Pause::At(Point::Line));
+        self.stage.interrupted.set(others + usize::from(self.is_inside));
+        match result {
+            CoroutineResult::Yield(why) => Turn::Paused(self, why),
+            CoroutineResult::Return(result) => {
+                let stack = self.coroutine.into_stack();
+                STACKS.with_borrow_mut(|stacks| stacks.push(stack));
+                Turn::Ended(result)
+            }
+        }
+    }
+
+    /// The same for one that waits for a lock which nobody will release: its call panics.
+    pub(super) fn doom(self) -> Turn<R> {
+        self.stage.doomed.set(true);
+        self.resume()
+    }
+}
+
+/// What came of a turn.
+pub(super) enum Turn<R> {
+    Paused(Task<R>, Pause),
+    Ended(R),
+}
