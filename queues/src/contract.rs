@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 /// In which order first deliveries come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
-    /// Any order.
+    /// Any order. Then the bound, answers "full" and answers "empty" of a history of threads are judged each for
+    /// itself: together they may be wrong where each is right.
     Unordered,
     /// Each consumer sees the items of each producer in the order in which they were sent.
     PerProducer,

@@ -1,6 +1,6 @@
 //! The bound and the answers "full": three stages for a FIFO, counting for everything else.
 
-use stanchion_queues::{Answer, Order};
+use stanchion_queues::{Answer, BufferContract, Order};
 
 use crate::buffer_history::{BufferHistory, ProducerLog, Window};
 use crate::invariant::Invariant;
@@ -15,26 +15,7 @@ use super::search::{Searched, search};
 use super::tighten::Tight;
 use super::{Answers, Decided, Effort, Judgement, relaxed, shrink};
 
-/// Whether everything fits into one order that is found at once.
-#[derive(Clone, Copy)]
-pub(super) enum Built {
-    /// The contract does not say that it must, or something is wrong already.
-    Unasked,
-    /// None was found, which says nothing.
-    NotFound,
-    /// With this, it became full so often.
-    Fits(u64),
-}
-
-pub(super) fn build(matched: &Matched<'_>, effort: Effort) -> Built {
-    let history = matched.history();
-    if !history.contract.bounded || !claims_all(history) || matched.flawed || !effort.construct {
-        return Built::Unasked;
-    }
-    constructed(matched, Answers { empty: true, full: true }).map_or(Built::NotFound, Built::Fits)
-}
-
-pub(super) fn run(matched: &Matched<'_>, built: Built, effort: Effort, out: &mut Judgement) {
+pub(super) fn run(matched: &Matched<'_>, effort: Effort, out: &mut Judgement) {
     let history = matched.history();
     let contract = &history.contract;
     if !contract.bounded {
@@ -54,18 +35,14 @@ pub(super) fn run(matched: &Matched<'_>, built: Built, effort: Effort, out: &mut
         empty: contract.empty == Answer::Exact && !out.breaks(Invariant::Or6),
         full: contract.full == Answer::Exact,
     };
-    let fills = match built {
-        Built::Fits(fills) => Some(fills),
-        Built::NotFound if answers.empty => None,
-        Built::Unasked | Built::NotFound => {
-            let asked = fifo && effort.construct && answers.full;
-            asked.then(|| constructed(matched, answers)).flatten()
-        }
-    };
-    if let Some(fills) = fills {
+    if fifo
+        && effort.construct
+        && answers.full
+        && let Some(fills) = constructed(matched, answers)
+    {
         out.decided = Some(Decided::Constructed);
         out.say(Invariant::Cb1, Verdict::exercised(fills));
-        out.decide(Invariant::Cb2, trailing, fulls);
+        fulls_are_true(contract, trailing, fulls, out);
         linearizable(history, None, matched.count as u64, out);
         return;
     }
@@ -103,7 +80,7 @@ pub(super) fn run(matched: &Matched<'_>, built: Built, effort: Effort, out: &mut
         Some(why) => out.say(Invariant::Cb1, Verdict::Unknown(why.clone())),
         None => out.decide(Invariant::Cb1, bound, filled.times()),
     }
-    out.decide(Invariant::Cb2, blamed, fulls);
+    fulls_are_true(contract, blamed, fulls, out);
     match undecided.filter(|_| exact) {
         Some(why) => out.say(Invariant::Me1, Verdict::Unknown(why)),
         None => linearizable(history, whole, matched.count as u64, out),
@@ -120,6 +97,20 @@ fn trailing(matched: &Matched<'_>, out: &mut Judgement) -> Option<BufferCountere
     let loose = loose.as_ref().unwrap_or(matched);
     let plain = windows(loose, false);
     false_full(loose, &plain, &Filled::new(loose, &plain), |log| &log.trailing, out)
+}
+
+/// A single answer that may be given at any time promises nothing.
+fn fulls_are_true(
+    contract: &BufferContract,
+    false_full: Option<BufferCounterexample>,
+    fulls: u64,
+    out: &mut Judgement,
+) {
+    if contract.full == Answer::Unreliable && false_full.is_none() {
+        out.say(Invariant::Cb2, Verdict::NotClaimed);
+    } else {
+        out.decide(Invariant::Cb2, false_full, fulls);
+    }
 }
 
 /// One of these answers during which too few can have been inside, and for which there is no excuse.

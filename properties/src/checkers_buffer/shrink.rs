@@ -1,6 +1,7 @@
 //! The smallest part of a bounded history in which nothing but the search finds a fault.
 //!
-//! Answers change nothing, so they may be left out. What was over when the buffer was certainly empty may be left
+//! Answers change nothing, so they may be left out. A pop that never returned may not: it may have taken a value, and
+//! without it that value would have stayed. What was over when the buffer was certainly empty may be left
 //! out, and values pushed after the search had failed. Other values may be left out only where no answer "full" is
 //! kept: it may need them.
 
@@ -45,10 +46,17 @@ pub(super) fn counterexample(
         let searched = search(loose.as_ref().unwrap_or(&matched), answers, effort.configurations);
         matches!(searched, Searched::Impossible(_))
     };
+    if parts.len() <= SMALL && !fails(&parts) {
+        // What was before bears on it after all: an answer that began there, or a call that never returned.
+        let all = everything(matched, answers);
+        if all.len() <= SMALL {
+            parts = all;
+        }
+    }
     if parts.len() <= SMALL {
         leave_out(&mut parts, |part| matches!(part, Part::Empty(..) | Part::Full(..)), fails);
         if !parts.iter().any(|part| matches!(part, Part::Full(..))) {
-            leave_out(&mut parts, |_| true, fails);
+            leave_out(&mut parts, |part| !matches!(part, Part::PendingPop(..)), fails);
         }
     }
     let empty = parts.iter().any(|part| matches!(part, Part::Empty(..)));
@@ -91,16 +99,32 @@ fn since_empty(matched: &Matched<'_>, at: Tick, answers: Answers) -> Vec<Part> {
         }
         until = until.max(*end);
     }
-    let mut parts: Vec<Part> = stays[first..].iter().map(|(.., v)| Part::Value(matched.value(*v))).collect();
+    let values = stays[first..].iter().map(|(.., v)| Part::Value(matched.value(*v))).collect();
     let counts = |answer: &&Window| answer.call >= since && answer.ret <= at;
+    with_answers(values, history, answers, counts)
+}
+
+/// All there is.
+fn everything(matched: &Matched<'_>, answers: Answers) -> Vec<Part> {
+    let values = matched.values().map(|(v, _)| v).chain(matched.doubtful.iter().copied());
+    let values = values.map(|v| Part::Value(matched.value(v))).collect();
+    with_answers(values, matched.history(), answers, |_| true)
+}
+
+fn with_answers(
+    mut parts: Vec<Part>,
+    history: &BufferHistory,
+    answers: Answers,
+    counts: impl Fn(&&Window) -> bool,
+) -> Vec<Part> {
     for (consumer, log) in history.consumers.iter().enumerate() {
         if answers.empty {
-            parts.extend(log.empties.iter().filter(counts).map(|answer| Part::Empty(consumer, *answer)));
+            parts.extend(log.empties.iter().filter(&counts).map(|answer| Part::Empty(consumer, *answer)));
         }
         parts.extend(log.pending.map(|call| Part::PendingPop(consumer, call)));
     }
     for (producer, log) in history.producers.iter().enumerate().filter(|_| answers.full) {
-        parts.extend(log.fulls.iter().filter(counts).map(|answer| Part::Full(producer, *answer)));
+        parts.extend(log.fulls.iter().filter(&counts).map(|answer| Part::Full(producer, *answer)));
     }
     parts
 }

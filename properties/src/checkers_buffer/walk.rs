@@ -58,7 +58,7 @@ struct Open {
 }
 
 /// Where an answer is true.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 pub(super) enum Place {
     Empty,
     Full,

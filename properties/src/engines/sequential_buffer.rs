@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
-use stanchion_queues::{Buffer, BufferContract, Ends, Full, Order, Pop, Push, Shape, Sides};
+use stanchion_queues::{Answer, Buffer, BufferContract, Ends, Full, Order, Pop, Push, Shape, Sides};
 
 use crate::engines::budget::Budget;
 use crate::engines::cases::{self, Case};
@@ -394,6 +394,7 @@ fn drive<B: Buffer>(plan: &Plan, transcript: &mut Vec<String>) -> Result<Instanc
         items: Vec::new(),
         inside: VecDeque::new(),
         batch: Vec::new(),
+        in_a_row: (Invariant::Cb2, 0),
         instances: Instances::new(),
         transcript,
     };
@@ -435,6 +436,8 @@ struct World<'a, P, C> {
     inside: VecDeque<usize>,
     /// What the batch pop under judgement has brought beside the item at hand.
     batch: Vec<usize>,
+    /// How often the answer of this promise was given last, with nothing else between.
+    in_a_row: (Invariant, usize),
     instances: Instances,
     transcript: &'a mut Vec<String>,
 }
@@ -552,6 +555,7 @@ impl<P: Push<Item>, C: Pop<Item>> World<'_, P, C> {
             let sentence = format!("#{number} went in with {inside} inside and a capacity of {capacity}.");
             return Err(Broken { invariant: Invariant::Cb1, sentence });
         }
+        self.in_a_row.1 = 0;
         self.items[number].1 = State::Inside;
         self.inside.push_back(number);
         if self.is_full() {
@@ -560,7 +564,18 @@ impl<P: Push<Item>, C: Pop<Item>> World<'_, P, C> {
         Ok(())
     }
 
+    /// Whether this answer has to be true. One that may be given at any time is believed when it was given so often in
+    /// a row that it may not be false any more.
+    fn is_believed(&mut self, invariant: Invariant, answer: Answer) -> bool {
+        let before = if self.in_a_row.0 == invariant { self.in_a_row.1 } else { 0 };
+        self.in_a_row = (invariant, before + 1);
+        answer != Answer::Unreliable || before + 1 >= Answer::PATIENCE
+    }
+
     fn refused(&mut self) -> Result<(), Broken> {
+        if !self.is_believed(Invariant::Cb2, self.contract.full) {
+            return Ok(());
+        }
         self.count(Invariant::Cb2, 1);
         if self.is_full() {
             return Ok(());
@@ -611,6 +626,7 @@ impl<P: Push<Item>, C: Pop<Item>> World<'_, P, C> {
 
     fn came_out(&mut self, item: Item) -> Result<(), Broken> {
         let number = item.number;
+        self.in_a_row.1 = 0;
         for invariant in [Invariant::Al3, Invariant::Al5, Invariant::Al7] {
             self.count(invariant, 1);
         }
@@ -659,6 +675,9 @@ impl<P: Push<Item>, C: Pop<Item>> World<'_, P, C> {
     }
 
     fn was_empty(&mut self) -> Result<(), Broken> {
+        if !self.is_believed(Invariant::Or6, self.contract.empty) {
+            return Ok(());
+        }
         self.count(Invariant::Or6, 1);
         let Some(&first) = self.inside.front() else { return Ok(()) };
         let count = self.inside.len();
@@ -737,12 +756,71 @@ impl<P: Push<Item>, C: Pop<Item>> World<'_, P, C> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
     use std::time::Duration;
+
+    use stanchion_queues::Opened;
 
     use super::*;
     use crate::regressions;
     use crate::rogues::memory::{Bug, SeededRing, with_bug};
     use crate::shrink::shrink;
+
+    /// A queue whose answers may be given at any time: every `N`th call gives one, if `N` is not zero; with zero, all do
+    /// once something is inside.
+    #[derive(Debug)]
+    struct Unreliable<const N: u32>;
+
+    struct End<T, const N: u32>(Arc<Mutex<(VecDeque<T>, u32)>>, usize);
+
+    impl<T, const N: u32> End<T, N> {
+        fn lies(list: &mut (VecDeque<T>, u32)) -> bool {
+            list.1 += 1;
+            if N == 0 { !list.0.is_empty() } else { list.1.is_multiple_of(N) }
+        }
+    }
+
+    impl<const N: u32> Buffer for Unreliable<N> {
+        const CONTRACT: BufferContract =
+            BufferContract { full: Answer::Unreliable, empty: Answer::Unreliable, ..BufferContract::FIFO };
+        type Producer<T: Send + 'static> = End<T, N>;
+        type Consumer<T: Send + 'static> = End<T, N>;
+
+        fn open<T: Send + 'static>(shape: Shape) -> Opened<End<T, N>, End<T, N>> {
+            shape.admitted_by(&Self::CONTRACT)?;
+            let list = Arc::new(Mutex::new((VecDeque::new(), 0)));
+            let ends = |many| (0..many).map(|_| End(Arc::clone(&list), shape.capacity)).collect();
+            Ok(Ends { producers: ends(shape.producers), consumers: ends(shape.consumers) })
+        }
+    }
+
+    impl<T: Send, const N: u32> Push<T> for End<T, N> {
+        fn push(&mut self, item: T) -> Result<(), Full<T>> {
+            let mut list = self.0.lock().expect("no panic");
+            if list.0.len() == self.1 || N > 0 && Self::lies(&mut list) {
+                return Err(Full(item));
+            }
+            list.0.push_back(item);
+            Ok(())
+        }
+    }
+
+    impl<T: Send, const N: u32> Pop<T> for End<T, N> {
+        fn pop(&mut self) -> Option<T> {
+            let mut list = self.0.lock().expect("no panic");
+            if Self::lies(&mut list) { None } else { list.0.pop_front() }
+        }
+    }
+
+    #[test]
+    fn what_may_be_answered_at_any_time_is_not_blamed_and_not_believed_for_ever() {
+        let blamed = |findings: Vec<Finding>| -> Vec<Invariant> {
+            findings.iter().filter(|found| found.verdict.is_broken()).map(|found| found.invariant).collect()
+        };
+        assert_eq!(blamed(check::<Unreliable<5>>("now and then", &Budget::quick())), []);
+        let blamed = blamed(check::<Unreliable<0>>("for ever", &Budget::quick()));
+        assert!(blamed.contains(&Invariant::Al1), "it never comes out: {blamed:?}");
+    }
 
     #[test]
     fn a_plan_shrinks_to_what_matters() {

@@ -13,7 +13,6 @@ const ESCAPES: &[(u8, &str)] = &[];
 
 /// Correct or unclear buffers that are blamed, and why.
 const BLAMED: &[(u8, &str)] = &[
-    (buffer::TRY_LOCK, "a call that changed nothing does not excuse a relaxed answer"),
     (buffer::RANDOM_EMPTY, "relaxed needs another call that is unfinished"),
     (buffer::RANDOM_FULL, "relaxed needs another call that is unfinished"),
 ];

@@ -1,12 +1,11 @@
 //! Writes past the page cache that are durable when they return.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 /// What places and lengths on the disk and in memory are multiples of.
@@ -24,10 +23,19 @@ pub(super) struct Direct {
 
 impl Direct {
     /// `None`: the system or the file system has no such thing.
+    #[cfg(target_os = "linux")]
     pub(super) fn open(path: &Path) -> Option<Direct> {
-        let flags = (OFlags::DIRECT | OFlags::DSYNC).bits();
-        let file = OpenOptions::new().write(true).custom_flags(i32::try_from(flags).ok()?).open(path).ok()?;
+        use std::os::unix::fs::OpenOptionsExt;
+
+        let flags = (rustix::fs::OFlags::DIRECT | rustix::fs::OFlags::DSYNC).bits();
+        let file = File::options().write(true).custom_flags(i32::try_from(flags).ok()?).open(path).ok()?;
         Some(Direct { file, memory: Mutex::default() })
+    }
+
+    /// `None`: other systems have other ways to say this.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn open(_: &Path) -> Option<Direct> {
+        None
     }
 
     /// `None`: it has to be written in another way, and nothing was written.

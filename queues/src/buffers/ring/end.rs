@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::collections::VecDeque;
-use std::mem::{self, needs_drop};
+use std::mem::{self, forget, needs_drop};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use crossbeam::utils::CachePadded;
@@ -132,10 +132,12 @@ impl<T> Shared<T> {
         let claimed = if PUSHES { &self.push.claimed } else { &self.pop.claimed };
         let backoff = Backoff::new();
         let mut start = claimed.load(GUESS);
+        let want = want.min(self.capacity);
         loop {
             // Both are guesses by now, and `start` may be ahead.
             let mut room = limit.wrapping_sub(start).cast_signed();
-            if room < want.cast_signed() {
+            // With 32 bits an end may have been idle for so long that what it saw last lies ahead again.
+            if room < want.cast_signed() || usize::BITS < 64 {
                 limit = self.limit::<PUSHES>();
                 room = limit.wrapping_sub(start).cast_signed();
             }
@@ -355,8 +357,11 @@ impl<T> Drop for Shared<T> {
             // SAFETY: the last end is gone, so nothing is claimed and not published: what is pushed and not
             // popped is inside. Each is visited once.
             let item = unsafe { self.slots.read(head) };
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(item))) {
-                panicked.get_or_insert(panic);
+            match catch_unwind(AssertUnwindSafe(|| drop(item))) {
+                Err(panic) if panicked.is_none() => panicked = Some(panic),
+                // Its own destructor might panic as well, and nobody is left to be told.
+                Err(panic) => forget(panic),
+                Ok(()) => {}
             }
             head = head.wrapping_add(1);
         }

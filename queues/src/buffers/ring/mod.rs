@@ -17,7 +17,7 @@
 //! # Where an operation takes effect
 //! A push when `done` passes it; a pop when `claimed` passes it, or `done` if its end is alone. So the ring holds
 //! what is pushed and not popped by these cursors, "full" and "empty" are answered from these two, and each answer
-//! was true at an instant of its call (`End::nothing`). In between, when slots are claimed and not yet done with, a
+//! was true at an instant of its call (`Shared::nothing`). In between, when slots are claimed and not yet done with, a
 //! push waits for room that a pop is about to free.
 //!
 //! # Orderings

@@ -1,8 +1,8 @@
 //! Every memory ordering of the ring, and why it is what it is.
 //!
 //! `done` of one side is what the other side may rely on; `claimed` only keeps ends of the same side apart.
-//! The model checker (`tests/ring_loom.rs`) notices when one of the first four is weakened to `Relaxed`. It finds no
-//! use of the other two, so they rest on the argument alone.
+//! The model checker (`tests/ring_loom.rs`) notices when one of them is weakened to `Relaxed`, but for [`FIRST`], which rests
+//! on the argument alone.
 
 use super::sync::{Order, Ordering, order};
 

@@ -1,7 +1,7 @@
 //! What happens between a claim and its publication. The promises that every buffer keeps are tested in
 //! `buffers/tests.rs`, all interleavings in `tests/ring_loom`.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use super::end::{Consumer, Producer, Shared};
@@ -67,4 +67,47 @@ fn a_buffer_of_things_without_a_size_has_a_bound_too() {
     assert_eq!((producer.push_many(&mut items), items.len()), (3, 2));
     let mut popped = Vec::new();
     assert_eq!((consumer.pop_many(&mut popped, usize::MAX), popped.len()), (3, 3));
+}
+
+/// What panics, and panics again when what it panicked with is dropped.
+struct Twice(std::sync::Arc<AtomicUsize>);
+
+struct Payload;
+
+impl Drop for Payload {
+    fn drop(&mut self) {
+        panic!("a payload's destructor panics");
+    }
+}
+
+impl Drop for Twice {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        std::panic::panic_any(Payload);
+    }
+}
+
+#[test]
+fn destructors_that_panic_with_what_panics_do_not_keep_others_from_running() {
+    let dropped = std::sync::Arc::new(AtomicUsize::new(0));
+    let shared = Shared::new(Slots::new(4).expect("fits"), 4, 0, [true, true]);
+    let mut producer = Producer::new(&shared);
+    for _ in 0..4 {
+        assert!(producer.push(Twice(std::sync::Arc::clone(&dropped))).is_ok());
+    }
+    drop(shared);
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(producer)));
+    std::mem::forget(panicked.expect_err("the first panic goes on"));
+    assert_eq!(dropped.load(Ordering::Relaxed), 4);
+}
+
+#[test]
+fn a_batch_larger_than_any_ring_ends() {
+    let shared = Shared::new(Slots::new(3).expect("nothing fits always"), 3, 0, [false, true]);
+    let (mut producer, mut consumer) = (Producer::new(&shared), Consumer::new(&shared));
+    let all: Box<[()]> = Box::new([(); usize::MAX]);
+    let mut items = Vec::from(all).into();
+    assert_eq!(producer.push_many(&mut items), 3);
+    assert_eq!(consumer.pop(), Some(()));
+    assert_eq!(producer.push_many(&mut items), 1);
 }
