@@ -100,7 +100,7 @@ fn traced(trace: &Path) -> Result<Command, Failure> {
 /// only the first counts.
 fn calls(trace: &str) -> Calls {
     let mut calls = Calls::default();
-    // Files of which every write is a sync.
+    // Handles of which every write is a sync. (Names do not tell: a file may be renamed while it is open.)
     let mut synchronous = HashSet::new();
     for line in trace.lines() {
         let call = line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ');
@@ -109,20 +109,30 @@ fn calls(trace: &str) -> Calls {
             "fsync" | "fdatasync" | "sync" | "syncfs" => calls.syncs += 1,
             "msync" if arguments.contains("MS_SYNC") => calls.syncs += 1,
             "sync_file_range" => calls.ranges += 1,
-            "open" | "openat" if arguments.contains("O_DSYNC") || arguments.contains("O_SYNC") => {
-                synchronous.extend(arguments.split('"').nth(1));
+            "open" | "openat" => {
+                let handle = arguments.rsplit_once("= ").map_or("", |(_, result)| number(result));
+                if arguments.contains("O_DSYNC") || arguments.contains("O_SYNC") {
+                    synchronous.insert(handle);
+                } else {
+                    synchronous.remove(handle);
+                }
             }
             "pwritev2" if arguments.contains("RWF_DSYNC") || arguments.contains("RWF_SYNC") => {
                 calls.syncs += 1
             }
             "write" | "pwrite64" | "writev" | "pwritev" | "pwritev2" => {
-                let path = arguments.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
-                calls.syncs += u64::from(path.is_some_and(|(path, _)| synchronous.contains(path)));
+                calls.syncs += u64::from(synchronous.contains(number(arguments)));
             }
             _ => {}
         }
     }
     calls
+}
+
+/// The digits at the beginning.
+fn number(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    &text[..end]
 }
 
 #[cfg(test)]
@@ -133,7 +143,7 @@ mod tests {
     fn every_kind_of_sync_is_counted_and_what_is_none_is_not() {
         let trace = r#"12 openat(AT_FDCWD</>, "/d/log", O_RDWR|O_CREAT|O_DSYNC|O_DIRECT, 0666) = 5</d/log>
 12 openat(AT_FDCWD</>, "/d/other", O_RDWR|O_CREAT, 0666) = 6</d/other>
-12 pwrite64(5</d/log>, ""..., 512, 0) = 512
+12 pwrite64(5</d/renamed>, ""..., 512, 0) = 512
 13 pwrite64(6</d/other>, ""..., 512, 0 <unfinished ...>
 12 fdatasync(6</d/other> <unfinished ...>
 13 <... pwrite64 resumed>) = 512
