@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::record::{At, Read};
+use super::record::{At, Payload, Read, Record, Stored};
 use super::segment::Name;
 use super::storage::{Storage, StorageFile};
 use crate::broker::Error;
@@ -37,4 +37,11 @@ impl<F: StorageFile> Body<F> {
         });
         read.map_err(|detail| Error::Corrupt { path: path(), offset: at.offset.into(), detail })
     }
+}
+
+/// The record that writes a message of this file anew; `None`: it cannot be read.
+pub(super) fn anew<S: Storage>(storage: &S, file: &Arc<S::File>, stored: Stored, at: At) -> Option<Record> {
+    let body = Body::There { file: Arc::clone(file), at, id: stored.id };
+    let Read { key, body, .. } = body.read(storage).ok()?;
+    Some(Record::Stored(stored, Payload::Here { key, body }))
 }

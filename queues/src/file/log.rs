@@ -142,10 +142,7 @@ impl<S: Storage> Log<S> {
         }
         let begun = segment.end.at;
         let header = Header { number, salt, begun, recycled: false, marks, before };
-        segment.file.write_at(&header.encode(), 0)?;
-        segment.file.sync()?;
-        storage.rename(&spare.name.to_string(), &Name::Segment(number).to_string())?;
-        storage.sync_dir()?;
+        give_name(&storage, spare.name, &segment.file, &header)?;
         for record in &*records {
             note(record, &mut marks, &mut segment.index);
         }
@@ -305,12 +302,7 @@ impl<S: Storage> Log<S> {
         let salt = mix(self.seed ^ mix(number));
         let Spare { name, file, len, recycled, .. } = spare;
         let header = Header { number, salt, begun: FRAMES, recycled, marks: self.marks, before };
-        let named = file
-            .write_at(&header.encode(), 0)
-            .and_then(|()| file.sync())
-            .and_then(|()| self.storage.rename(&name.to_string(), &Name::Segment(number).to_string()))
-            .and_then(|()| self.storage.sync_dir());
-        named.map_err(CommitError::Broken)?;
+        give_name(&self.storage, name, &file, &header).map_err(CommitError::Broken)?;
         self.begun.push(Begun { number, file: Arc::clone(&file), len });
         let end = End { at: FRAMES, ..End::default() };
         self.segment = Segment { file, number, salt, len, end, index: Vec::new() };
@@ -360,6 +352,14 @@ impl<S: Storage> Log<S> {
             let _ = self.storage.remove(&Name::Segment(number).to_string());
         }
     }
+}
+
+/// Makes a spare a segment, durably; all that is in it is synced with its header before it has the name.
+fn give_name<S: Storage>(storage: &S, spare: Name, file: &S::File, header: &Header) -> io::Result<()> {
+    file.write_at(&header.encode(), 0)?;
+    file.sync()?;
+    storage.rename(&spare.to_string(), &Name::Segment(header.number).to_string())?;
+    storage.sync_dir()
 }
 
 /// At most so many bytes are frames with these records.

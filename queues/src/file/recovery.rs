@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::body::Body as Bytes;
+use super::body::anew;
 use super::log::{Beginning, Log, Sizes};
 use super::reading::{Body, Next, ReadError, Reader, read_header};
 use super::record::{At, Payload, Read, Record, Stored};
@@ -138,9 +138,7 @@ fn moves<S: Storage>(storage: &S, found: &[Found<S::File>], state: &State, sizes
     let (moved, _) = state.to_move(first, 0, 4 * sizes.least, usize::MAX);
     let bytes = |(stored, at): (Stored, At)| {
         let segment = found.iter().find(|found| found.number == at.segment)?;
-        let file = Arc::clone(&segment.file);
-        let Read { key, body, .. } = Bytes::There { file, at, id: stored.id }.read(storage).ok()?;
-        Some(Record::Stored(stored, Payload::Here { key, body }))
+        anew(storage, &segment.file, stored, at)
     };
     // What cannot be read stays where it is; whoever receives it is told.
     moved.into_iter().map_while(bytes).collect()
@@ -244,7 +242,7 @@ fn adopt(last: &Body, segment: u64) -> Result<Vec<Record>, ReadError> {
     Ok(records)
 }
 
-pub(super) fn explain<S: Storage>(storage: &S, segment: u64, error: ReadError) -> Error {
+fn explain<S: Storage>(storage: &S, segment: u64, error: ReadError) -> Error {
     let path = storage.locate(&Name::Segment(segment).to_string());
     match error {
         ReadError::Io(source) => Error::Io {

@@ -5,13 +5,13 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::body::Body;
+use super::body::anew;
 use super::frame::{self, HEADER, Header as FrameHeader, Kind, SECTOR};
 use super::log::{Beginning, Log, Sizes};
 use super::queue::LIMITS;
 use super::reading::{Body as Frame, Reader, read_header};
 use super::real::RealDir;
-use super::record::{At, Payload, Read, Record, Stored};
+use super::record::{At, Payload, Read, Record};
 use super::recovery::salt_seed;
 use super::segment::{End, FRAMES, Header, Marks, Name};
 use super::state::State;
@@ -90,7 +90,8 @@ pub(super) fn salvage_storage<S: Storage>(
     let state = read_all(&segments, &mut salvaged).map_err(failed)?;
     let mut records = Vec::new();
     for (stored, at) in state.all() {
-        match read(storage, &segments, stored, at) {
+        let segment = segments.iter().find(|segment| segment.number == at.segment);
+        match segment.and_then(|segment| anew(storage, &segment.file, stored, at)) {
             Some(record) => records.push(record),
             None => {
                 let (from, segment) = (u64::from(at.offset), Name::Segment(at.segment).to_string());
@@ -227,13 +228,6 @@ fn frame_at<F: StorageFile>(file: &F, salt: u64, at: u64, len: u64) -> io::Resul
     file.read_at(&mut bytes, at + HEADER as u64)?;
     let whole = header.is_of(&bytes);
     Ok(Some((Frame { bytes, frame: at }, whole)))
-}
-
-fn read<S: Storage>(storage: &S, segments: &[Segment<S::File>], stored: Stored, at: At) -> Option<Record> {
-    let segment = segments.iter().find(|segment| segment.number == at.segment)?;
-    let body = Body::There { file: Arc::clone(&segment.file), at, id: stored.id };
-    let Read { key, body, .. } = body.read(storage).ok()?;
-    Some(Record::Stored(stored, Payload::Here { key, body }))
 }
 
 fn keep_copy<S: Storage>(storage: &S, file: &S::File, name: &str) -> io::Result<()> {

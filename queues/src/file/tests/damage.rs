@@ -58,17 +58,6 @@ fn end_of(log: &[u8]) -> u64 {
     used.map_or(0, |last| (last as u64 + 1) * 512)
 }
 
-/// The bytes of every file.
-fn image(disk: &SimDisk) -> Vec<(String, Vec<u8>)> {
-    let content = |name: String| {
-        let file = disk.open(&name).expect("opens");
-        let mut bytes = vec![0; file.len().expect("has a length") as usize];
-        file.read_at(&mut bytes, 0).expect("reads");
-        (name, bytes)
-    };
-    disk.list().expect("lists").into_iter().map(content).collect()
-}
-
 #[test]
 fn a_failed_sync_stops_the_queue_until_it_is_opened_again() {
     for (how, crash) in

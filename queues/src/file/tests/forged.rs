@@ -36,21 +36,11 @@ fn written(seed: u64) -> Files {
             }
         }
     }
-    files(&disk)
+    image(&disk)
 }
 
 fn open(disk: &SimDisk) -> Result<Queue, Error> {
     FileQueue::open_within(disk.clone(), &settings(1000, 3), limits(4 << 10))
-}
-
-fn files(disk: &SimDisk) -> Files {
-    let content = |name: String| {
-        let file = disk.open(&name).expect("opens");
-        let mut bytes = vec![0; file.len().expect("has a length") as usize];
-        file.read_at(&mut bytes, 0).expect("reads");
-        (name, bytes)
-    };
-    disk.list().expect("lists").into_iter().map(content).collect()
 }
 
 fn disk_of(files: &Files) -> SimDisk {
@@ -217,7 +207,7 @@ fn check_salvaged(files: &Files, seed: u64) -> bool {
     for copy in &salvaged.copies {
         let original = files.iter().find(|(name, _)| copy.ends_with(name.as_str())).expect("was there");
         assert_eq!(
-            super::forged::files(&disk).iter().find(|(name, _)| name == copy).map(|(_, bytes)| bytes),
+            image(&disk).iter().find(|(name, _)| name == copy).map(|(_, bytes)| bytes),
             Some(&original.1)
         );
     }
@@ -229,7 +219,7 @@ fn check_salvaged(files: &Files, seed: u64) -> bool {
         Some(salvaged.messages),
         "seed {seed}"
     );
-    let bodies = tried(&super::forged::files(&disk), "salvaged", seed).expect("opens");
+    let bodies = tried(&image(&disk), "salvaged", seed).expect("opens");
     assert!(
         bodies.iter().all(|body| body[..] == *b"new" || body.iter().all(|byte| *byte == b'x')),
         "seed {seed}"
@@ -264,7 +254,7 @@ fn ten() -> (SimDisk, String, u64) {
     assert!(is_done(&settle(&mut session, held.receipt, Settle::Reject)));
     (5..10).for_each(|n| drop(send(&mut session, &[&n.to_string()])));
     drop((session, queue));
-    let (name, bytes) = files(&disk).remove(0);
+    let (name, bytes) = image(&disk).remove(0);
     let frames = (0..bytes.len()).step_by(SECTOR).filter(|at| bytes[*at..].starts_with(b"frm\n"));
     let at = frames.skip(1).map(|at| at as u64).next().expect("the first message");
     (disk, name, at)
@@ -282,7 +272,7 @@ fn what_is_whole_is_saved_wherever_it_lies_and_salvaging_may_be_interrupted() {
     let (disk, name, at) = ten();
     // In the body of the second message, which shares its commit with four others.
     disk.flip_bit(&name, (at + 32 + 2 * 19 - 1) * 8).expect("has that bit");
-    let damaged = files(&disk);
+    let damaged = image(&disk);
     let mut calls = 0;
     loop {
         let mut disk = disk_of(&damaged);

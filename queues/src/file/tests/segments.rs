@@ -132,13 +132,6 @@ fn a_segment_that_is_missing_is_missed_and_one_that_was_given_up_is_not() {
     assert!(!segments(&disk).contains(&1), "it was removed for good");
 }
 
-fn content(disk: &SimDisk, name: &str) -> Vec<u8> {
-    let file = disk.open(name).expect("opens");
-    let mut bytes = vec![0; file.len().expect("has a length") as usize];
-    file.read_at(&mut bytes, 0).expect("reads");
-    bytes
-}
-
 /// A closed queue of several segments, of which the first is whole.
 fn several() -> (SimDisk, String, usize) {
     let disk = SimDisk::new();
