@@ -38,6 +38,12 @@ impl<const WORDS: usize> Item<WORDS> {
         let token = Token(self.0[0]);
         (*self == Item::new(token)).then_some(token)
     }
+
+    /// What a reader finds who comes when half of the words are written over others.
+    pub(crate) fn torn(&self, rest: &Self) -> Self {
+        let half = WORDS.div_ceil(2);
+        Item(std::array::from_fn(|lane| if lane < half { self.0[lane] } else { rest.0[lane] }))
+    }
 }
 
 /// A batch operation that broke its own rules, whatever the others did.

@@ -324,7 +324,7 @@ thread_local! {
 }
 
 /// An item that counts its drops and knows whether its bytes are its own.
-struct Item {
+pub(crate) struct Item {
     number: usize,
     filler: [u64; 3],
 }
@@ -340,6 +340,12 @@ impl Item {
 
     fn intact(&self) -> bool {
         self.filler == Item::filler(self.number)
+    }
+
+    /// What a reader finds who comes when half of the words are written over others. It counts as dropped when it
+    /// is, and so does the original.
+    pub(crate) fn torn(&self, rest: &Item) -> Item {
+        Item { number: self.number, filler: [self.filler[0], rest.filler[1], rest.filler[2]] }
     }
 }
 

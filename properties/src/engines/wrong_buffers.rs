@@ -1,6 +1,5 @@
 //! Buffers that are wrong on purpose, against the engine with threads: each kind of bug must be seen.
 
-use std::any::Any;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use stanchion_queues::{Buffer, BufferContract, Ends, Full, Opened, Pop, Push, Shape};
 
 use crate::engines::budget::Budget;
-use crate::engines::recorder::Item;
 use crate::engines::threads;
 use crate::invariant::Invariant;
+use crate::rogues::forged::twin;
 use crate::rogues::memory::{Bug, SeededRing, with_bug};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,15 +67,6 @@ impl Buffer for Wrong {
     }
 }
 
-/// A second one of an item that the recorder made.
-fn double<T: 'static>(item: &T) -> Option<T> {
-    fn of_width<T: 'static, const WORDS: usize>(item: &T) -> Option<T> {
-        let item = *(item as &dyn Any).downcast_ref::<Item<WORDS>>()?;
-        (Box::new(item) as Box<dyn Any>).downcast().ok().map(|item| *item)
-    }
-    of_width::<T, 1>(item).or_else(|| of_width::<T, 8>(item)).or_else(|| of_width::<T, 32>(item))
-}
-
 impl<T: 'static> End<T> {
     fn lock(&self) -> MutexGuard<'_, List<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -116,7 +106,7 @@ impl<T: 'static> List<T> {
         }
         let item = self.items.pop_front()?;
         if now && self.kind == Kind::Doubles {
-            self.items.extend(double(&item));
+            self.items.extend(twin(&item));
         }
         Some(item)
     }
@@ -145,7 +135,7 @@ impl<T: Send + 'static> Push<T> for End<T> {
                     list.items.pop_back();
                 }
                 if list.kind == Kind::BatchDoublesWhereItWraps {
-                    let copy = list.items.back().and_then(double);
+                    let copy = list.items.back().and_then(twin);
                     list.items.extend(copy);
                 }
             }

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -16,6 +16,7 @@ use crate::finding::Finding;
 use crate::invariant::Invariant;
 
 use super::RogueResult;
+use super::forged::{torn, twin};
 use super::nodes::NodeQueue;
 
 /// What is wrong with the ring.
@@ -26,8 +27,10 @@ pub enum Bug {
     /// Nothing, but slots are claimed before they are filled, and the contract says that "empty" may be false
     /// meanwhile.
     HonestlyRelaxed,
-    /// A slot is published before the item is in it, and a pop takes it as it is.
+    /// A slot is published when half of the item is in it.
     M03,
+    /// A slot is published before the item is in it, and a pop that finds nothing there passes over it.
+    PublishedEarly,
     /// A slot is given free before its item is moved out.
     M04,
     /// A node that was freed and used again is taken for the one it was. The zoo says that this reorders; items move
@@ -35,8 +38,12 @@ pub enum Bug {
     M09,
     /// The same nodes, told apart by how often they were used: right.
     TaggedNodes,
-    /// A batch pop forgets one of its items.
+    /// What is inside at the end is dropped by two who both think it theirs.
+    M11,
+    /// A batch pop takes the same item twice and forgets another.
     M12,
+    /// A batch pop forgets one of its items.
+    BatchForgets,
     /// Once the tail has passed the end of the ring, full looks like room.
     M13,
     /// Positions are taken modulo a capacity that does not divide the counters' range.
@@ -73,14 +80,17 @@ pub enum Bug {
 
 impl Bug {
     /// All of them, the right ones first.
-    pub const ALL: [Bug; 22] = [
+    pub const ALL: [Bug; 25] = [
         Bug::None,
         Bug::HonestlyRelaxed,
         Bug::TaggedNodes,
         Bug::M03,
+        Bug::PublishedEarly,
         Bug::M04,
         Bug::M09,
+        Bug::M11,
         Bug::M12,
+        Bug::BatchForgets,
         Bug::M13,
         Bug::M15,
         Bug::M16,
@@ -104,10 +114,13 @@ impl Bug {
             Bug::None => "none",
             Bug::HonestlyRelaxed => "none (relaxed)",
             Bug::M03 => "M03",
+            Bug::PublishedEarly => "M-published-early",
             Bug::M04 => "M04",
             Bug::M09 => "M09",
             Bug::TaggedNodes => "none (nodes)",
+            Bug::M11 => "M11",
             Bug::M12 => "M12",
+            Bug::BatchForgets => "M-batch-forgets",
             Bug::M13 => "M13",
             Bug::M15 => "M15",
             Bug::M16 => "M16",
@@ -131,11 +144,14 @@ impl Bug {
         match self {
             Bug::None => "nothing",
             Bug::HonestlyRelaxed => "nothing: \"empty\" may be false during a push, and the contract says so",
-            Bug::M03 => "a slot is published before the item is in it",
+            Bug::M03 => "a slot is published when half of the item is in it",
+            Bug::PublishedEarly => "a slot is published before the item is in it, and then passed over",
             Bug::M04 => "a slot is given free before the item is moved out",
             Bug::M09 => "a node that was freed and used again passes for the one it was (ABA)",
             Bug::TaggedNodes => "nothing: nodes are used again under another tag",
-            Bug::M12 => "a batch pop forgets an item",
+            Bug::M11 => "what is inside at the end is dropped twice",
+            Bug::M12 => "a batch pop takes an item twice and forgets another",
+            Bug::BatchForgets => "a batch pop forgets an item",
             Bug::M13 => "full looks like room once the tail has wrapped",
             Bug::M15 => "a capacity that is no power of two breaks when the counters overflow",
             Bug::M16 => "the length is read in two steps and underflows to \"full\"",
@@ -158,7 +174,9 @@ impl Bug {
     pub const fn expected(self) -> Option<Invariant> {
         Some(match self {
             Bug::None | Bug::HonestlyRelaxed | Bug::TaggedNodes => return None,
-            Bug::M03 | Bug::M04 | Bug::M09 | Bug::M12 | Bug::LostUpdate => Invariant::Al1,
+            Bug::M03 => Invariant::Al5,
+            Bug::M12 => Invariant::Al7,
+            Bug::PublishedEarly | Bug::M04 | Bug::M09 | Bug::BatchForgets | Bug::LostUpdate => Invariant::Al1,
             Bug::M13 | Bug::LateFull => Invariant::Cb1,
             Bug::M15 => Invariant::Me4,
             Bug::M16 | Bug::EarlyFull => Invariant::Cb2,
@@ -166,7 +184,7 @@ impl Bug {
             Bug::Swap => Invariant::Or1,
             Bug::ProducerSwap => Invariant::Or2,
             Bug::KeepsRefused => Invariant::Cb3,
-            Bug::Leak => Invariant::Me3,
+            Bug::M11 | Bug::Leak => Invariant::Me3,
             Bug::M20 | Bug::Panic | Bug::Waits => Invariant::Li1,
         })
     }
@@ -223,6 +241,7 @@ impl<const PROMISE: u8> Buffer for SeededRing<PROMISE> {
             tail: shape.start,
             calls: 0,
             kept: None,
+            last: None,
             bug: BUG.get(),
         };
         let ring = Arc::new(Mutex::new(ring));
@@ -232,7 +251,7 @@ impl<const PROMISE: u8> Buffer for SeededRing<PROMISE> {
 }
 
 #[derive(Debug)]
-struct Ring<T> {
+struct Ring<T: 'static> {
     /// One more than the capacity, for the bug that uses it.
     slots: Vec<Option<T>>,
     capacity: usize,
@@ -243,10 +262,12 @@ struct Ring<T> {
     tail: usize,
     calls: usize,
     kept: Option<T>,
+    /// A second one of the item that was pushed last, which is nobody's to drop.
+    last: Option<ManuallyDrop<T>>,
     bug: Bug,
 }
 
-impl<T> Ring<T> {
+impl<T: 'static> Ring<T> {
     fn slots_used(&self) -> usize {
         self.capacity + usize::from(self.bug == Bug::LateFull)
     }
@@ -309,27 +330,29 @@ impl<T> Ring<T> {
     }
 }
 
-impl<T> Drop for Ring<T> {
+impl<T: 'static> Drop for Ring<T> {
     fn drop(&mut self) {
-        if self.bug == Bug::Leak {
-            mem::forget(mem::take(&mut self.slots));
+        match self.bug {
+            Bug::Leak => mem::forget(mem::take(&mut self.slots)),
+            Bug::M11 => drop(self.slots.iter().flatten().map(twin).collect::<Vec<_>>()),
+            _ => {}
         }
     }
 }
 
 /// One end of a [`SeededRing`], of either side.
 #[derive(Debug)]
-pub struct End<T> {
+pub struct End<T: 'static> {
     ring: Arc<Mutex<Ring<T>>>,
 }
 
-impl<T> End<T> {
+impl<T: 'static> End<T> {
     fn lock(&self) -> MutexGuard<'_, Ring<T>> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<T: Send> Push<T> for End<T> {
+impl<T: Send + 'static> Push<T> for End<T> {
     fn push(&mut self, item: T) -> Result<(), Full<T>> {
         let mut ring = self.lock();
         if ring.bug == Bug::M16 {
@@ -345,7 +368,21 @@ impl<T: Send> Push<T> for End<T> {
             return Err(Full(item));
         }
         match ring.bug {
-            Bug::M03 | Bug::M19 | Bug::HonestlyRelaxed => {
+            Bug::M03 => {
+                let claimed = ring.tail;
+                ring.tail = claimed.wrapping_add(1);
+                let old = ring.last.take();
+                *ring.slot(claimed) = old.and_then(|old| torn(&item, &old)).or_else(|| twin(&item));
+                ring.last = twin(&item).map(ManuallyDrop::new);
+                drop(ring);
+                thread::yield_now();
+                // Whoever came before this has moved out what there was.
+                match self.lock().slot(claimed) {
+                    Some(half) => mem::forget(mem::replace(half, item)),
+                    None => mem::forget(item),
+                }
+            }
+            Bug::PublishedEarly | Bug::M19 | Bug::HonestlyRelaxed => {
                 let claimed = ring.tail;
                 ring.tail = claimed.wrapping_add(1);
                 drop(ring);
@@ -397,7 +434,7 @@ impl<T: Send> Push<T> for End<T> {
     }
 }
 
-impl<T: Send> Pop<T> for End<T> {
+impl<T: Send + 'static> Pop<T> for End<T> {
     fn pop(&mut self) -> Option<T> {
         let mut ring = self.lock();
         while ring.bug == Bug::Waits && ring.len() == 0 {
@@ -423,8 +460,14 @@ impl<T: Send> Pop<T> for End<T> {
         while into.len() - before < max {
             let Some(item) = self.pop() else { break };
             into.push(item);
-            if into.len() - before == 2 && self.lock().bug == Bug::M12 {
-                self.pop();
+            if into.len() - before == 2 {
+                let bug = self.lock().bug;
+                if matches!(bug, Bug::M12 | Bug::BatchForgets) {
+                    mem::forget(self.pop());
+                }
+                if bug == Bug::M12 {
+                    into.extend(into.last().and_then(twin));
+                }
             }
         }
         into.len() - before

@@ -6,6 +6,7 @@ use crate::invariant::Invariant;
 
 pub mod consumers;
 pub mod delivery;
+pub(crate) mod forged;
 pub mod memory;
 mod nodes;
 
