@@ -58,7 +58,8 @@ pub trait Pop<T>: Send {
     /// Takes the next item out; `None` if the buffer was empty at some instant during the call.
     fn pop(&mut self) -> Option<T>;
 
-    /// Takes at most `max` items, appends them to `into` in order, and says how many.
+    /// Takes at most `max` items, appends them to `into` in order, and says how many. Fewer than `max` does not say
+    /// that the buffer was empty: a batch may end where it pleases. None at all says so, if `max` is not zero.
     fn pop_many(&mut self, into: &mut Vec<T>, max: usize) -> usize {
         let mut popped = 0;
         while popped < max {

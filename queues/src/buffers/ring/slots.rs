@@ -30,7 +30,11 @@ impl<T> Slots<T> {
             return Err(ShapeError::TooLarge { capacity, most: MOST });
         }
         let count = capacity.next_power_of_two();
-        room_for::<T>(count)?;
+        room_for::<T>(count).map_err(|error| match error {
+            // What fits is a smaller power of two, so below the capacity too.
+            ShapeError::TooLarge { most, .. } => ShapeError::TooLarge { capacity, most },
+            other => other,
+        })?;
         let cells = Box::<[UnsafeCell<MaybeUninit<T>>]>::new_uninit_slice(count);
         // SAFETY: a cell that may hold nothing is itself valid without having been written.
         Ok(Slots { cells: unsafe { cells.assume_init() } })
