@@ -256,9 +256,8 @@ fn drops<B: Buffer>(
 
 fn dropped_once<B: Buffer>(panics: bool, starts: &[usize]) {
     for &capacity in CAPACITIES {
-        for (&start, before) in
-            starts.iter().flat_map(|start| [0, capacity / 2, capacity + 1].map(|n| (start, n)))
-        {
+        let before = [0, capacity / 2, capacity + 1];
+        for (&start, before) in starts.iter().flat_map(|start| before.map(|n| (start, n))) {
             for (producers, consumers) in shapes(&B::CONTRACT) {
                 for (popped, batch) in
                     (0..=capacity).flat_map(|popped| [false, true].map(|batch| (popped, batch)))
@@ -306,7 +305,7 @@ macro_rules! every_buffer {
 
             #[test]
             fn conserves_items_between_threads() {
-                for capacity in [1, 2, 3, 64] {
+                for &capacity in if MIRI { &[1, 3][..] } else { &[1, 2, 3, 64] } {
                     conserves::<$buffer>(capacity, 0).unwrap_or_else(|broken| panic!("capacity {capacity}: {broken}"));
                 }
             }
@@ -335,12 +334,15 @@ every_buffer! {
 }
 
 /// Starts from which each capacity wraps early, late and in the middle of the tests above.
-const NEAR_THE_END: [usize; 6] =
-    [usize::MAX, usize::MAX - 1, usize::MAX - 2, usize::MAX - 7, usize::MAX - 20, usize::MAX / 2];
+const NEAR_THE_END: &[usize] = if MIRI {
+    &[usize::MAX - 1]
+} else {
+    &[usize::MAX, usize::MAX - 1, usize::MAX - 2, usize::MAX - 7, usize::MAX - 20, usize::MAX / 2]
+};
 
 #[test]
 fn ring_agrees_with_a_deque_while_its_counters_wrap() {
-    model_at::<Ring>(&NEAR_THE_END);
+    model_at::<Ring>(NEAR_THE_END);
 }
 
 /// Items, of the two thousand or four that go through.
@@ -348,7 +350,7 @@ const WRAPS_AFTER: usize = if MIRI { 6 } else { 1_000 };
 
 #[test]
 fn ring_conserves_items_between_threads_while_its_counters_wrap() {
-    for capacity in [1, 2, 3, 5] {
+    for &capacity in if MIRI { &[1, 3][..] } else { &[1, 2, 3, 5] } {
         conserves::<Ring>(capacity, usize::MAX - WRAPS_AFTER)
             .unwrap_or_else(|broken| panic!("capacity {capacity}: {broken}"));
     }
@@ -356,12 +358,12 @@ fn ring_conserves_items_between_threads_while_its_counters_wrap() {
 
 #[test]
 fn ring_drops_every_item_once_while_its_counters_wrap() {
-    dropped_once::<Ring>(false, &NEAR_THE_END);
+    dropped_once::<Ring>(false, NEAR_THE_END);
 }
 
 #[test]
 fn ring_drops_every_item_once_even_if_destructors_panic() {
-    dropped_once::<Ring>(true, &[0, usize::MAX - 3]);
+    dropped_once::<Ring>(true, if MIRI { &[usize::MAX - 1] } else { &[0, usize::MAX - 3] });
 }
 
 #[test]

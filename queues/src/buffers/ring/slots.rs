@@ -40,11 +40,14 @@ impl<T> Slots<T> {
         Ok(Slots { cells: unsafe { cells.assume_init() } })
     }
 
+    /// Where a slot is. The pointer comes from all slots and not from a reference to the one, so that it may be
+    /// moved on to those behind it.
     #[inline]
     fn at(&self, position: usize) -> *mut T {
         let index = position & (self.cells.len() - 1);
         // SAFETY: the number of slots is a power of two, so the index is below it.
-        unsafe { self.cells.get_unchecked(index) }.get().cast()
+        let cell = unsafe { self.cells.as_ptr().add(index) };
+        UnsafeCell::raw_get(cell).cast()
     }
 
     /// Moves an item into a slot.
