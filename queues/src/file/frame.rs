@@ -10,6 +10,8 @@
 //! header has that of the frame before it, so that what another segment left in a file that is used again, or
 //! what lies elsewhere in this one, never passes for a frame. What is behind the body in its last sector says nothing.
 
+use super::checksum;
+
 pub(super) const SECTOR: usize = 512;
 pub(super) const HEADER: usize = 32;
 /// Where the checksum of the header is.
@@ -63,7 +65,7 @@ pub(super) fn seal(bytes: &mut Vec<u8>, kind: Kind, link: Link, salt: u64) -> u3
     head[4..8].copy_from_slice(&link.previous.to_le_bytes());
     head[8..16].copy_from_slice(&link.number.to_le_bytes());
     head[16..24].copy_from_slice(&(body.len() as u64).to_le_bytes());
-    head[24..CRC].copy_from_slice(&crc32c::crc32c(body).to_le_bytes());
+    head[24..CRC].copy_from_slice(&checksum::of(body).to_le_bytes());
     let crc = salted_crc(salt, &head[..CRC]);
     head[CRC..].copy_from_slice(&crc.to_le_bytes());
     bytes.resize(bytes.len().next_multiple_of(SECTOR), 0);
@@ -84,12 +86,12 @@ impl Header {
     }
 
     pub(super) fn is_of(&self, body: &[u8]) -> bool {
-        crc32c::crc32c(body) == self.body_crc
+        checksum::of(body) == self.body_crc
     }
 }
 
 fn salted_crc(salt: u64, bytes: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&salt.to_le_bytes()), bytes)
+    checksum::append(checksum::of(&salt.to_le_bytes()), bytes)
 }
 
 pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {

@@ -6,6 +6,7 @@
 
 mod batch;
 mod body;
+mod checksum;
 mod commit;
 mod decide;
 mod direct;
@@ -13,6 +14,8 @@ mod failure;
 mod frame;
 mod heartbeat;
 mod host;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 pub mod inspect;
 mod log;
 mod look;

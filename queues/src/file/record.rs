@@ -7,6 +7,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::checksum;
 use crate::broker::Reason;
 use crate::clock::Time;
 
@@ -323,7 +324,7 @@ impl Read {
 }
 
 fn checksum(head: &[u8], key: &[u8], body: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c_append(crc32c::crc32c(head), key), body)
+    checksum::append(checksum::append(checksum::of(head), key), body)
 }
 
 fn code(reason: Reason) -> u8 {

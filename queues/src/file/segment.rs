@@ -17,6 +17,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::checksum;
 use super::frame::{self, Kind, Link, SECTOR, u32_at, u64_at};
 use super::record::At;
 use super::storage::StorageFile;
@@ -133,7 +134,7 @@ impl Header {
             sector[45 + n * 8..53 + n * 8].copy_from_slice(&number.to_le_bytes());
         }
         sector[85..HEADER_CRC].copy_from_slice(&before.link.previous.to_le_bytes());
-        let crc = crc32c::crc32c(&sector[..HEADER_CRC]);
+        let crc = checksum::of(&sector[..HEADER_CRC]);
         sector[HEADER_CRC..HEADER_CRC + 4].copy_from_slice(&crc.to_le_bytes());
         copy.copy_from_slice(sector);
         both
@@ -154,7 +155,7 @@ impl Header {
         if version != VERSION {
             return Err(NoHeader::Version(version));
         }
-        if u32_at(sector, HEADER_CRC) != crc32c::crc32c(&sector[..HEADER_CRC]) {
+        if u32_at(sector, HEADER_CRC) != checksum::of(&sector[..HEADER_CRC]) {
             return Err(NoHeader::Damaged);
         }
         let number = |n: usize| u64_at(sector, 45 + n * 8);

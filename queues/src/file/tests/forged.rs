@@ -8,49 +8,12 @@ use std::path::Path;
 use super::*;
 use crate::broker::{Crash, Depth, Error};
 use crate::file::frame::{self, Header as FrameHeader, Kind, Link, SECTOR};
+use crate::file::hostile::{Files, disk_of, open, try_edited, used, written};
 use crate::file::inspect::look;
 use crate::file::queue::LIMITS;
 use crate::file::rng::Rng;
 use crate::file::salvage::salvage_storage;
 use crate::file::segment::{FRAMES, Header, Name};
-use crate::file::storage::{Storage, StorageFile};
-
-type Files = Vec<(String, Vec<u8>)>;
-
-/// A queue with messages in every state, in several segments.
-fn written(seed: u64) -> Files {
-    let disk = SimDisk::new();
-    let mut rng = Rng::new(seed);
-    for _ in 0..2 {
-        let queue = open(&disk).expect("opens");
-        let mut session = queue.session().expect("opens");
-        for _ in 0..12 {
-            let body = "x".repeat(rng.below(600));
-            let delay = if rng.below(4) == 0 { SECOND } else { Duration::ZERO };
-            confirmed(&session.send(&[Message::new(body.into_bytes()).with_delay(delay)]));
-            for delivery in session.receive(rng.below(3) + 1, LEASE).expect("works") {
-                let how = [Settle::Ack, nack(Duration::ZERO), nack(SECOND), Settle::Reject][rng.below(4)];
-                if rng.below(3) > 0 {
-                    settle(&mut session, delivery.receipt, how);
-                }
-            }
-        }
-    }
-    image(&disk)
-}
-
-fn open(disk: &SimDisk) -> Result<Queue, Error> {
-    FileQueue::open_within(disk.clone(), &settings(1000, 3), limits(4 << 10))
-}
-
-fn disk_of(files: &Files) -> SimDisk {
-    let disk = SimDisk::new();
-    for (name, bytes) in files {
-        disk.create(name).expect("creates").write_durably(bytes, 0).expect("writes");
-    }
-    disk.sync_dir().expect("syncs");
-    disk
-}
 
 /// Damage as disks and people do it.
 fn damage(files: &mut Files, rng: &mut Rng) {
@@ -136,37 +99,8 @@ fn reseal(bytes: &mut [u8], salt: u64, rng: &mut Rng) {
     }
 }
 
-/// Opens it and does a little of everything; the bodies that were delivered.
-fn used(files: &Files) -> Result<BTreeSet<Vec<u8>>, Error> {
-    let disk = disk_of(files);
-    let mut bodies = BTreeSet::new();
-    for _ in 0..2 {
-        let queue = open(&disk)?;
-        let mut session = queue.session()?;
-        queue.shared.settings.clock.advance(2 * SECOND);
-        let _ = session.send(&[Message::new(&b"new"[..])]);
-        while let Ok(deliveries) = session.receive(7, LEASE) {
-            if deliveries.is_empty() {
-                break;
-            }
-            for delivery in deliveries {
-                settle(
-                    &mut session,
-                    delivery.receipt,
-                    if bodies.len() % 3 == 0 { Settle::Reject } else { Settle::Ack },
-                );
-                bodies.insert(delivery.body.to_vec());
-            }
-        }
-        let _ = session.dead_letters(100);
-        let _ = session.redrive(2);
-    }
-    look(&disk, Path::new("here"))?;
-    Ok(bodies)
-}
-
 fn tried(files: &Files, what: &str, seed: u64) -> Result<BTreeSet<Vec<u8>>, Error> {
-    catch_unwind(AssertUnwindSafe(|| used(files)))
+    catch_unwind(AssertUnwindSafe(|| used(&disk_of(files))))
         .unwrap_or_else(|_| panic!("{what} directory of seed {seed}: a panic"))
 }
 
@@ -280,7 +214,7 @@ fn what_is_whole_is_saved_wherever_it_lies_and_salvaging_may_be_interrupted() {
         let settings = settings(1000, 3);
         let interrupted = salvage_storage(&disk, &settings, LIMITS.sizes).is_err();
         disk.crash(Crash::Power, calls);
-        if open(&disk).is_err() {
+        if open(&disk, &settings).is_err() {
             let salvaged = salvage_storage(&disk, &settings, LIMITS.sizes).expect("saves what there is");
             assert_eq!((salvaged.messages, salvaged.unreadable, salvaged.gaps.len()), (9, 0, 1));
             assert!(salvaged.to_string().contains(&format!("kept damaged-{name}")), "{salvaged}");
@@ -293,4 +227,13 @@ fn what_is_whole_is_saved_wherever_it_lies_and_salvaging_may_be_interrupted() {
         calls += 1;
     }
     assert!(calls > 8, "{calls} calls are not all there are");
+}
+
+#[test]
+fn what_a_fuzzer_edits_neither_panics_nor_hangs_nor_invents() {
+    for seed in 0..400 {
+        let mut rng = Rng::new(seed);
+        let edits: Vec<u8> = (0..1 + 8 * rng.below(5)).map(|_| rng.next() as u8).collect();
+        try_edited(&edits);
+    }
 }

@@ -17,6 +17,7 @@ use super::*;
 use crate::broker::{Broker, Message, MessageId, Sent, Session, Settings, Settle, Settled, Settlement};
 use crate::clock::Clock;
 use crate::file::commit::Limits;
+use crate::file::hostile::files_of as image;
 use crate::file::log::Sizes;
 use crate::file::storage::{Storage, StorageFile};
 
@@ -70,10 +71,4 @@ fn content(disk: &SimDisk, name: &str) -> Vec<u8> {
     let mut bytes = vec![0; file.len().expect("has a length") as usize];
     file.read_at(&mut bytes, 0).expect("reads");
     bytes
-}
-
-/// The bytes of every file.
-fn image(disk: &SimDisk) -> Vec<(String, Vec<u8>)> {
-    let names = disk.list().expect("lists").into_iter();
-    names.map(|name| (name.clone(), content(disk, &name))).collect()
 }
