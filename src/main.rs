@@ -31,6 +31,8 @@ const LIBTEST_FAILED: u8 = 101;
 enum Command {
     /// Shows the queues and consumers of this registry, and what each promises.
     List,
+    /// Shows every promise of the catalogue: those that are checked, and why the others are not.
+    Promises,
     /// Checks the promises of all queues, or of those whose `queue::promise` contains FILTER.
     Check {
         /// As in `ring`, `file::no_loss` or `no_loss`.
@@ -69,6 +71,11 @@ fn main() -> ExitCode {
     };
     match command {
         Command::List => list(),
+        Command::Promises => {
+            // A reader that has seen enough is no failure.
+            let _ = std::io::stdout().write_all(stanchion::properties::catalogue::draw().as_bytes());
+            ExitCode::SUCCESS
+        }
         Command::Check { filter } => check(filter, &budget),
         Command::Card { filter } => card(filter.as_deref().unwrap_or_default(), &budget),
         Command::Replay { file } => replay(&file, &budget),

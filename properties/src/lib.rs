@@ -3,6 +3,7 @@
 
 pub mod buffer_history;
 pub mod card;
+pub mod catalogue;
 pub mod checkers;
 pub mod checkers_buffer;
 pub mod consumers;
