@@ -29,7 +29,7 @@ use crate::engines::budget::Budget;
 use crate::engines::explore::explore;
 use crate::engines::sequential::quietly;
 use crate::engines::watchdog::{self, Call, UnknownLock, calling};
-use crate::engines::{child, sequential_buffer, simulated, threads, threads_broker};
+use crate::engines::{child, images, sequential_buffer, simulated, threads, threads_broker};
 use crate::finding::Finding;
 use crate::history::History;
 use crate::invariant::Invariant;
@@ -198,6 +198,16 @@ impl Suite {
             simulated::Plan::ENGINE,
             move || claims(&claimed),
             move |budget| match simulated::explore(&queue, &*simulated, budget) {
+                Ok(exploration) => exploration.findings,
+                Err(error) => Finding::undecided(&error.to_string(), 0),
+            },
+        );
+        let (queue, struck, claimed) = (name.to_owned(), Arc::clone(&make), Arc::clone(&promised));
+        let shows = Arc::clone(&make);
+        entry.engine(
+            images::Plan::ENGINE,
+            move || if has_simulated_disk(shows) { claims_of_disk(&claimed) } else { Vec::new() },
+            move |budget| match images::explore(&queue, &*struck, budget) {
                 Ok(exploration) => exploration.findings,
                 Err(error) => Finding::undecided(&error.to_string(), 0),
             },
@@ -568,6 +578,21 @@ fn promised(usual: fn() -> Contract, start: impl FnOnce() -> Option<Contract> + 
             _ => usual(),
         }
     }))
+}
+
+/// Whether the disk of its hosts can be failed. A host that cannot even be made shows that in every other engine.
+fn has_simulated_disk<H: Host>(make: Arc<impl Fn(&Settings) -> H + Send + Sync + 'static>) -> bool {
+    let shown = move || {
+        quietly(|| catch_unwind(AssertUnwindSafe(|| make(&Settings::new()).simulated_disk().is_some())))
+    };
+    matches!(watchdog::attend(watchdog::PATIENCE, Invariant::Li1, shown), Ok(Ok(true)))
+}
+
+/// What a contract promises of a disk that fails.
+fn claims_of_disk(contract: &Contract) -> Vec<(Invariant, bool)> {
+    let mut claims = claims(contract);
+    claims.push((Invariant::Du5, contract.damage_noticed));
+    claims
 }
 
 /// What it promises to the engine with many threads.

@@ -5,7 +5,6 @@ use stanchion_queues::{Crash, Error, Host, Settings};
 
 use super::broker::Reference;
 use super::bug::{Bug, Switch};
-use crate::engines::images::ImageHost;
 use crate::engines::simulated::Interrupted;
 use crate::plan::splitmix;
 
@@ -56,12 +55,6 @@ impl RogueHost {
     }
 }
 
-impl ImageHost for RogueHost {
-    fn disk(&self) -> &SimDisk {
-        &self.disk
-    }
-}
-
 impl Host for RogueHost {
     type Broker = Reference<Interrupted<SimDisk>>;
 
@@ -107,5 +100,9 @@ impl Host for RogueHost {
     fn cuts_off_calls(&self) -> bool {
         // The disk is another one then.
         true
+    }
+
+    fn simulated_disk(&self) -> Option<&SimDisk> {
+        self.durable.then_some(&self.disk)
     }
 }
