@@ -668,6 +668,35 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_queue_on_a_simulated_disk_meets_its_images_and_a_failing_one_is_a_finding_like_any_other() {
+        use crate::rogues::delivery::{Bug, RogueHost};
+        let directory = tempfile::tempdir().expect("a directory");
+        let budget = Budget { cases: 100, regressions: Some(directory.path().into()), ..Budget::quick() };
+        let wrong = Suite::new().broker("disk", |settings: &Settings| RogueHost::new(Bug::P09, settings));
+        // No other engine lets bits flip.
+        let error = wrong.entries[0].judge(Invariant::Du5, &budget).expect_err("nobody notices");
+        let message = error.message().unwrap_or_default();
+        for told in ["DU-5 is broken", "Before: ", "flipped.", "After:  ", "Why:    ", "Replay: "] {
+            assert!(message.contains(told), "{message}");
+        }
+        let saved = regressions::of_queue(directory.path(), "disk").regressions;
+        let [(path, saved)] = &saved[..] else { panic!("one plan is saved: {saved:?}") };
+        assert_eq!(saved.plan.engine(), "crash images");
+        let again = wrong.replay(path, &budget).expect("it can be replayed");
+        assert!(again.broken && again.picture.contains("nobody said so"), "{}", again.picture);
+        let right = Suite::new().broker("disk", |settings: &Settings| RogueHost::correct(true, settings));
+        assert!(!right.replay(path, &budget).expect("it can be replayed").broken);
+        // It is tried first, and there is nothing else to try.
+        let few = Budget { cases: 0, ..budget.clone() };
+        let first = Suite::new().broker("disk", |settings: &Settings| RogueHost::new(Bug::P09, settings));
+        assert!(first.entries[0].judge(Invariant::Du5, &few).is_err());
+
+        // What lives in memory promises nothing of disks.
+        let none = stuck();
+        assert!(none.entries[0].engines.iter().all(|engine| !engine.decides(Invariant::Du5)));
+    }
+
     /// A broker of ours behind a lock of another kind, which it holds while its clock is read.
     struct Behind(Arc<std::sync::Mutex<Leased<MutexDeque>>>);
     struct BehindSession(Arc<std::sync::Mutex<Leased<MutexDeque>>>, LeasedSession<MutexDeque>);

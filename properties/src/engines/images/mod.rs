@@ -28,6 +28,7 @@ use super::budget::Budget;
 use super::cases::{Case, numbers};
 use super::clients::{guard, quietly};
 use super::explore::{Exploration, ExploreError, explore_cases};
+use super::sequential::NotStarted;
 use crate::coverage::Coverage;
 use crate::finding::Finding;
 
@@ -53,15 +54,8 @@ pub fn explore<H: Host>(
         let findings = Finding::undecided("its host shows no simulated disk", 0);
         return Ok(Exploration { findings, coverage: Coverage::default(), errors: Vec::new() });
     }
-    let images = numbers(queue, budget, budget.cases.div_ceil(CASES)).flat_map(|(index, seed)| {
-        let images = Images::of(make, plan::draw(seed), Scope { seed, ..SCOPE });
-        let (images, error) = match images {
-            Ok(images) => (Some(images), None),
-            Err(error) => (None, Some(Err(error))),
-        };
-        let case = move |plan| Ok(Case::of(queue, index, seed, plan));
-        images.into_iter().flatten().map(case).chain(error)
-    });
+    let images = of_queue(queue, make, budget);
+    let images = images.map(|of| of.map(|(index, seed, plan)| Case::of(queue, index, seed, plan)));
     let judged = |plan: &Plan| {
         run(make, plan).map(|ran| {
             let (verdicts, _) = ran.judge();
@@ -69,6 +63,23 @@ pub fn explore<H: Host>(
         })
     };
     explore_cases(queue, budget, images, judged, story::draw)
+}
+
+/// The images of a budget, each with the number of its plan and the seed that made that.
+pub(crate) fn of_queue<H: Host, F: Fn(&Settings) -> H>(
+    queue: &str,
+    make: &F,
+    budget: &Budget,
+) -> impl Iterator<Item = Result<(u64, u64, Plan), NotStarted>> {
+    numbers(queue, budget, budget.cases.div_ceil(CASES)).flat_map(move |(index, seed)| {
+        let images = Images::of(make, plan::draw(seed), Scope { seed, ..SCOPE });
+        let (images, error) = match images {
+            Ok(images) => (Some(images), None),
+            Err(error) => (None, Some(Err(error))),
+        };
+        let numbered = move |plan| Ok((index, seed, plan));
+        images.into_iter().flatten().map(numbered).chain(error)
+    })
 }
 
 #[cfg(test)]

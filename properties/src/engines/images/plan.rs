@@ -199,7 +199,18 @@ impl Shrink for Plan {
         |of| of.with(with_plainer_arguments(&of.step)),
     ];
     const SIMPLER: &[Plainer<Plan>] = &[
-        |plan| plan.start.iter().map(|_| Plan { start: None, ..plan.clone() }).collect(),
+        |plan| {
+            let crash = Move::plain(Step::Crash { kind: Crash::Power });
+            let crashed = plan.steps.iter().cloned().chain([crash]).collect();
+            let plainer = [plan.steps.clone(), crashed].into_iter().filter(|_| plan.start.is_some());
+            let plainer = plainer.map(|steps| Plan { start: None, steps, ..plan.clone() });
+            // A host that strikes of its own accord does so otherwise then.
+            let lucky = |plan: Plan| {
+                let others = (0..LUCK).filter_map(|luck| plan.under_other_luck(luck)).collect::<Vec<_>>();
+                [plan].into_iter().chain(others)
+            };
+            plainer.flat_map(lucky).collect()
+        },
         |plan| {
             let blows = plan.start.iter().flat_map(plainer_blow);
             blows.map(|blow| Plan { start: Some(blow), ..plan.clone() }).collect()

@@ -1,5 +1,7 @@
 //! Where the reference broker lives across crashes.
 
+use std::cell::Cell;
+
 use stanchion_queues::file::SimDisk;
 use stanchion_queues::{Crash, Error, Host, Settings};
 
@@ -19,6 +21,8 @@ pub struct RogueHost {
     /// Whether the broker stands on the disk, or in memory.
     durable: bool,
     running: Option<Reference<Interrupted<SimDisk>>>,
+    /// It came to rest, and does nothing of its own accord.
+    resting: Cell<bool>,
     boots: u64,
 }
 
@@ -40,6 +44,7 @@ impl RogueHost {
             disk: SimDisk::new(),
             durable,
             running: None,
+            resting: Cell::new(false),
             boots: 0,
         }
     }
@@ -81,7 +86,7 @@ impl Host for RogueHost {
         let disk = &mut self.disk;
         let seed = splitmix(self.settings.seed ^ self.boots);
         // A machine that has stopped does nothing more.
-        if let Some(running) = running.filter(|_| !disk.stopped()) {
+        if let Some(running) = running.filter(|_| !disk.stopped() && !self.resting.take()) {
             match seed % 8 {
                 0 => {}
                 1..=4 => {
@@ -104,5 +109,12 @@ impl Host for RogueHost {
 
     fn simulated_disk(&self) -> Option<&SimDisk> {
         self.durable.then_some(&self.disk)
+    }
+
+    fn idle(&self) {
+        if let Some(running) = &self.running {
+            self.resting.set(true);
+            running.come_to_rest();
+        }
     }
 }
