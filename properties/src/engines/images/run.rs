@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::sync::Arc;
 
+use stanchion_queues::file::survival::AtRisk;
 use stanchion_queues::{Contract, Crash, Host, Settings, Time};
 
 use super::host::{Blown, During, Shared, Struck};
@@ -30,7 +31,7 @@ pub(super) struct Seen {
     /// After how many calls each step began, and the last one ended.
     pub(super) begins: Vec<u64>,
     /// What the first failure of the power put at risk.
-    pub(super) risked: stanchion_queues::file::survival::AtRisk,
+    pub(super) risked: AtRisk,
     refused: bool,
 }
 
@@ -120,8 +121,7 @@ pub enum Flip {
 }
 
 impl Ran {
-    /// How much may survive the first failure of the power, and how many calls each part of the plan makes: the first
-    /// start, then each step.
+    /// How many calls each part of the plan makes: the first start, then each step.
     pub(super) fn calls(&self) -> Vec<u64> {
         let ends = self.seen.begins.iter();
         let begins = std::iter::once(&0).chain(&self.seen.begins);
