@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use stanchion_properties::engines::images::{Report, Scope, explore, plan};
+use stanchion_properties::engines::images::{Report, Scope};
 use stanchion_queues::file::SimHost;
 
 fn main() -> ExitCode {
@@ -20,14 +20,14 @@ fn main() -> ExitCode {
             break;
         }
         let scope = Scope { images: usize::MAX, faults: true, flips: 16, lying: false, seed };
-        if let Err(error) = explore(SimHost::new, &plan(seed), &scope, &mut report) {
+        if let Err(error) = report.explore(SimHost::new, seed, &scope) {
             eprintln!("plan {seed}: {error}");
             return ExitCode::FAILURE;
         }
     }
     let elapsed = begun.elapsed().as_secs_f64();
-    for broken in &report.broken {
-        println!("{broken}");
+    for (_, _, plan, picture) in &report.broken {
+        println!("{picture}{}\n", serde_json::to_string(plan).unwrap_or_default());
     }
     for (invariant, verdict) in &report.verdicts {
         if verdict.is_broken() {
@@ -35,10 +35,9 @@ fn main() -> ExitCode {
         }
     }
     println!(
-        "{} images of {} calls in {} plans, {:.0} a second: {} after a failed call, {} with a flipped bit \
+        "{} images in {} plans, {:.0} a second: {} after a failed call, {} with a flipped bit \
          ({} noticed, {} silently broke a promise)",
         report.images,
-        report.calls,
         report.plans,
         report.images as f64 / elapsed,
         report.faults,

@@ -46,6 +46,7 @@ pub(crate) fn broker(contract: &Contract) -> Words {
         acks,
         counts,
         delays,
+        damage_noticed,
         order: promised,
         capacity,
         body_limit,
@@ -83,6 +84,10 @@ pub(crate) fn broker(contract: &Contract) -> Words {
         ("an ack survives", survives(*acks).into()),
         ("attempt counts survive", survives(*counts).into()),
         ("delays survive", survives(*delays).into()),
+        (
+            "damage to what is stored",
+            if *damage_noticed { "is noticed" } else { "may pass unnoticed" }.into(),
+        ),
         ("order of first deliveries", order(*promised).into()),
         ("messages that come back go", place(*requeue).into()),
         ("redriven messages go", place(*redriven).into()),

@@ -81,6 +81,7 @@ invariants! {
     Ic10 "IC-10" "effect_eventually" "Every message that is not dead takes effect in the end.";
     Du1 "DU-1" "confirmed_survives" "A confirmed send survives every crash it was promised to survive.";
     Du3 "DU-3" "ack_survives" "An ack survives every crash it was promised to survive.";
+    Du5 "DU-5" "damage_noticed" "Damage to what is stored is noticed, and nothing is silently lost or changed by it.";
     Du6 "DU-6" "recovery_idempotent" "Recovering, appending and recovering again keeps the old and the new.";
     Du11 "DU-11" "recovery_total" "After any crash the queue opens again, or names the damage.";
     Li1 "LI-1" "drains_after_heal" "When faults end, everything is delivered in bounded time.";

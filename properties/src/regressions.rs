@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::consumers::ConsumerPlan;
-use crate::engines::{sequential_buffer, simulated};
+use crate::engines::{images, sequential_buffer, simulated};
 use crate::invariant::Invariant;
 use crate::plan::{Plan, fnv1a};
 use crate::shrink::Shrink;
@@ -25,6 +25,8 @@ pub enum SavedPlan {
     Broker(Plan),
     /// For a broker, its clients in turns.
     Simulated(simulated::Plan),
+    /// For a broker, on a disk that fails it.
+    Images(images::Plan),
     /// For a buffer.
     Buffer(sequential_buffer::Plan),
     /// For a consumer.
@@ -37,6 +39,7 @@ impl SavedPlan {
         match self {
             SavedPlan::Broker(_) => Plan::ENGINE,
             SavedPlan::Simulated(_) => simulated::Plan::ENGINE,
+            SavedPlan::Images(_) => images::Plan::ENGINE,
             SavedPlan::Buffer(_) => sequential_buffer::Plan::ENGINE,
             SavedPlan::Consumer(_) => ConsumerPlan::ENGINE,
         }
@@ -73,6 +76,7 @@ macro_rules! keep {
 keep! {
     Plan, Broker, "sequential";
     simulated::Plan, Simulated, "simulated";
+    images::Plan, Images, "crash images";
     sequential_buffer::Plan, Buffer, "one thread";
     ConsumerPlan, Consumer, "consumer";
 }

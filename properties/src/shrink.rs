@@ -197,7 +197,7 @@ impl Shrink for Plan {
 }
 
 /// How many ways of chance are tried for a step.
-const LUCK: u64 = 16;
+pub(crate) const LUCK: u64 = 16;
 
 impl Plan {
     fn with(&self, change: impl FnOnce(&mut PlanSettings)) -> Plan {

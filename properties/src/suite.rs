@@ -29,7 +29,7 @@ use crate::engines::budget::Budget;
 use crate::engines::explore::explore;
 use crate::engines::sequential::quietly;
 use crate::engines::watchdog::{self, Call, UnknownLock, calling};
-use crate::engines::{child, sequential_buffer, simulated, threads, threads_broker};
+use crate::engines::{child, images, sequential_buffer, simulated, threads, threads_broker};
 use crate::finding::Finding;
 use crate::history::History;
 use crate::invariant::Invariant;
@@ -148,7 +148,8 @@ impl Suite {
         })
     }
 
-    /// Adds a broker. `make` gives a host for it; it is called once per run, with other settings each time. One that
+    /// Adds a broker. `make` gives a host for it; it is called once per run, with other settings each time. If the host
+    /// shows a simulated disk ([`Host::simulated_disk`]), that is failed in every way, at every call. One that
     /// lives in memory needs no host of its own:
     ///
     /// ```
@@ -198,6 +199,16 @@ impl Suite {
             simulated::Plan::ENGINE,
             move || claims(&claimed),
             move |budget| match simulated::explore(&queue, &*simulated, budget) {
+                Ok(exploration) => exploration.findings,
+                Err(error) => Finding::undecided(&error.to_string(), 0),
+            },
+        );
+        let (queue, struck, claimed) = (name.to_owned(), Arc::clone(&make), Arc::clone(&promised));
+        let shows = Arc::clone(&make);
+        entry.engine(
+            images::Plan::ENGINE,
+            move || if has_simulated_disk(shows) { claims_of_disk(&claimed) } else { Vec::new() },
+            move |budget| match images::explore(&queue, &*struck, budget) {
                 Ok(exploration) => exploration.findings,
                 Err(error) => Finding::undecided(&error.to_string(), 0),
             },
@@ -570,6 +581,22 @@ fn promised(usual: fn() -> Contract, start: impl FnOnce() -> Option<Contract> + 
     }))
 }
 
+/// Whether the disk of its hosts can be failed. A host that cannot even be made shows that in every other engine.
+fn has_simulated_disk<H: Host>(make: Arc<impl Fn(&Settings) -> H + Send + Sync + 'static>) -> bool {
+    let shown = move || {
+        quietly(|| catch_unwind(AssertUnwindSafe(|| make(&Settings::new()).simulated_disk().is_some())))
+    };
+    matches!(watchdog::attend(watchdog::PATIENCE, Invariant::Li1, shown), Ok(Ok(true)))
+}
+
+/// What a contract promises of a disk that fails.
+fn claims_of_disk(contract: &Contract) -> Vec<(Invariant, bool)> {
+    let mut claims = claims(contract);
+    claims.retain(|(invariant, _)| !images::UNTOUCHED.contains(invariant));
+    claims.push((Invariant::Du5, contract.damage_noticed));
+    claims
+}
+
 /// What it promises to the engine with many threads.
 fn on_threads(contract: BufferContract) -> Vec<(Invariant, bool)> {
     let empty = BufferHistory { contract, capacity: 1, producers: vec![], consumers: vec![], drained: true };
@@ -641,6 +668,35 @@ mod tests {
             let mended = Suite::new().broker("stuck", hosting(Bug::None));
             assert!(!mended.replay(&path, &budget).expect("it can be replayed").broken);
         }
+    }
+
+    #[test]
+    fn a_queue_on_a_simulated_disk_meets_its_images_and_a_failing_one_is_a_finding_like_any_other() {
+        use crate::rogues::delivery::{Bug, RogueHost};
+        let directory = tempfile::tempdir().expect("a directory");
+        let budget = Budget { cases: 100, regressions: Some(directory.path().into()), ..Budget::quick() };
+        let wrong = Suite::new().broker("disk", |settings: &Settings| RogueHost::new(Bug::P09, settings));
+        // No other engine lets bits flip.
+        let error = wrong.entries[0].judge(Invariant::Du5, &budget).expect_err("nobody notices");
+        let message = error.message().unwrap_or_default();
+        for told in ["DU-5 is broken", "Before: ", "flipped.", "After:  ", "Why:    ", "Replay: "] {
+            assert!(message.contains(told), "{message}");
+        }
+        let saved = regressions::of_queue(directory.path(), "disk").regressions;
+        let [(path, saved)] = &saved[..] else { panic!("one plan is saved: {saved:?}") };
+        assert_eq!(saved.plan.engine(), "crash images");
+        let again = wrong.replay(path, &budget).expect("it can be replayed");
+        assert!(again.broken && again.picture.contains("nobody said so"), "{}", again.picture);
+        let right = Suite::new().broker("disk", |settings: &Settings| RogueHost::correct(true, settings));
+        assert!(!right.replay(path, &budget).expect("it can be replayed").broken);
+        // It is tried first, and there is nothing else to try.
+        let few = Budget { cases: 0, ..budget.clone() };
+        let first = Suite::new().broker("disk", |settings: &Settings| RogueHost::new(Bug::P09, settings));
+        assert!(first.entries[0].judge(Invariant::Du5, &few).is_err());
+
+        // What lives in memory promises nothing of disks.
+        let none = stuck();
+        assert!(none.entries[0].engines.iter().all(|engine| !engine.decides(Invariant::Du5)));
     }
 
     /// A broker of ours behind a lock of another kind, which it holds while its clock is read.

@@ -28,8 +28,21 @@ const MARGIN: usize = 19;
 /// Draws a counterexample. `notes` are printed at the end, one per line and not wrapped: what must be copied
 /// stays whole.
 pub fn draw(history: &History, counterexample: &Counterexample, notes: &[String]) -> String {
+    draw_with(history, counterexample, &[], notes)
+}
+
+/// The same with paragraphs between the heading and the drawing, each behind its lead.
+pub(crate) fn draw_with(
+    history: &History,
+    counterexample: &Counterexample,
+    story: &[(&str, String)],
+    notes: &[String],
+) -> String {
     let page = Page::new(history, counterexample);
     let mut text = heading(counterexample);
+    for (lead, words) in story {
+        wrap(&mut text, lead, words);
+    }
     text.push('\n');
     page.rows(&mut text);
     text.push('\n');

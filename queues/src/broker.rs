@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{Clock, Time};
 use crate::contract::Contract;
+use crate::file::SimDisk;
 
 /// Delivers messages. Implement this and [`Session`] to plug a broker in. With [`crate::sync::Mutex`] as its lock, its
 /// calls are also interrupted by each other half way, in orders that a seed repeats.
@@ -392,6 +393,15 @@ pub trait Host: Send + 'static {
     fn cuts_off_calls(&self) -> bool {
         false
     }
+
+    /// The simulated disk that its boots and crashes are about, if the broker stands on one and on nothing else. Then
+    /// the harness also fails the broker in every way in which a disk can, at each of the calls that it makes to it.
+    fn simulated_disk(&self) -> Option<&SimDisk> {
+        None
+    }
+
+    /// Does what the broker does of itself when nobody calls it for a while. By default that is nothing.
+    fn idle(&self) {}
 }
 
 /// A host for brokers that live in memory: each boot makes a new, empty one.

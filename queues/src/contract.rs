@@ -204,6 +204,9 @@ pub struct Contract {
     pub counts: Durability,
     /// Which crash a delay (of a send or a nack) survives: the message does not come early after it.
     pub delays: Durability,
+    /// Whether damage to what is stored, as a bit that flips while the broker is down, is noticed: it does not start
+    /// or an answer names it, unless nothing that was promised is lost or changed by it.
+    pub damage_noticed: bool,
     /// The order of first deliveries without faults.
     pub order: Order,
     /// The most messages resident at once (ready, in flight and delayed; dead letters are apart).
@@ -254,6 +257,7 @@ impl Contract {
             acks: Durability::None,
             counts: Durability::None,
             delays: Durability::None,
+            damage_noticed: false,
             order: Order::Fifo,
             capacity: None,
             body_limit: None,
@@ -274,7 +278,7 @@ impl Contract {
         }
     }
 
-    /// The same, but every confirmed effect survives a power failure.
+    /// The same, but every confirmed effect survives a power failure. Damage may pass unnoticed.
     pub fn durable() -> Contract {
         Contract {
             sends: Durability::Power,

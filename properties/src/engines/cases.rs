@@ -62,10 +62,20 @@ pub(crate) fn saved<P: Keep>(
 
 /// The new cases of a budget. They depend only on the name of the queue and the seed of the budget.
 pub(crate) fn new<P>(queue: &str, budget: &Budget, draw: impl Fn(u64) -> P) -> impl Iterator<Item = Case<P>> {
-    (0..if budget.replay.is_some() { 0 } else { budget.cases }).map(move |index| {
-        let seed = case_seed(budget.seed, queue, index);
-        Case { plan: draw(seed), queue: queue.to_owned(), index, seed, saved: None }
-    })
+    numbers(queue, budget, budget.cases).map(move |(index, seed)| Case::of(queue, index, seed, draw(seed)))
+}
+
+/// The numbers and the seeds of so many new cases; none where a saved plan is to be run again.
+pub(crate) fn numbers(queue: &str, budget: &Budget, cases: u64) -> impl Iterator<Item = (u64, u64)> {
+    let cases = if budget.replay.is_some() { 0 } else { cases };
+    (0..cases).map(move |index| (index, case_seed(budget.seed, queue, index)))
+}
+
+impl<P> Case<P> {
+    /// A new one: the plan was made from this seed, which is of the case with this number.
+    pub(crate) fn of(queue: &str, index: u64, seed: u64, plan: P) -> Case<P> {
+        Case { plan, queue: queue.to_owned(), index, seed, saved: None }
+    }
 }
 
 impl<P: Keep> Case<P> {

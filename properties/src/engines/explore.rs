@@ -1,6 +1,7 @@
 //! Explores one broker with the sequential engine: saved plans first, then as many new ones as the budget
 //! says; what fails is shrunk, drawn and saved.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -74,24 +75,41 @@ where
     P: Keep + Send,
     P::Step: Serialize,
 {
-    let judged = |plan: &P| -> Result<(History, Vec<(Invariant, Verdict)>), ExploreError> {
-        let history =
-            run(plan).map_err(|source| ExploreError::NotStarted { queue: queue.to_owned(), source })?;
+    let judged = |plan: &P| {
+        let history = run(plan)?;
         let verdicts = judge(&history);
         Ok((history, verdicts))
     };
+    explore_cases(queue, budget, cases::new(queue, budget, draw).map(Ok), judged, timeline::draw)
+}
 
+/// The same with cases from anywhere. `judged` runs a plan and judges what came of it; `picture` draws that.
+pub(crate) fn explore_cases<P, R>(
+    queue: &str,
+    budget: &Budget,
+    new: impl Iterator<Item = Result<Case<P>, NotStarted>>,
+    judged: impl Fn(&P) -> Result<(R, Vec<(Invariant, Verdict)>), NotStarted>,
+    picture: impl Fn(&R, &Counterexample, &[String]) -> String,
+) -> Result<Exploration, ExploreError>
+where
+    P: Keep + Send,
+    P::Step: Serialize,
+    R: Borrow<History>,
+{
+    let not_started = |source| ExploreError::NotStarted { queue: queue.to_owned(), source };
     let (saved, errors) = cases::saved(queue, budget)?;
     let mut exploration = Exploration { findings: Vec::new(), coverage: Coverage::default(), errors };
     let mut merged: BTreeMap<Invariant, Verdict> = BTreeMap::new();
     let mut failing: BTreeMap<Invariant, (Case<P>, Counterexample)> = BTreeMap::new();
     let (mut tried, mut events) = (0, 0);
-    for case in saved.into_iter().chain(cases::new(queue, budget, draw)) {
+    for case in saved.into_iter().map(Ok).chain(new) {
+        let case = case.map_err(not_started)?;
         case.begin(&case.plan, budget);
-        let (history, verdicts) = judged(&case.plan)?;
+        let (run, verdicts) = judged(&case.plan).map_err(not_started)?;
+        let history = run.borrow();
         tried += 1;
         events += history.events.len() as u64;
-        exploration.coverage += Coverage::of(&history);
+        exploration.coverage += Coverage::of(history);
         for (invariant, verdict) in verdicts {
             if let Verdict::Broken(how) = &verdict {
                 // The plan that was saved for this promise tells more of it than one saved for another.
@@ -111,11 +129,11 @@ where
         if let Some((case, how)) = failing.remove(&invariant) {
             let broken = |plan: &P| {
                 case.begin(plan, budget);
-                let (history, verdicts) = judged(plan).ok()?;
+                let (run, verdicts) = judged(plan).ok()?;
                 let verdict = verdicts.into_iter().find(|(judged, _)| *judged == invariant)?;
-                if let (_, Verdict::Broken(how)) = verdict { Some((history, how)) } else { None }
+                if let (_, Verdict::Broken(how)) = verdict { Some((run, how)) } else { None }
             };
-            let (how, failure, errors) = case.explain(budget, how, broken, timeline::draw);
+            let (how, failure, errors) = case.explain(budget, how, broken, &picture);
             finding.verdict = Verdict::Broken(how);
             finding.failure = Some(failure);
             exploration.errors.extend(errors);

@@ -38,7 +38,16 @@ pub struct NotStarted {
 /// # Errors
 /// The broker does not start before the first step.
 pub fn run<H: Host>(make: impl Fn(&Settings) -> H, plan: &Plan) -> Result<History, NotStarted> {
-    quietly(|| Run::begin(make, plan).map(|run| run.finish(plan)))
+    run_with(make, plan, |_| ())
+}
+
+/// The same; `begins` is told the number of each step before it is done, and last how many there were.
+pub(super) fn run_with<H: Host>(
+    make: impl Fn(&Settings) -> H,
+    plan: &Plan,
+    begins: impl FnMut(usize),
+) -> Result<History, NotStarted> {
+    quietly(|| Run::begin(make, plan).map(|run| run.finish(plan, begins)))
 }
 
 /// Starts a broker for the first time.
@@ -106,12 +115,16 @@ impl<H: Host> Run<H> {
         Ok(Run { host, broker: Some(broker), clients, harness, desk: RefCell::new(desk) })
     }
 
-    fn finish(mut self, plan: &Plan) -> History {
-        let mut ended = plan.steps.iter().enumerate().try_for_each(|(index, step)| {
+    fn finish(mut self, plan: &Plan, mut begins: impl FnMut(usize)) -> History {
+        let mut begin = |index| {
             watchdog::step(index);
+            begins(index);
+        };
+        let mut ended = plan.steps.iter().enumerate().try_for_each(|(index, step)| {
+            begin(index);
             self.step(step)
         });
-        watchdog::step(plan.steps.len());
+        begin(plan.steps.len());
         if ended.is_ok() {
             ended = self.drain(plan);
         }

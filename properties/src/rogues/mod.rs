@@ -34,16 +34,17 @@ pub struct RogueResult {
 /// The kill table for a terminal: at most 100 columns.
 pub fn draw(met: &[RogueResult]) -> String {
     let mut out = format!(
-        "{:<23}{:<7}{:<11}{:>6}{:>6}  what is wrong\n",
+        "{:<23}{:<7}{:<12}{:>6}{:>6}  what is wrong\n",
         "bug", "breaks", "caught by", "cases", "steps"
     );
     for RogueResult { bug, what, expected, found, cases, shrunk, engine, .. } in met {
         let caught = if *found { engine } else { "NOTHING" };
         let steps = shrunk.map_or("-".into(), |steps| steps.to_string());
-        let line = format!("{bug:<23}{:<7}{caught:<11}{cases:>6}{steps:>6}  {what}", expected.id());
+        let line = format!("{bug:<23}{:<7}{caught:<12}{cases:>6}{steps:>6}  {what}", expected.id());
         out.extend(line.chars().take(100));
         out.push('\n');
     }
     let caught = met.iter().filter(|result| result.found).count();
+    out += "A case is a plan; of crash images, it is an image of what a disk may hold.\n";
     out + &format!("{caught} of {} caught by the promise they break\n", met.len())
 }

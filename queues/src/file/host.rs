@@ -58,6 +58,14 @@ impl Host for SimHost {
         self.crashes += 1;
         self.disk.crash(crash, self.settings.seed ^ mix(self.crashes));
     }
+
+    fn simulated_disk(&self) -> Option<&SimDisk> {
+        Some(&self.disk)
+    }
+
+    fn idle(&self) {
+        SimHost::idle(self);
+    }
 }
 
 /// A file queue in a real directory. A crash of either kind is one of the process: the old queue is cut off

@@ -151,6 +151,7 @@ impl<S: Storage> Broker for FileQueue<S> {
             capacity: Some(self.shared.settings.capacity as u64),
             body_limit: Some(BODY_LIMIT),
             deliveries_allowed: Some(self.shared.settings.deliveries_allowed),
+            damage_noticed: true,
             counting: Counting { crash: Count::Maybe, ..Counting::AT_HAND_OVER },
             ..Contract::durable()
         }

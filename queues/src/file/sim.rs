@@ -24,9 +24,11 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
 use super::rng::Rng;
 use super::storage::{Storage, StorageFile};
-use super::survival::{AtRisk, Fault, SectorFate, Survival};
+use super::survival::{AtRisk, Fault, SectorFate, Survival, Unfinished};
 use crate::broker::Crash;
 
 /// What a disk writes as a whole, unless it is the one sector that is torn.
@@ -53,7 +55,8 @@ impl fmt::Debug for SimDisk {
 
 /// What a failing sync does to the pages that it could not write. Real file systems do either; both mark them
 /// clean, so that a second sync "succeeds" without them. Any part of them may have reached the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FailSync {
     /// Reads still show them.
     KeepPages,
@@ -103,6 +106,10 @@ struct Disk {
     survival: Option<Survival>,
     /// What the latest power failure put at risk.
     risked: AtRisk,
+    /// The same for people, with the call that it interrupted.
+    unfinished: Unfinished,
+    /// The call that failed as asked for, in words.
+    failed: Option<String>,
     fault: Option<(Fault, u64)>,
     /// Decides what a failing sync wrote.
     rng: Rng,
@@ -224,6 +231,16 @@ impl SimDisk {
         self.disk().risked
     }
 
+    /// What the latest crash found unfinished.
+    pub fn unfinished(&self) -> Unfinished {
+        self.disk().unfinished.clone()
+    }
+
+    /// The call that [`SimDisk::fail_after`] made fail, as in "the sync of log-0".
+    pub fn failed(&self) -> Option<String> {
+        self.disk().failed.clone()
+    }
+
     /// Makes the changing call after the next `calls` ones fail, and no other.
     pub fn fail_after(&self, calls: u64, fault: Fault) {
         self.disk().fault = Some((fault, calls));
@@ -275,7 +292,10 @@ impl SimDisk {
         disk.crash_after = disk.crash_after.map(|calls| calls - 1);
         disk.counts.calls += 1;
         match disk.fault.take() {
-            Some((fault, 0)) => disk.fail(change, fault),
+            Some((fault, 0)) => {
+                disk.failed = Some(disk.words(&change));
+                disk.fail(change, fault)
+            }
             waiting => {
                 disk.fault = waiting.map(|(fault, calls)| (fault, calls - 1));
                 disk.apply(change)
@@ -478,6 +498,8 @@ impl Disk {
 
     fn crash(&mut self, crash: Crash, rng: &mut Rng) {
         let dying = self.dying.take();
+        let call = dying.as_ref().map(|change| self.words(change));
+        self.unfinished = Unfinished { call, ..Unfinished::default() };
         match crash {
             Crash::Process => self.finish_partly(dying, rng),
             Crash::Power => {
@@ -516,10 +538,48 @@ impl Disk {
             lens: self.inodes.values().map(Inode::pending_lens).max().unwrap_or(0),
             names: self.pending_names.len(),
         };
+        self.unfinished.sectors = self.pending_sectors();
+        self.unfinished.names = self.pending_names.iter().map(Naming::words).collect();
         match self.survival.take() {
             Some(survival) => self.leave(&survival),
             None => self.leave_drawn(rng),
         }
+    }
+
+    /// A call in words.
+    fn words(&self, change: &Change) -> String {
+        match change {
+            Change::Create(name) => format!("the creation of {name}"),
+            Change::Rename(from, to) => format!("the renaming of {from} to {to}"),
+            Change::Remove(name) => format!("the removal of {name}"),
+            Change::SyncDir => "the sync of the directory".into(),
+            Change::Write { inode, offset, bytes } => {
+                format!("the write of {} bytes at {offset} of {}", bytes.len(), self.name_of(*inode))
+            }
+            Change::SetLen { inode, len } => {
+                format!("the change of the length of {} to {len}", self.name_of(*inode))
+            }
+            Change::Sync(inode) => format!("the sync of {}", self.name_of(*inode)),
+        }
+    }
+
+    fn name_of(&self, inode: u64) -> String {
+        let mut named = self.names.iter().chain(&self.durable_names);
+        named
+            .find(|(_, of)| **of == inode)
+            .map_or_else(|| "a file without a name".into(), |(name, _)| name.clone())
+    }
+
+    fn pending_sectors(&self) -> Vec<(String, usize)> {
+        let mut sectors = Vec::new();
+        for (&number, inode) in &self.inodes {
+            let pending = inode.pending.iter().filter_map(|pending| match pending {
+                Pending::Sector { index, .. } => Some(*index),
+                Pending::Len(_) => None,
+            });
+            sectors.extend(pending.map(|index| (self.name_of(number), index)));
+        }
+        sectors
     }
 
     fn leave(&mut self, survival: &Survival) {
@@ -567,6 +627,14 @@ impl Disk {
 }
 
 impl Naming {
+    fn words(&self) -> String {
+        match self {
+            Naming::Link(name, _) => format!("the creation of {name}"),
+            Naming::Rename(from, to) => format!("the renaming of {from} to {to}"),
+            Naming::Remove(name) => format!("the removal of {name}"),
+        }
+    }
+
     fn apply(&self, names: &mut BTreeMap<String, u64>) {
         match self {
             Naming::Link(name, inode) => {

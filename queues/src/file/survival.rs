@@ -1,6 +1,8 @@
 //! What a power failure leaves of what was not synced, chosen instead of drawn: for engines that go through
 //! all that may be left.
 
+use serde::{Deserialize, Serialize};
+
 /// How much was not synced when the power failed; the call that it interrupted included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct AtRisk {
@@ -13,7 +15,8 @@ pub struct AtRisk {
 }
 
 /// What becomes of one sector write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SectorFate {
     /// It never reached the disk.
     Lost,
@@ -26,7 +29,8 @@ pub enum SectorFate {
 }
 
 /// What is left by a power failure.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Survival {
     /// Of each sector write, file by file in the order of their creation, in the order of writing. Those
     /// beyond the end are lost.
@@ -37,8 +41,21 @@ pub struct Survival {
     pub names: usize,
 }
 
+/// What the latest crash found unfinished, in words for people.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Unfinished {
+    /// The call during which the machine stopped, as in "the sync of log-0"; `None`: between two calls.
+    pub call: Option<String>,
+    /// The file and the number of each sector write that a power failure put at risk, in the order of
+    /// [`Survival::sectors`].
+    pub sectors: Vec<(String, usize)>,
+    /// Each change of the directory that it put at risk, in their order.
+    pub names: Vec<String>,
+}
+
 /// How a call to a disk fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Fault {
     /// No space is left: half of a write is done, nothing of anything else.
     Full,

@@ -44,6 +44,8 @@ pub(super) struct Core<S: Storage> {
     sessions: u64,
     receipts: u64,
     switch: Switch,
+    /// What was so before this call, for those that take it back.
+    before: State,
     /// Some bugs put this off until the next call.
     later: Vec<Record>,
     /// Some bugs remember messages that they should forget.
@@ -80,6 +82,7 @@ impl<S: Storage> Reference<S> {
         let mut core = Core::new(settings, Some(log), switch);
         records.into_iter().for_each(|record| core.state.apply(record));
         core.recover()?;
+        core.before = core.state.clone();
         Ok(Reference { core: Arc::new(Mutex::new(core)) })
     }
 
@@ -88,6 +91,15 @@ impl<S: Storage> Reference<S> {
         let mut core = lock(&self.core);
         if core.poisoned.is_none() {
             core.compact();
+        }
+    }
+
+    /// Writes an empty frame behind all others, and syncs it: then damage to them is told from a torn tail.
+    pub(super) fn come_to_rest(&self) {
+        let mut core = lock(&self.core);
+        let core = &mut *core;
+        if let (None, Some(log)) = (&core.poisoned, &mut core.log) {
+            core.poisoned = log.append(&[]).and_then(|()| log.sync()).err().map(|error| error.to_string());
         }
     }
 
@@ -111,6 +123,7 @@ impl<S: Storage> Broker for Reference<S> {
         let promised = if core.log.is_some() { Contract::durable() } else { Contract::in_memory() };
         Contract {
             order: Order::Fifo,
+            damage_noticed: core.log.is_some(),
             capacity: Some(core.settings.capacity as u64),
             deliveries_allowed: Some(core.settings.deliveries_allowed),
             ..promised
@@ -185,6 +198,7 @@ impl<S: Storage> Core<S> {
             sessions: 0,
             receipts: 0,
             switch,
+            before: State::default(),
             later: Vec::new(),
             remembered: BTreeMap::new(),
             leaked: 0,
@@ -214,6 +228,9 @@ impl<S: Storage> Core<S> {
     /// have run out, and answers the time.
     pub(super) fn begin(&mut self) -> Result<Time, Error> {
         self.usable()?;
+        if self.switch.has(Bug::P04) || self.switch.has(Bug::SpaceStays) {
+            self.before = self.state.clone();
+        }
         std::mem::take(&mut self.later).into_iter().for_each(|record| self.change(record));
         let now = self.settings.clock.now();
         self.sweep(now);
@@ -239,7 +256,24 @@ impl<S: Storage> Core<S> {
         if let Some(log) = &mut self.log
             && !batch.is_empty()
         {
-            let stored = log.append(&batch).and_then(|()| sync(log));
+            if let Err(error) = log.append(&batch) {
+                let full = error.kind() == io::ErrorKind::StorageFull;
+                if full && (self.switch.is(Bug::P04) || self.switch.is(Bug::SpaceStays)) {
+                    self.state = self.before.clone();
+                    return Err(Error::Gone(error.to_string()));
+                }
+                self.poisoned = Some(error.to_string());
+                return self.usable();
+            }
+            let all_acked = self.state.live.is_empty();
+            let stored = match all_acked && self.switch.is(Bug::P13) {
+                true => log.store_floor().and_then(|()| sync(log)),
+                false => sync(log),
+            };
+            if stored.is_err() && self.switch.is(Bug::SyncMoves) {
+                self.compact();
+                return self.usable();
+            }
             self.poisoned = stored.err().map(|error| error.to_string());
             if self.poisoned.is_none() && log.wants_compaction() {
                 self.compact();
@@ -315,7 +349,12 @@ impl<S: Storage> Core<S> {
             let place = Place::Waiting { from: Time::ZERO };
             self.put(id, Entry { key: None, body: Arc::from([0; 16]), attempts: 0, place });
         }
-        self.commit()
+        if self.log.as_ref().is_some_and(Log::stays) {
+            return self.commit();
+        }
+        self.batch.clear();
+        self.compact();
+        self.usable()
     }
 
     // The calls.

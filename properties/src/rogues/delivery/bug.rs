@@ -27,26 +27,55 @@ macro_rules! bugs {
                 match self { $(Bug::$variant => $what),* }
             }
 
-            /// The promise that it should be seen to break.
-            pub fn expected(self) -> Invariant {
-                match self { $(Bug::$variant => Invariant::$expected),* }
+            /// The promise that it should be seen to break; `None`: it is right, though it looks as if it were not.
+            pub fn expected(self) -> Option<Invariant> {
+                match self { $(Bug::$variant => expected!($expected)),* }
             }
 
-            /// Whether it is a bug of the durable broker. The others are shown in memory.
-            pub fn durable(self) -> bool {
-                match self { $(Bug::$variant => durable!($home)),* }
+            fn home(self) -> Home {
+                match self { $(Bug::$variant => Home::$home),* }
             }
         }
     };
 }
 
-macro_rules! durable {
-    (memory) => {
-        false
+macro_rules! expected {
+    (Right) => {
+        None
     };
-    (disk) => {
-        true
+    ($expected:ident) => {
+        Some(Invariant::$expected)
     };
+}
+
+/// What it takes to be seen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[allow(non_camel_case_types, reason = "they are words of the table below")]
+enum Home {
+    /// A broker in memory.
+    memory,
+    /// A durable one that is crashed.
+    disk,
+    /// A durable one whose disk fails it in ways of its own.
+    image,
+}
+
+impl Bug {
+    /// Those that are wrong, as far as crashes between two calls can show.
+    pub fn wrong() -> impl Iterator<Item = Bug> {
+        Bug::ALL.iter().copied().filter(|bug| bug.expected().is_some() && bug.home() != Home::image)
+    }
+
+    /// What crash images are about, right or wrong.
+    pub fn of_images() -> impl Iterator<Item = Bug> {
+        let of = |bug: &Bug| bug.home() == Home::image || bug.durable() && bug.id().starts_with('P');
+        Bug::ALL.iter().copied().filter(of)
+    }
+
+    /// Whether it is of the durable broker. The others are shown in memory.
+    pub fn durable(self) -> bool {
+        self.home() != Home::memory
+    }
 }
 
 bugs! {
@@ -85,18 +114,30 @@ bugs! {
     D51 "D51" Al1 memory "What does not fit replaces the oldest message, which may be in flight.";
     P01 "P01" Du1 disk "A send is confirmed before it is synced.";
     P02 "P02" Du1 disk "The log is created without a sync of the directory.";
+    P03 "P03" Du1 image "A sync that failed is tried again, and believed.";
+    P04 "P04" Du1 image "A write that found no space leaves half a frame, and the next frame goes behind it.";
     P05 "P05" Du1 disk "The length of a frame is trusted without looking at its checksum.";
+    P06 "P06" Du1 image "The checksum covers the body of a frame only: with a torn header an appended frame reads as a snapshot.";
     P08 "P08" Du6 disk "A torn tail is taken for the end but not cut off: what is appended behind it is never read.";
+    P09 "P09" Du5 image "Damage in the middle is taken for a torn tail: what was confirmed behind it is dropped.";
     P10 "P10" Du11 disk "A torn tail makes the opening fail.";
+    P11 "P11" Dl4 image "Recovery applies what it can read of a torn batch.";
+    P13 "P13" Dl4 image "The position up to which all is acked is stored before what it stands behind.";
     P14 "P14" Du3 disk "Acks are not stored: after a crash everything is replayed.";
+    P15 "P15" Du6 image "The position of the next frame is stored, but synced late: after a crash what was confirmed is overwritten.";
     P18 "P18" Du1 disk "After recovery the next id is the number of survivors: ids are used again.";
     P19 "P19" Du1 disk "Compaction keeps what is above the highest acked message instead of the lowest unacked one.";
     P20 "P20" Du1 disk "Compaction removes the old file before the new one is durable.";
     P21 "P21" Du3 disk "Compaction forgets that a message was acked, but not the message.";
+    P23 "P23" Du11 image "The first frame, which says how long the file is, may be durable before the file is as long.";
     P25 "P25" Du11 disk "A crash during compaction leaves a file that blocks the next opening.";
     P26 "P26" Du1 disk "An unreadable snapshot is taken for an empty one, and what it should have replaced is deleted.";
     P31 "P31" Du1 disk "After a compaction, syncs go to the old file.";
     P32 "P32" Du1 disk "The checksum covers the header of a frame only: a torn write keeps the one and loses the other.";
+    SyncMoves "none (sync moves on)" Right image "After a failed sync everything is written to another file, and only then confirmed.";
+    SpaceStays "none (space stays)" Right image "A write that found no space leaves half a frame, and the next frame goes in its place.";
+    OldStays "none (old stays)" Right image "Compaction leaves the old file for the next start to remove.";
+    LengthBare "none (length bare)" Right image "The checksum covers the body of a frame, but not the length that says how much that is.";
     EarlyExpiry "D-early-expiry" Lv4 memory "A lease ends a nanosecond early.";
     LateExpiry "D-late-expiry" Or6 memory "A message whose lease has ended becomes ready a millisecond late.";
     NoExpiry "D-no-expiry" Lv3 memory "A lease that runs out is never noticed.";
@@ -161,6 +202,11 @@ impl Switch {
             self.reached.fetch_add(1, Ordering::Relaxed);
         }
         on
+    }
+
+    /// The same without counting: nothing wrong happens yet.
+    pub(super) fn has(&self, bug: Bug) -> bool {
+        self.bug == Some(bug)
     }
 
     /// How often wrong code ran.

@@ -1,11 +1,12 @@
 //! Where the reference broker lives across crashes.
 
+use std::cell::Cell;
+
 use stanchion_queues::file::SimDisk;
 use stanchion_queues::{Crash, Error, Host, Settings};
 
 use super::broker::Reference;
 use super::bug::{Bug, Switch};
-use crate::engines::images::ImageHost;
 use crate::engines::simulated::Interrupted;
 use crate::plan::splitmix;
 
@@ -20,6 +21,8 @@ pub struct RogueHost {
     /// Whether the broker stands on the disk, or in memory.
     durable: bool,
     running: Option<Reference<Interrupted<SimDisk>>>,
+    /// It came to rest, and does nothing of its own accord.
+    resting: Cell<bool>,
     boots: u64,
 }
 
@@ -41,6 +44,7 @@ impl RogueHost {
             disk: SimDisk::new(),
             durable,
             running: None,
+            resting: Cell::new(false),
             boots: 0,
         }
     }
@@ -53,12 +57,6 @@ impl RogueHost {
     #[cfg(test)]
     pub(super) fn switch(&self) -> &Switch {
         &self.switch
-    }
-}
-
-impl ImageHost for RogueHost {
-    fn disk(&self) -> &SimDisk {
-        &self.disk
     }
 }
 
@@ -88,7 +86,7 @@ impl Host for RogueHost {
         let disk = &mut self.disk;
         let seed = splitmix(self.settings.seed ^ self.boots);
         // A machine that has stopped does nothing more.
-        if let Some(running) = running.filter(|_| !disk.stopped()) {
+        if let Some(running) = running.filter(|_| !disk.stopped() && !self.resting.take()) {
             match seed % 8 {
                 0 => {}
                 1..=4 => {
@@ -107,5 +105,16 @@ impl Host for RogueHost {
     fn cuts_off_calls(&self) -> bool {
         // The disk is another one then.
         true
+    }
+
+    fn simulated_disk(&self) -> Option<&SimDisk> {
+        self.durable.then_some(&self.disk)
+    }
+
+    fn idle(&self) {
+        if let Some(running) = &self.running {
+            self.resting.set(true);
+            running.come_to_rest();
+        }
     }
 }

@@ -6,6 +6,7 @@ mod broker;
 mod bug;
 mod codec;
 mod host;
+pub mod images;
 mod log;
 pub mod races;
 mod state;

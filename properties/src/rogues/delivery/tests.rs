@@ -309,7 +309,8 @@ fn the_contract_says_what_survives() {
     for durable in [false, true] {
         let bench = Bench::new(durable);
         let promised = if durable { Contract::durable() } else { Contract::in_memory() };
-        let expected = Contract { capacity: Some(4), deliveries_allowed: Some(2), ..promised };
+        let expected =
+            Contract { capacity: Some(4), deliveries_allowed: Some(2), damage_noticed: durable, ..promised };
         assert_eq!(bench.broker.contract(), expected);
     }
 }
@@ -330,7 +331,7 @@ fn rogue(bug: Bug, plan: &Plan) -> (History, u64) {
 #[test]
 fn every_switch_changes_what_is_seen() {
     let mut silent = Vec::new();
-    for &bug in Bug::ALL {
+    for bug in Bug::wrong() {
         let mut reached = 0;
         let seen = plans(2_000).position(|plan| {
             let (history, ran) = rogue(bug, &plan);
@@ -386,14 +387,14 @@ fn starts_again(history: &History) -> Vec<(Invariant, Verdict)> {
 
 #[test]
 fn the_table_says_what_was_found_how_soon_and_how_small() {
-    let line = super::hunt(Bug::P10, &Budget::quick(), starts_again);
+    let line = super::hunt(Bug::P10, &Budget::quick(), starts_again).expect("it is wrong");
     assert!(line.found && line.cases <= 256, "{line:?}");
     assert_eq!((line.expected, &*line.bug, line.also.len()), (Invariant::Du11, "P10", 0));
     assert!(line.shrunk.is_some_and(|steps| steps <= 8), "{line:?}");
     let few = Budget { cases: 20, ..Budget::quick() };
-    let line = super::hunt(Bug::D01, &few, starts_again);
+    let line = super::hunt(Bug::D01, &few, starts_again).expect("it is wrong");
     assert_eq!((line.found, line.cases, line.shrunk), (false, 20, None));
-    assert_eq!(super::table(&Budget { cases: 1, ..few }, starts_again).len(), Bug::ALL.len());
+    assert_eq!(super::table(&Budget { cases: 1, ..few }, starts_again).len(), Bug::wrong().count());
 }
 
 #[test]

@@ -249,3 +249,26 @@ fn a_removed_file_is_forgotten_once_nobody_can_reach_it() {
     drop(file);
     assert!(disk.disk().inodes.is_empty());
 }
+
+#[test]
+fn what_a_crash_found_unfinished_is_told_in_words() {
+    let mut disk = SimDisk::new();
+    let file = durable_file(&disk, &[b'.'; 3 * SECTOR]);
+    file.write_at(&[b'x'; SECTOR], SECTOR as u64).expect("writes");
+    disk.create("b").expect("creates");
+    disk.crash_after(0);
+    file.write_at(b"y", 0).expect_err("the machine stops");
+    disk.crash(Crash::Power, 1);
+    let unfinished = disk.unfinished();
+    assert_eq!(unfinished.call.as_deref(), Some("the write of 1 bytes at 0 of a"));
+    // The write that was interrupted is at risk as well.
+    assert_eq!(unfinished.sectors, [("a".to_owned(), 1), ("a".to_owned(), 0)]);
+    assert_eq!(unfinished.names, ["the creation of b"]);
+    assert_eq!(disk.risked(), AtRisk { sectors: 2, lens: 0, names: 1 });
+
+    disk.fail_after(0, Fault::Full);
+    disk.sync_dir().expect_err("it fails");
+    assert_eq!(disk.failed().as_deref(), Some("the sync of the directory"));
+    disk.crash(Crash::Process, 1);
+    assert_eq!(disk.unfinished(), Unfinished::default());
+}
