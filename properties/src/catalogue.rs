@@ -62,8 +62,6 @@ pub const UNCHECKED: &[Unchecked] = unchecked! {
     "DU-2" "If a later message of a log survived, every earlier one did.",
         "every durable contract here promises all confirmed messages (DU-1), of which this is a part";
     "DU-4" "No partly written record is delivered.", "part of AL-5 and AL-3, after every crash";
-    "DU-5" "Damage is found, named and kept to what it hit.",
-        "decided by crash images with flipped bits and by tests on damaged directories, which speak of the file queue's bytes";
     "DU-7" "After a failed sync no success is reported that rests on it.", "part of DU-1: failed syncs are injected";
     "DU-8" "Names of files are durable when the protocol needs them.", "part of DU-1 and DU-11, at every crash point";
     "DU-9" "Giving up space never removes what is needed.", "part of DU-1, DU-3 and DU-11, at every crash point";
