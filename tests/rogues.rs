@@ -15,10 +15,11 @@ use stanchion::properties::{Suite, checkers, outcome};
 
 type Table = fn(&Budget) -> Vec<RogueResult>;
 
-const GROUPS: [(&str, Table); 4] = [
+const GROUPS: [(&str, Table); 5] = [
     ("buffers", rogues::memory::table),
     ("brokers", |budget| rogues::delivery::table(budget, checkers::judge)),
     ("races", rogues::delivery::races::table),
+    ("commits", rogues::commits::table),
     ("consumers", rogues::consumers::table),
 ];
 
