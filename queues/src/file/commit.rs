@@ -299,7 +299,7 @@ impl<S: Storage> Shared<S> {
         core.hand_over(batch.callers());
         drop(core);
         mem::forget(leading);
-        batch.end(if storage.makes(Mistake::ConfirmsFailed) { Ok(()).into() } else { outcome.clone() });
+        batch.end(told(storage, outcome.clone()));
         outcome
     }
 
@@ -510,10 +510,11 @@ impl<S: Storage> Core<S> {
     fn fail(&mut self, failure: &Failure) {
         self.claimed.clear();
         self.reserved = 0;
-        let open = mem::take(&mut self.open).batch;
-        for batch in self.unsynced.take().into_iter().chain([open]) {
-            batch.end(Err(failure.clone()).into());
+        let failed = Outcome::from(Err(failure.clone()));
+        if let Some(batch) = self.unsynced.take() {
+            batch.end(told(&self.storage, failed.clone()));
         }
+        mem::take(&mut self.open).batch.end(failed);
     }
 
     /// Passes the lead to the next batch, if somebody waits in it, after a commit that had `released` callers.
@@ -525,6 +526,11 @@ impl<S: Storage> Core<S> {
             self.open.batch.pass_baton();
         }
     }
+}
+
+/// What those are told who wait for a batch that ended so: that.
+fn told<S: Storage>(storage: &S, outcome: Outcome) -> Outcome {
+    if storage.makes(Mistake::ConfirmsFailed) { Ok(()).into() } else { outcome }
 }
 
 /// Reads the messages that are written anew; or leaves them where they are, and says so, if one cannot be read.
