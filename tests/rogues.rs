@@ -15,11 +15,12 @@ use stanchion::properties::{Suite, checkers, outcome};
 
 type Table = fn(&Budget) -> Vec<RogueResult>;
 
-const GROUPS: [(&str, Table); 5] = [
+const GROUPS: [(&str, Table); 6] = [
     ("buffers", rogues::memory::table),
     ("brokers", |budget| rogues::delivery::table(budget, checkers::judge)),
     ("races", rogues::delivery::races::table),
     ("disks", rogues::delivery::images::table),
+    ("commits", rogues::commits::table),
     ("consumers", rogues::consumers::table),
 ];
 

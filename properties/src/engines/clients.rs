@@ -15,7 +15,7 @@ use stanchion_queues::{
 };
 
 use crate::engines::watchdog::{Call, calling};
-use crate::history::{Actor, Event, HARNESS, Token, What};
+use crate::history::{Actor, Event, HARNESS, PENDING, Token, What};
 use crate::payload;
 use crate::plan::{Fate, How, Odd, Step, Which};
 use crate::recording::{Recorder, Sink, Ticks};
@@ -209,6 +209,8 @@ pub(super) struct Desk {
     held: Vec<Held>,
     /// When leases and delays end.
     due: Vec<Time>,
+    /// Whether a storage failed since the broker was started: then it may need to be started again.
+    pub(super) ails: bool,
 }
 
 impl Desk {
@@ -234,12 +236,14 @@ impl Desk {
             receipts: Vec::new(),
             held: Vec::new(),
             due: Vec::new(),
+            ails: false,
         })
     }
 
     /// The broker was killed, and every session with it.
     pub(super) fn crashed(&mut self) {
         self.held.clear();
+        self.ails = false;
     }
 
     fn new_message(&mut self, keyed: bool, delay: Duration) -> (Token, Message) {
@@ -471,7 +475,7 @@ impl<S: Session> Client<S> {
             Step::Browse { .. } => self.browse(place),
             Step::BrowseFew { max, .. } => self.browse_few(place, max),
             Step::Depth { .. } => self.depth(place),
-            Step::LoseSession { .. } => self.lose(),
+            Step::LoseSession { .. } => self.lose(desk),
             Step::Advance { .. } | Step::AdvanceTo { .. } | Step::Crash { .. } => Ok(()),
         }
     }
@@ -583,9 +587,19 @@ impl<S: Session> Client<S> {
         self.call(place, Fate::Arrives, |recorder, line| drop(recorder.depth(line))).map(drop)
     }
 
-    fn lose(&mut self) -> Result<(), Panicked> {
+    /// Loses its session. That has no answer, in which a broker whose storage has failed could say that it cannot store
+    /// this: then it is in doubt.
+    fn lose(&mut self, desk: &RefCell<Desk>) -> Result<(), Panicked> {
         let Some((actor, session)) = self.open.take() else { return Ok(()) };
-        self.recorder.note_while(actor, What::Lost, || guard(|| calling(Call::Drop, || drop(session))))
+        let dropped =
+            self.recorder.note_while(actor, What::Lost, || guard(|| calling(Call::Drop, || drop(session))));
+        if desk.borrow().ails
+            && !self.is_cut_off()
+            && let Some(lost) = self.recorder.sink.last_mut()
+        {
+            (lost.ret, lost.until) = (PENDING, Time::FAR_FUTURE);
+        }
+        dropped
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 
-use stanchion_queues::{Broker, Clock, Crash, Host, Settings};
+use stanchion_queues::{Broker, Clock, Contract, Crash, Error, Host, Settings};
 
 use crate::engines::clients::{Client, Desk, Drain, Panicked, Place, Script, guard, recorder};
 use crate::engines::clients::{advance, advance_to, millis};
@@ -50,7 +50,15 @@ pub(super) fn run_with<H: Host>(
     quietly(|| Run::begin(make, plan).map(|run| run.finish(plan, begins)))
 }
 
-/// Starts a broker for the first time.
+/// A broker that was booted, with what it promises.
+pub(super) type Booted<B> = Result<Result<(Contract, B), Error>, Panicked>;
+
+/// Boots a broker.
+pub(super) fn boot<H: Host>(host: &mut H) -> Booted<H::Broker> {
+    guard(|| calling(Call::Boot, || host.boot().map(|broker| (broker.contract(), broker))))
+}
+
+/// Starts a broker for the first time, as `boot` does it.
 ///
 /// # Errors
 /// It does not start, or no message of ours fits into it.
@@ -58,6 +66,7 @@ pub(super) fn start<H: Host>(
     make: impl Fn(&Settings) -> H,
     settings: &Settings,
     clock: &Clock,
+    boot: impl FnOnce(H) -> (H, Booted<H::Broker>),
 ) -> Result<(H, H::Broker, Desk), NotStarted> {
     let refuse = |why: String| NotStarted {
         capacity: settings.capacity,
@@ -65,10 +74,8 @@ pub(super) fn start<H: Host>(
         why,
     };
     let panicked = |Panicked(message)| refuse(format!("it panicked: {message}"));
-    let mut host = guard(|| make(settings)).map_err(panicked)?;
-    let booted = guard(|| calling(Call::Boot, || host.boot().map(|broker| (broker.contract(), broker))))
-        .map_err(panicked)?;
-    let (contract, broker) = booted.map_err(|error| refuse(error.to_string()))?;
+    let (host, booted) = boot(guard(|| make(settings)).map_err(panicked)?);
+    let (contract, broker) = booted.map_err(panicked)?.map_err(|error| refuse(error.to_string()))?;
     let desk = Desk::new(contract, clock.clone()).map_err(refuse)?;
     Ok((host, broker, desk))
 }
@@ -85,10 +92,10 @@ impl From<Panicked> for Stop {
     }
 }
 
-/// Starts a broker again, and says so.
-pub(super) fn reboot<H: Host>(host: &mut H, harness: &mut Recorder<Script>) -> Result<H::Broker, Stop> {
-    let (error, result) = match guard(|| calling(Call::Boot, || host.boot())) {
-        Ok(Ok(broker)) => (None, Ok(broker)),
+/// Says that a broker was started again, or was not.
+pub(super) fn note_boot<B>(booted: Booted<B>, harness: &mut Recorder<Script>) -> Result<B, Stop> {
+    let (error, result) = match booted {
+        Ok(Ok((_, broker))) => (None, Ok(broker)),
         Ok(Err(error)) => (Some(error.to_string()), Err(Stop::DidNotBoot)),
         Err(Panicked(message)) => (Some(format!("it panicked: {message}")), Err(Stop::Panicked(message))),
     };
@@ -107,7 +114,11 @@ struct Run<H: Host> {
 impl<H: Host> Run<H> {
     fn begin(make: impl Fn(&Settings) -> H, plan: &Plan) -> Result<Run<H>, NotStarted> {
         let clock = Clock::manual();
-        let (host, broker, desk) = start(make, &plan.settings.with_clock(clock.clone()), &clock)?;
+        let (host, broker, desk) =
+            start(make, &plan.settings.with_clock(clock.clone()), &clock, |mut host| {
+                let booted = boot(&mut host);
+                (host, booted)
+            })?;
         let ticks = Ticks::default();
         let mut harness = recorder(&ticks, &clock);
         harness.note(HARNESS, What::Booted { error: None });
@@ -168,7 +179,7 @@ impl<H: Host> Run<H> {
         let _ = self.drop_all();
         self.desk.borrow_mut().crashed();
         self.harness.note(HARNESS, What::Crashed { crash });
-        self.broker = Some(reboot(&mut self.host, &mut self.harness)?);
+        self.broker = Some(note_boot(boot(&mut self.host), &mut self.harness)?);
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::invariant::Invariant;
 
+pub mod commits;
 pub mod consumers;
 pub mod delivery;
 pub(crate) mod forged;

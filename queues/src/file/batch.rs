@@ -1,20 +1,21 @@
 //! The callers that share one commit: where they wait, and how one of them comes to lead it.
 
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::failure::Failure;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// One commit as those see it who wait for it.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     callers: AtomicUsize,
     progress: Mutex<Progress>,
-    changed: Condvar,
+    pub(super) changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-enum Progress {
+pub(super) enum Progress {
     #[default]
     Open,
     /// One of its callers is to lead it, and has not taken notice yet.
@@ -80,7 +81,12 @@ impl Batch {
         }
     }
 
-    fn progress(&self) -> MutexGuard<'_, Progress> {
+    /// Whether it has not ended, and nobody is to lead it.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(*self.progress(), Progress::Open)
+    }
+
+    pub(super) fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -12,8 +12,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::batch::{Batch, Outcome, Woken};
@@ -21,13 +20,15 @@ use super::body::Body;
 use super::failure::Failure;
 use super::heartbeat::Bell;
 use super::log::{Begun, CommitError, Log, Sizes};
+use super::mistake::Mistake;
 use super::recent::Recent;
 use super::record::{At, Payload, Read, Record};
 use super::recovery::{Opened, Recovered};
-use super::segment::Name;
+use super::segment::{End, Name};
 use super::state::State;
 use super::storage::Storage;
 use crate::broker::Settings;
+use crate::sync::{Mutex, MutexGuard, Spin};
 
 /// A leader waits for the callers that the last commit released to come back, but no longer than that commit
 /// took, and than this. Without the wait the first to come back would commit alone and make all others wait:
@@ -52,6 +53,8 @@ pub(super) struct Shared<S: Storage> {
     pub(super) bell: Arc<Bell>,
     pub(super) settings: Settings,
     pub(super) recovered: Recovered,
+    /// The same as in the core.
+    storage: S,
     core: Mutex<Core<S>>,
 }
 
@@ -125,18 +128,16 @@ struct Returning {
     skip: u32,
 }
 
-/// A leader's duty. Should it unwind, nobody may wait for ever.
+/// A leader's duty. Should it unwind instead of forgetting it, nobody may wait for ever.
 struct Leading<'a, S: Storage> {
     shared: &'a Shared<S>,
 }
 
 impl<S: Storage> Drop for Leading<'_, S> {
     fn drop(&mut self) {
-        if thread::panicking() {
-            let mut core = self.shared.lock();
-            let failure = core.poison("a thread panicked while it committed");
-            core.fail(&failure);
-        }
+        let mut core = self.shared.lock();
+        let failure = core.poison("a thread panicked while it committed");
+        core.fail(&failure);
     }
 }
 
@@ -169,8 +170,8 @@ impl<S: Storage> Shared<S> {
             poisoned: None,
         };
         core.take_in(log, read);
-        let bell = Arc::clone(&core.bell);
-        Shared { bell, settings: settings.clone(), recovered, core: Mutex::new(core) }
+        let (bell, storage) = (Arc::clone(&core.bell), core.storage.clone());
+        Shared { bell, settings: settings.clone(), recovered, storage, core: Mutex::new(core) }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Core<S>> {
@@ -196,6 +197,10 @@ impl<S: Storage> Shared<S> {
         for record in &records {
             core.claimed.extend(record.changes());
             core.reserved += usize::from(record.takes_room());
+            if core.applies_early(record) {
+                // It fits what is there.
+                let _ = core.state.apply(record);
+            }
         }
         records.into_iter().for_each(|record| core.open.say(record));
         let batch = Arc::clone(&core.open.batch);
@@ -225,7 +230,8 @@ impl<S: Storage> Shared<S> {
     }
 
     fn follow(&self, batch: &Batch) -> Outcome {
-        match batch.wait() {
+        let blindly = self.storage.makes(Mistake::WaitsBlindly);
+        match if blindly { batch.wait_blindly() } else { batch.wait() } {
             Woken::Lead => self.lead(),
             Woken::Ended(outcome) => outcome,
         }
@@ -236,17 +242,26 @@ impl<S: Storage> Shared<S> {
         let leading = Leading { shared: self };
         let mut core = self.gather();
         // The leader before this one gave it back, or unwound; but then all batches have ended.
-        let Some(mut log) = core.log.take() else { return core.working().into() };
+        let Some(mut log) = core.log.take() else {
+            mem::forget(leading);
+            return core.working().into();
+        };
         let Open { batch, records } = mem::take(&mut core.open);
         core.unsynced = Some(Arc::clone(&batch));
         let (mut all, moves) = core.housekeeping(&log, &records);
         all.extend(records);
         let mut records = all;
-        let storage = core.storage.clone();
+        let storage = &self.storage;
+        if storage.makes(Mistake::LeadsTwice) {
+            core.led = false;
+        }
         drop(core);
 
+        if storage.makes(Mistake::ConfirmsEarly) {
+            batch.end(Ok(()).into());
+        }
         let started = Instant::now();
-        let unreadable = read_moves(&storage, moves, &mut records);
+        let unreadable = read_moves(storage, moves, &mut records);
         let mut written = log.commit(&mut records);
         if matches!(written, Err(CommitError::Full)) && records.iter().any(Record::is_move) {
             records.retain(|record| !record.is_move());
@@ -283,8 +298,8 @@ impl<S: Storage> Shared<S> {
         core.log = Some(log);
         core.hand_over(batch.callers());
         drop(core);
-        drop(leading);
-        batch.end(outcome.clone());
+        mem::forget(leading);
+        batch.end(told(storage, outcome.clone()));
         outcome
     }
 
@@ -309,8 +324,12 @@ impl<S: Storage> Shared<S> {
         if now.is_none() || mem::replace(before, now) != now {
             return true;
         }
+        let tail = core.log.as_ref().filter(|_| self.storage.makes(Mistake::WitnessesAnytime)).map(Log::tail);
         drop(core);
-        self.witness();
+        match tail {
+            Some(tail) => self.witness_at(tail),
+            None => self.witness(),
+        }
         false
     }
 
@@ -328,10 +347,8 @@ impl<S: Storage> Shared<S> {
         }
         let limit = RETURN.min(core.returning.last_commit);
         drop(core);
-        let started = Instant::now();
-        while batch.callers() < expected && started.elapsed() < limit {
-            thread::yield_now();
-        }
+        let mut spin = Spin::new(limit);
+        while batch.callers() < expected && spin.once_more() {}
         core = self.lock();
         let Returning { back_off, skip, .. } = &mut core.returning;
         if batch.callers() < expected {
@@ -356,12 +373,30 @@ impl<S: Storage> Core<S> {
 
     /// How many messages more there may be, when all that is reserved is taken.
     pub(super) fn room(&self) -> usize {
-        self.settings.capacity.saturating_sub(self.state.resident()).saturating_sub(self.reserved)
+        self.settings.capacity.saturating_sub(self.state.resident()).saturating_sub(self.reserved())
     }
 
     /// Whether so many messages have room only if others do not get theirs.
     pub(super) fn room_is_uncertain(&self, many: usize) -> bool {
-        self.reserved > 0 && self.room() < many
+        self.reserved() > 0 && self.room() < many
+    }
+
+    fn reserved(&self) -> usize {
+        if self.storage.makes(Mistake::ReservesNothing) { 0 } else { self.reserved }
+    }
+
+    /// Whether this changes the state before it is durable: no.
+    fn applies_early(&self, record: &Record) -> bool {
+        let settles = matches!(record, Record::Acked { .. } | Record::Returned { .. });
+        settles && self.storage.makes(Mistake::AppliesEarly)
+    }
+
+    /// [`Mistake::WitnessesAnytime`].
+    pub(super) fn witnessed_at(&mut self, segment: u64, end: End) {
+        self.witnessed = true;
+        if let Some(log) = &mut self.log {
+            log.was_appended_to(segment, end);
+        }
     }
 
     fn poison(&mut self, error: impl ToString) -> Failure {
@@ -421,7 +456,8 @@ impl<S: Storage> Core<S> {
         let mut records = self.state.unrecorded();
         let current = log.number();
         let first = self.state.first_live().map_or(current, |(segment, _)| segment);
-        if first > self.state.released() {
+        // What was done early, the records that follow may say.
+        if first > self.state.released() && !self.storage.makes(Mistake::AppliesEarly) {
             records.push(Record::Released { below: first });
         }
         if first == current || self.unreadable || !self.is_sparse(first, log) {
@@ -466,7 +502,7 @@ impl<S: Storage> Core<S> {
                 self.recent.remove(id);
             }
             self.reserved -= usize::from(record.takes_room());
-            self.state.apply(record)
+            if self.applies_early(record) { Ok(()) } else { self.state.apply(record) }
         })
     }
 
@@ -474,10 +510,11 @@ impl<S: Storage> Core<S> {
     fn fail(&mut self, failure: &Failure) {
         self.claimed.clear();
         self.reserved = 0;
-        let open = mem::take(&mut self.open).batch;
-        for batch in self.unsynced.take().into_iter().chain([open]) {
-            batch.end(Err(failure.clone()).into());
+        let failed = Outcome::from(Err(failure.clone()));
+        if let Some(batch) = self.unsynced.take() {
+            batch.end(told(&self.storage, failed.clone()));
         }
+        mem::take(&mut self.open).batch.end(failed);
     }
 
     /// Passes the lead to the next batch, if somebody waits in it, after a commit that had `released` callers.
@@ -489,6 +526,11 @@ impl<S: Storage> Core<S> {
             self.open.batch.pass_baton();
         }
     }
+}
+
+/// What those are told who wait for a batch that ended so: that.
+fn told<S: Storage>(storage: &S, outcome: Outcome) -> Outcome {
+    if storage.makes(Mistake::ConfirmsFailed) { Ok(()).into() } else { outcome }
 }
 
 /// Reads the messages that are written anew; or leaves them where they are, and says so, if one cannot be read.

@@ -2,7 +2,7 @@
 //! from what is durable, and are given only when what they say is durable too.
 
 use std::collections::HashSet;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::body::Body;
@@ -17,6 +17,7 @@ use crate::broker::{
     Settlement,
 };
 use crate::clock::Time;
+use crate::sync::MutexGuard;
 
 impl<S: Storage> Shared<S> {
     /// Ends what time has ended: the first thing every operation does. Answers the instant for which the

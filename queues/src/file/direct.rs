@@ -17,7 +17,7 @@ const LONGEST: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Direct {
     file: File,
-    /// Memory of which an aligned part is used.
+    /// Memory of which an aligned part is used. (No simulation has real files: its turns need not be decided.)
     memory: Mutex<Vec<u8>>,
 }
 

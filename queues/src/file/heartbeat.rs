@@ -3,12 +3,12 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::commit::Shared;
 use super::storage::Storage;
+use crate::sync::{self, Condvar, JoinHandle, Mutex, MutexGuard};
 
 /// A queue has come to rest when nothing was committed for so long.
 const QUIET: Duration = Duration::from_millis(5);
@@ -69,7 +69,7 @@ impl Bell {
 /// The running thread; it ends when this is dropped.
 pub(super) struct Heartbeat {
     bell: Arc<Bell>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle>,
 }
 
 impl fmt::Debug for Heartbeat {
@@ -83,7 +83,7 @@ impl Heartbeat {
     /// The system has no thread left.
     pub(super) fn start<S: Storage>(shared: Arc<Shared<S>>) -> io::Result<Heartbeat> {
         let bell = Arc::clone(&shared.bell);
-        let thread = Builder::new().name("stanchion-heartbeat".to_owned()).spawn(move || {
+        let thread = sync::spawn("stanchion-heartbeat", move || {
             while shared.bell.wait() {
                 let mut before = None;
                 while shared.is_restless(&mut before) {
@@ -101,8 +101,8 @@ impl Drop for Heartbeat {
     fn drop(&mut self) {
         self.bell.set(State::Over);
         if let Some(thread) = self.thread.take() {
-            // So that nothing holds the directory any more once the queue is dropped. Its panic is not ours.
-            let _ = thread.join();
+            // So that nothing holds the directory any more once the queue is dropped.
+            thread.join();
         }
     }
 }

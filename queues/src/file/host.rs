@@ -5,11 +5,13 @@ use std::sync::{Arc, Weak};
 
 use super::commit::{Limits, Shared};
 use super::log::Sizes;
+use super::mistake::Mistake;
 use super::queue::{FileQueue, open_taken};
 use super::real::RealDir;
 use super::rng::mix;
 use super::sim::SimDisk;
 use crate::broker::{Crash, Error, Host, Settings};
+use crate::sync;
 
 /// On a simulated disk segments are so short, and so little is kept in memory, that short plans get to see all that
 /// happens in a log.
@@ -28,7 +30,17 @@ pub struct SimHost {
 impl SimHost {
     /// An empty disk. What crashes keep follows from the seed in the settings.
     pub fn new(settings: &Settings) -> SimHost {
-        SimHost { disk: SimDisk::new(), settings: settings.clone(), crashes: 0, running: Weak::new() }
+        SimHost::on(SimDisk::new(), settings)
+    }
+
+    /// A host of a queue that makes a mistake. For showing that a test can fail.
+    #[doc(hidden)]
+    pub fn with_mistake(mistake: Mistake, settings: &Settings) -> SimHost {
+        SimHost::on(SimDisk::with_mistake(mistake), settings)
+    }
+
+    fn on(disk: SimDisk, settings: &Settings) -> SimHost {
+        SimHost { disk, settings: settings.clone(), crashes: 0, running: Weak::new() }
     }
 
     /// The disk, for its fault switches.
@@ -37,7 +49,7 @@ impl SimHost {
     }
 
     /// Does what the heartbeat of a queue in real files does when nobody has called it for a while: see
-    /// [`super::open_dir`].
+    /// [`super::open_dir`]. In a simulation ([`crate::sync`]) it runs by itself.
     pub fn idle(&self) {
         if let Some(running) = self.running.upgrade() {
             running.witness();
@@ -49,14 +61,23 @@ impl Host for SimHost {
     type Broker = FileQueue<SimDisk>;
 
     fn boot(&mut self) -> Result<FileQueue<SimDisk>, Error> {
-        let queue = FileQueue::open_within(self.disk.clone(), &self.settings, SIMULATED)?;
+        let mut queue = FileQueue::open_within(self.disk.clone(), &self.settings, SIMULATED)?;
         self.running = Arc::downgrade(&queue.shared);
+        // Elsewhere a thread would come when it likes.
+        if sync::is_decided() {
+            queue.start_heartbeat()?;
+        }
         Ok(queue)
     }
 
     fn crash(&mut self, crash: Crash) {
         self.crashes += 1;
         self.disk.crash(crash, self.settings.seed ^ mix(self.crashes));
+    }
+
+    fn cuts_off_calls(&self) -> bool {
+        // The disk is another one then.
+        true
     }
 
     fn simulated_disk(&self) -> Option<&SimDisk> {

@@ -171,6 +171,19 @@ impl<S: Storage> Log<S> {
         self.segment.number
     }
 
+    /// The end of that segment, for a mistake.
+    pub(super) fn tail(&self) -> Segment<S::File> {
+        let Segment { number, salt, len, end, .. } = self.segment;
+        Segment { file: Arc::clone(&self.segment.file), number, salt, len, end, index: Vec::new() }
+    }
+
+    /// Somebody else has appended to it, by mistake.
+    pub(super) fn was_appended_to(&mut self, segment: u64, end: End) {
+        if self.segment.number == segment {
+            self.segment.end = end;
+        }
+    }
+
     /// How much of it is filled.
     pub(super) fn filled(&self) -> u64 {
         self.segment.end.at

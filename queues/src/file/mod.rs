@@ -19,6 +19,7 @@ pub mod hostile;
 pub mod inspect;
 mod log;
 mod look;
+mod mistake;
 mod queue;
 mod reading;
 pub mod real;
@@ -38,6 +39,8 @@ mod table;
 mod tests;
 
 pub use host::{DirHost, SimHost};
+#[doc(hidden)]
+pub use mistake::Mistake;
 pub use queue::{BODY_LIMIT, FileQueue, FileSession, open_dir};
 pub use real::{Mode, RealDir};
 pub use recovery::Recovered;

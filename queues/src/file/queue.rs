@@ -95,15 +95,8 @@ pub fn open_dir(path: &Path, settings: &Settings) -> Result<FileQueue<RealDir>, 
 
 /// The same for a directory that is already taken.
 pub(super) fn open_taken(directory: RealDir, settings: &Settings) -> Result<FileQueue<RealDir>, Error> {
-    let path = directory.path().to_owned();
     let mut queue = FileQueue::open(directory, settings)?;
-    let heartbeat = Heartbeat::start(Arc::clone(&queue.shared)).map_err(|source| Error::Io {
-        action: "start a thread for",
-        path,
-        source,
-        remedy: "Let fewer threads run, or more",
-    })?;
-    queue.heartbeat = Some(Arc::new(heartbeat));
+    queue.start_heartbeat()?;
     Ok(queue)
 }
 
@@ -130,6 +123,18 @@ impl<S: Storage> FileQueue<S> {
         let opened = recover(&storage, settings, limits.sizes)?;
         let shared = Arc::new(Shared::new(storage, settings, limits, opened));
         Ok(FileQueue { heartbeat: None, shared })
+    }
+
+    /// From now on it says durably, whenever it has come to rest, that its last commit is durable.
+    pub(super) fn start_heartbeat(&mut self) -> Result<(), Error> {
+        let heartbeat = Heartbeat::start(Arc::clone(&self.shared)).map_err(|source| Error::Io {
+            action: "start a thread for",
+            path: self.storage().locate(""),
+            source,
+            remedy: "Let fewer threads run, or more",
+        })?;
+        self.heartbeat = Some(Arc::new(heartbeat));
+        Ok(())
     }
 
     /// Where it is stored, for what that can tell: as the [`Mode`](super::Mode) of a [`RealDir`].

@@ -17,19 +17,24 @@
 //! [`SimDisk::keep`] chooses what a power failure leaves instead of drawing it.
 //!
 //! The call during which [`SimDisk::crash_after`] stops the machine may have taken effect fully, partly or
-//! not at all. All of it follows from the seed.
+//! not at all. So may, in a simulation ([`crate::sync`]), every call that is in flight during a crash: others may go
+//! first between its beginning and its effect, and what it syncs is what was written before it began. All of it
+//! follows from the seed.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::mistake::Mistake;
 use super::rng::Rng;
 use super::storage::{Storage, StorageFile};
 use super::survival::{AtRisk, Fault, SectorFate, Survival, Unfinished};
 use crate::broker::Crash;
+use crate::sync;
 
 /// What a disk writes as a whole, unless it is the one sector that is torn.
 const SECTOR: usize = 512;
@@ -37,8 +42,10 @@ const SECTOR: usize = 512;
 /// A simulated disk with one directory. Clones are handles of the same disk.
 #[derive(Clone)]
 pub struct SimDisk {
+    // Not one of [`crate::sync`]: it is part of the world, and nobody is interrupted while he has it.
     shared: Arc<Mutex<Disk>>,
     life: u64,
+    mistake: Option<Mistake>,
 }
 
 impl fmt::Debug for SimDisk {
@@ -93,12 +100,17 @@ struct Disk {
     names: BTreeMap<String, u64>,
     durable_names: BTreeMap<String, u64>,
     pending_names: Vec<Naming>,
+    /// How many changes of names are not pending any more.
+    settled_names: usize,
     inodes: BTreeMap<u64, Inode>,
     next_inode: u64,
     counts: Counts,
     crash_after: Option<u64>,
     stopped: bool,
-    dying: Option<Change>,
+    /// Calls that have begun and neither ended nor failed, in the order of their beginning.
+    in_flight: BTreeMap<u64, Begun>,
+    /// How many have begun.
+    begun: u64,
     failing: Option<(FailSync, u64)>,
     lying: bool,
     room: Option<u64>,
@@ -113,6 +125,7 @@ struct Disk {
     fault: Option<(Fault, u64)>,
     /// Decides what a failing sync wrote.
     rng: Rng,
+    mistakes: u64,
 }
 
 #[derive(Default)]
@@ -122,6 +135,8 @@ struct Inode {
     /// What survives the worst power failure.
     durable: Vec<u8>,
     pending: Vec<Pending>,
+    /// How many changes are not pending any more.
+    settled: usize,
     handles: usize,
 }
 
@@ -134,6 +149,12 @@ enum Naming {
     Link(String, u64),
     Rename(String, String),
     Remove(String),
+}
+
+struct Begun {
+    change: Change,
+    /// How many changes there had ever been of what it makes durable: what comes later need not be.
+    before: usize,
 }
 
 enum Change {
@@ -179,7 +200,19 @@ impl Default for SimDisk {
 impl SimDisk {
     /// An empty disk without faults.
     pub fn new() -> SimDisk {
-        SimDisk { shared: Arc::new(Mutex::new(Disk::default())), life: 0 }
+        SimDisk { shared: Arc::new(Mutex::new(Disk::default())), life: 0, mistake: None }
+    }
+
+    /// One on which the file queue makes this mistake. For showing that a test can fail.
+    #[doc(hidden)]
+    pub fn with_mistake(mistake: Mistake) -> SimDisk {
+        SimDisk { mistake: Some(mistake), ..SimDisk::new() }
+    }
+
+    /// How often it made it.
+    #[doc(hidden)]
+    pub fn mistakes(&self) -> u64 {
+        self.disk().mistakes
     }
 
     /// Kills what runs on this disk and decides what survives. Every other handle and every open file is
@@ -282,25 +315,17 @@ impl SimDisk {
         if disk.stopped || disk.life != self.life { Err(dead()) } else { Ok(disk) }
     }
 
+    /// Begins a change, lets others go first, and makes it.
     fn change(&self, change: Change) -> io::Result<()> {
-        let mut disk = self.alive()?;
-        if disk.crash_after == Some(0) {
-            disk.stopped = true;
-            disk.dying = Some(change);
-            return Err(dead());
-        }
-        disk.crash_after = disk.crash_after.map(|calls| calls - 1);
-        disk.counts.calls += 1;
-        match disk.fault.take() {
-            Some((fault, 0)) => {
-                disk.failed = Some(disk.words(&change));
-                disk.fail(change, fault)
-            }
-            waiting => {
-                disk.fault = waiting.map(|(fault, calls)| (fault, calls - 1));
-                disk.apply(change)
-            }
-        }
+        let call = self.alive()?.begin(change);
+        let fails = sync::storage_fails();
+        // If this life has ended or the machine has stopped meanwhile, the crash decides what becomes of it.
+        self.alive()?.finish(call, fails)
+    }
+
+    /// Lets others go first, and looks.
+    fn look(&self) -> io::Result<MutexGuard<'_, Disk>> {
+        if sync::storage_fails() { Err(cannot()) } else { self.alive() }
     }
 
     fn handle(&self, name: &str) -> io::Result<SimFile> {
@@ -320,11 +345,12 @@ impl Storage for SimDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<SimFile> {
+        drop(self.look()?);
         self.handle(name)
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
-        Ok(self.alive()?.names.keys().cloned().collect())
+        Ok(self.look()?.names.keys().cloned().collect())
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -338,6 +364,12 @@ impl Storage for SimDisk {
     fn sync_dir(&self) -> io::Result<()> {
         self.change(Change::SyncDir)
     }
+
+    fn makes(&self, mistake: Mistake) -> bool {
+        let makes = self.mistake == Some(mistake);
+        self.disk().mistakes += u64::from(makes);
+        makes
+    }
 }
 
 impl StorageFile for SimFile {
@@ -346,7 +378,7 @@ impl StorageFile for SimFile {
     }
 
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
-        let mut disk = self.disk.alive()?;
+        let mut disk = self.disk.look()?;
         let start = position(offset)?;
         let cached = &disk.inode(self.inode)?.cached;
         let from = cached.get(start..).and_then(|rest| rest.get(..into.len())).ok_or_else(beyond_end)?;
@@ -388,7 +420,44 @@ impl Disk {
         self.inodes.get_mut(&inode).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    fn apply(&mut self, change: Change) -> io::Result<()> {
+    fn begin(&mut self, change: Change) -> u64 {
+        let before = match &change {
+            Change::Sync(inode) => {
+                self.inodes.get(inode).map_or(0, |inode| inode.settled + inode.pending.len())
+            }
+            Change::SyncDir => self.settled_names + self.pending_names.len(),
+            _ => 0,
+        };
+        self.begun += 1;
+        self.in_flight.insert(self.begun, Begun { change, before });
+        self.begun
+    }
+
+    fn finish(&mut self, call: u64, fails: bool) -> io::Result<()> {
+        if self.crash_after == Some(0) {
+            self.stopped = true;
+            return Err(dead());
+        }
+        let Some(begun) = self.in_flight.remove(&call) else { return Err(dead()) };
+        self.crash_after = self.crash_after.map(|calls| calls - 1);
+        self.counts.calls += 1;
+        if fails {
+            let how = if self.rng.below(2) == 0 { FailSync::KeepPages } else { FailSync::DropPages };
+            return self.fail(begun, Fault::Io(how));
+        }
+        match self.fault.take() {
+            Some((fault, 0)) => {
+                self.failed = Some(self.words(&begun.change));
+                self.fail(begun, fault)
+            }
+            waiting => {
+                self.fault = waiting.map(|(fault, calls)| (fault, calls - 1));
+                self.apply(begun)
+            }
+        }
+    }
+
+    fn apply(&mut self, Begun { change, before }: Begun) -> io::Result<()> {
         match change {
             Change::Create(name) => {
                 if self.names.contains_key(&name) {
@@ -410,8 +479,11 @@ impl Disk {
             Change::SyncDir => {
                 self.counts.dir_syncs += 1;
                 if !self.lying {
-                    self.durable_names = self.names.clone();
-                    self.pending_names.clear();
+                    let many = before.saturating_sub(self.settled_names);
+                    for naming in self.pending_names.drain(..many) {
+                        naming.apply(&mut self.durable_names);
+                    }
+                    self.settled_names += many;
                     self.forget_unreachable();
                 }
             }
@@ -425,25 +497,25 @@ impl Disk {
                 }
                 inode.set_len(len);
             }
-            Change::Sync(inode) => return self.sync(inode),
+            Change::Sync(inode) => return self.sync(inode, before),
         }
         Ok(())
     }
 
-    fn fail(&mut self, change: Change, fault: Fault) -> io::Result<()> {
-        match (change, fault) {
+    fn fail(&mut self, begun: Begun, fault: Fault) -> io::Result<()> {
+        match (&begun.change, fault) {
             (Change::Write { inode, offset, bytes }, _) => {
-                self.write(inode, offset, &bytes[..bytes.len() / 2])?;
+                self.write(*inode, *offset, &bytes[..bytes.len() / 2])?;
             }
-            (change @ Change::Sync(_), Fault::Io(how)) => {
+            (Change::Sync(_), Fault::Io(how)) => {
                 self.failing = Some((how, 1));
-                return self.apply(change);
+                return self.apply(begun);
             }
             _ => {}
         }
         Err(match fault {
             Fault::Full => io::ErrorKind::StorageFull.into(),
-            Fault::Io(_) => io::Error::other("simulated: the disk could not do it"),
+            Fault::Io(_) => cannot(),
         })
     }
 
@@ -475,7 +547,8 @@ impl Disk {
         if fitting < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
-    fn sync(&mut self, inode: u64) -> io::Result<()> {
+    /// Makes the first `before` of all changes durable.
+    fn sync(&mut self, inode: u64, before: usize) -> io::Result<()> {
         self.counts.syncs += 1;
         let failing = self.failing;
         if let Some((how, count)) = failing {
@@ -491,25 +564,33 @@ impl Disk {
         }
         if !self.lying {
             let mut unused = Rng::new(0);
-            self.inode(inode)?.settle(Keep::All, &mut unused, None);
+            let inode = self.inode(inode)?;
+            let later = inode.pending.split_off(before.saturating_sub(inode.settled));
+            inode.settle(Keep::All, &mut unused, None);
+            inode.pending = later;
         }
         Ok(())
     }
 
     fn crash(&mut self, crash: Crash, rng: &mut Rng) {
-        let dying = self.dying.take();
-        let call = dying.as_ref().map(|change| self.words(change));
+        let in_flight = mem::take(&mut self.in_flight);
+        let calls: Vec<String> = in_flight.values().map(|begun| self.words(&begun.change)).collect();
+        let call = (!calls.is_empty()).then(|| calls.join(" and "));
         self.unfinished = Unfinished { call, ..Unfinished::default() };
-        match crash {
-            Crash::Process => self.finish_partly(dying, rng),
-            Crash::Power => {
+        for (_, begun) in in_flight {
+            match crash {
+                Crash::Process => self.finish_partly(begun, rng),
+                // What makes something durable may have made any part of it durable, as the failure may.
+                Crash::Power if matches!(begun.change, Change::Sync(_) | Change::SyncDir) => {}
                 // Whatever it was about to write is as good as written and not synced.
-                if let Some(change) = dying.filter(|c| !matches!(c, Change::Sync(_) | Change::SyncDir)) {
+                Crash::Power => {
                     // It may be a change that would have failed anyway: then nothing was written.
-                    let _ = self.apply(change);
+                    let _ = self.apply(begun);
                 }
-                self.power_failure(rng);
             }
+        }
+        if crash == Crash::Power {
+            self.power_failure(rng);
         }
         for inode in self.inodes.values_mut() {
             inode.handles = 0;
@@ -521,15 +602,14 @@ impl Disk {
     }
 
     /// The process was killed during this call.
-    fn finish_partly(&mut self, dying: Option<Change>, rng: &mut Rng) {
-        let Some(mut change) = dying else { return };
-        match &mut change {
+    fn finish_partly(&mut self, mut begun: Begun, rng: &mut Rng) {
+        match &mut begun.change {
             Change::Write { bytes, .. } => bytes.truncate(Keep::draw(rng).prefix(bytes.len(), rng)),
             _ if rng.below(2) == 0 => return,
             _ => {}
         }
         // It may be a change that would have failed anyway: then nothing was written.
-        let _ = self.apply(change);
+        let _ = self.apply(begun);
     }
 
     fn power_failure(&mut self, rng: &mut Rng) {
@@ -583,6 +663,7 @@ impl Disk {
     }
 
     fn leave(&mut self, survival: &Survival) {
+        self.settled_names += self.pending_names.len();
         for naming in self.pending_names.drain(..).take(survival.names) {
             naming.apply(&mut self.durable_names);
         }
@@ -596,6 +677,7 @@ impl Disk {
 
     fn leave_drawn(&mut self, rng: &mut Rng) {
         let kept = Keep::draw(rng).prefix(self.pending_names.len(), rng);
+        self.settled_names += self.pending_names.len();
         for naming in self.pending_names.drain(..).take(kept) {
             naming.apply(&mut self.durable_names);
         }
@@ -712,6 +794,7 @@ impl Inode {
     /// The same with the number of kept lengths, and the fate of each sector in turn, given.
     fn survive(&mut self, mut lens: usize, mut fate: impl FnMut() -> SectorFate) {
         let mut len = self.durable.len();
+        self.settled += self.pending.len();
         for pending in self.pending.drain(..) {
             match pending {
                 Pending::Len(to) if lens > 0 => {
@@ -747,6 +830,10 @@ impl Inode {
 
 fn dead() -> io::Error {
     io::Error::other("simulated: the machine has crashed")
+}
+
+fn cannot() -> io::Error {
+    io::Error::other("simulated: the disk could not do it")
 }
 
 fn beyond_end() -> io::Error {

@@ -7,6 +7,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use super::mistake::Mistake;
+
 /// One directory of files.
 pub trait Storage: Clone + fmt::Debug + Send + Sync + 'static {
     /// An open file.
@@ -46,6 +48,12 @@ pub trait Storage: Clone + fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// What the system says.
     fn sync_dir(&self) -> io::Result<()>;
+    /// Whether the queue above is to make this mistake now: never, but for a simulated disk of a test.
+    #[doc(hidden)]
+    #[inline]
+    fn makes(&self, _: Mistake) -> bool {
+        false
+    }
 }
 
 /// An open file of a [`Storage`].

@@ -1,18 +1,21 @@
 //! The simulated engine: the clients of a broker take turns on one thread, as a seed decides, and are interrupted
 //! inside their calls: on the way to the broker, before each lock of [`stanchion_queues::sync`], after each reading of
-//! the clock, in front of an [`Interrupted`] storage, and on the way back. Meanwhile the clock moves and the broker crashes, in particular while something is
-//! being written. At the end faults are over, and everything must come to rest.
+//! the clock, during each call of a [`SimDisk`](stanchion_queues::file::SimDisk), and on the way back. What the queue
+//! does by itself, in threads of [`stanchion_queues::sync`], has its turns among them. Meanwhile the clock moves and
+//! the broker crashes, in particular while something is being written. At the end faults are over, and everything
+//! must come to rest.
 
+#[cfg(test)]
+mod own_tests;
 mod plan;
 mod run;
 mod stage;
-mod storage;
 #[cfg(test)]
 mod tests;
+mod way;
 
 pub use plan::{Interruption, Meanwhile, Move, Plan, Schedule, Strategy};
 pub use run::run;
-pub use storage::Interrupted;
 
 use stanchion_queues::{Host, Settings};
 

@@ -12,7 +12,8 @@ use crate::shrink::{Plainer, Shrink, with_plainer_arguments, without_faults};
 const SWEEPER: usize = SESSIONS;
 /// How many clients there are at most.
 pub(super) const CLIENTS: usize = SESSIONS + 1;
-/// About how many points a call has: on the way there, at a lock, at a clock, on the way back.
+/// About how many points a call has: on the way there, at a lock, at a clock, on the way back. One that waits for a
+/// storage has several times as many.
 const POINTS: u64 = 4;
 
 /// What to do to a broker, and in which order.
@@ -88,8 +89,20 @@ pub struct Meanwhile {
 pub enum Interruption {
     /// The broker dies and is started again.
     Crash(Crash),
+    /// The same, but before that others go first.
+    CrashAfter {
+        /// What kills it.
+        crash: Crash,
+        /// Until so many steps more have begun.
+        others: usize,
+    },
     /// Its storage, if that is one of ours, fails what it asks of it.
     StorageFails,
+    /// It stands still, and others go first.
+    Stall {
+        /// Until so many steps more have begun.
+        others: usize,
+    },
     /// It pauses, for as long as a lease: the clock moves to an instant at which a lease or a delay ends, or just
     /// beside it, and others go first.
     Pause {
@@ -149,11 +162,17 @@ struct Faults {
     crashes_in_flight: bool,
     jumps_in_flight: bool,
     storage: bool,
+    stalls: bool,
 }
 
-/// A point on the way of a step, or just beyond its last. The loss of a session goes over no line.
+/// A point on the way of a step, or just beyond its last: where a way is short, or where it is long. The loss of a
+/// session goes over no line.
 fn point_of(step: &Step, dice: &mut Dice) -> u64 {
-    1 + dice.below(if matches!(step, Step::LoseSession { .. }) { 2 } else { POINTS + 2 })
+    let most = match step {
+        Step::LoseSession { .. } => dice.pick(&[2, 2, 2, 2, 3 * POINTS]),
+        _ => dice.pick(&[POINTS + 2, POINTS + 2, 3 * POINTS, 6 * POINTS]),
+    };
+    1 + dice.below(most)
 }
 
 /// What random search finds rarely: whoever has received pauses for as long as the lease in the middle of what it does
@@ -162,7 +181,7 @@ fn paused(receive: &Step, dice: &mut Dice) -> [(Step, Option<Meanwhile>); 3] {
     let session = receive.session().unwrap_or_default();
     let (which, fate) = (Which::Current(0), Fate::Arrives);
     let settle = |how| Step::Settle { session, which, count: 1, how, fate };
-    let step = match dice.below(5) {
+    let step = match dice.below(6) {
         0 | 1 => settle(How::Ack),
         2 => settle(How::Nack { delay_ms: 0 }),
         3 => Step::Extend { session, which, lease_ms: 30, fate },
@@ -191,6 +210,7 @@ impl Plan {
             crashes_in_flight: on(),
             jumps_in_flight: on(),
             storage: on(),
+            stalls: on(),
         };
         let sweeps = on();
         let mut moves: Vec<Move> = Vec::with_capacity(steps.len());
@@ -245,14 +265,19 @@ impl Faults {
         let struck = self.crashes_in_flight && dice.one_in(if writes { 12 } else { 80 });
         let jumps = self.jumps_in_flight && dice.one_in(if is_loss { 2 } else { 6 });
         let fails = self.storage && writes && dice.one_in(16);
+        let stalls = self.stalls && writes && dice.one_in(3);
+        let others = 1 + dice.below(4) as usize;
+        let crash = dice.pick(&[Crash::Process, Crash::Power, Crash::Power]);
         let event = match (struck, jumps, fails) {
-            (true, ..) => Interruption::Crash(dice.pick(&[Crash::Process, Crash::Power, Crash::Power])),
+            (true, ..) if self.stalls && dice.one_in(2) => Interruption::CrashAfter { crash, others },
+            (true, ..) => Interruption::Crash(crash),
             (_, _, true) => Interruption::StorageFails,
             (_, true, _) => Interruption::Pause {
                 which: dice.below(3) as usize,
                 offset_ns: dice.pick(&[-1, 0, 1]),
                 others: dice.below(5) as usize,
             },
+            _ if stalls => Interruption::Stall { others },
             _ => return None,
         };
         Some(Meanwhile { point, event })

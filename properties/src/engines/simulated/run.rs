@@ -2,22 +2,35 @@
 //! broker among them.
 
 use std::cell::RefCell;
+use std::mem;
 use std::rc::Rc;
 
 use stanchion_queues::sync::Point;
-use stanchion_queues::{Broker, Clock, Crash, Host, Settings};
+use stanchion_queues::{Broker, Clock, Contract, Crash, Host, Settings};
 
 use super::plan::{CLIENTS, Interruption, Plan, Standing};
-use super::stage::{Pause, Stage, Task, Turn};
+use super::stage::{Happened, Own, Pause, Stage, Task, Turn};
+use super::way::Way;
 use crate::engines::clients::{
     Client, Desk, Drain, Killed, Panicked, Place, Script, advance, advance_to, guard, millis, quietly,
     recorder,
 };
-use crate::engines::sequential::{NotStarted, Stop, reboot, start};
+use crate::engines::sequential::{Booted, NotStarted, Stop, boot, note_boot, start};
 use crate::engines::watchdog::{self, Call, calling};
 use crate::history::{HARNESS, History, What};
 use crate::plan::Step;
 use crate::recording::{Recorder, Ticks};
+
+/// The names that tasks have in the schedule which are no steps: of the harness, and of the queue.
+const HARNESS_TASK: u64 = 1 << 40;
+const OWN_TASKS: u64 = 1 << 41;
+/// After so many turns of its own tasks, and moves of the clock for them, nothing that clients wait for will come of it.
+const IDLE: u32 = 1000;
+/// After so many turns in which no call ended all go on in their order: whoever waits by looking again and again must
+/// not have all the turns that his priority gives him.
+const PATIENCE: u32 = 1000;
+/// After so many nothing will come of it.
+const ENDLESS: u32 = 100_000;
 
 /// Runs a plan to its end, drains what is left and says what happened. The same plan against the same broker writes
 /// the same history, byte for byte.
@@ -34,7 +47,7 @@ type Done<S> = (Client<S>, Result<(), Panicked>);
 
 struct Run<H: Host> {
     stage: Rc<Stage>,
-    /// `None`: it is being crashed.
+    /// `None`: it is being started or crashed.
     host: Option<H>,
     broker: Option<Rc<H::Broker>>,
     desk: Rc<RefCell<Desk>>,
@@ -42,13 +55,21 @@ struct Run<H: Host> {
     ticks: Ticks,
     clock: Clock,
     slots: Vec<Slot<SessionOf<H>>>,
+    /// What the queue does by itself.
+    own: Vec<Started>,
+    /// What the harness does that others have to wait for.
+    mine: Option<Way>,
     killed: Killed,
     /// The step of the plan that begins next.
     next: usize,
-    /// Whether a storage failed since the broker was started: then it may need to be started again.
-    ails: bool,
+    /// The queue panicked while the harness waited for it.
+    panicked: Result<(), Panicked>,
     /// How many turns there were.
     turns: u64,
+    /// How many of them, and moves of the clock, were for the queue's own tasks, since a client had one.
+    idle: u32,
+    /// How many turns there were since a call ended.
+    barren: u32,
     /// How many priorities have fallen.
     fallen: u64,
 }
@@ -63,136 +84,190 @@ struct Busy<S> {
     task: Task<Done<S>>,
     /// Which step of the plan.
     index: usize,
-    /// At which point of its way it is.
-    point: u64,
-    /// When it came there.
-    stopped: u64,
-    fell: Option<u64>,
-    /// Until this step of the plan has begun, everybody else goes first.
-    paused_until: usize,
+    way: Way,
     /// Whether its storage has failed it.
     failed: bool,
-    /// The lock it waits for.
-    waits: Option<usize>,
+    /// What kills the broker when it is its turn again.
+    dies: Option<Crash>,
+}
+
+/// A task that the queue has started.
+struct Started {
+    number: usize,
+    /// `None`: it has ended.
+    task: Option<Own>,
+    way: Way,
 }
 
 /// Who goes on.
+#[derive(Clone, Copy)]
 enum Whose {
     /// The next step begins.
     Begin,
     /// The client of a slot.
     Client(usize),
-    /// Everybody waits for a lock.
-    Nobody,
+    /// A task of the queue.
+    Own(usize),
 }
 
 impl<H: Host> Run<H> {
     fn begin(make: impl Fn(&Settings) -> H, plan: &Plan, inside: bool) -> Result<Run<H>, NotStarted> {
         let clock = Clock::manual();
-        let (host, broker, desk) = start(make, &plan.settings.with_clock(clock.watched()), &clock)?;
         let ticks = Ticks::default();
-        let mut harness = recorder(&ticks, &clock);
-        harness.note(HARNESS, What::Booted { error: None });
         let killed = Killed::default();
         let slot = |_| {
             let mut client = Client::new(&ticks, &clock);
             client.live_until(&killed);
             Slot { idle: Some(client), busy: None }
         };
-        Ok(Run {
-            stage: Stage::new(inside),
-            host: Some(host),
-            broker: Some(Rc::new(broker)),
+        // Until it has started, nothing is known of it.
+        let desk =
+            Desk::new(Contract::in_memory(), clock.clone()).unwrap_or_else(|why| unreachable!("{why}"));
+        let mut run = Run {
+            stage: Stage::new(inside, &clock),
+            host: None,
+            broker: None,
             desk: Rc::new(RefCell::new(desk)),
-            harness,
+            harness: recorder(&ticks, &clock),
             slots: (0..CLIENTS).map(slot).collect(),
+            own: Vec::new(),
+            mine: None,
             ticks,
-            clock,
+            clock: clock.clone(),
             killed,
             next: 0,
-            ails: false,
+            panicked: Ok(()),
             turns: 0,
+            idle: 0,
+            barren: 0,
             fallen: 0,
-        })
+        };
+        let settings = plan.settings.with_clock(clock.watched());
+        let (host, broker, desk) = start(make, &settings, &clock, |host| run.boot(plan, host))?;
+        (run.host, run.broker) = (Some(host), Some(Rc::new(broker)));
+        *run.desk.borrow_mut() = desk;
+        run.harness.note(HARNESS, What::Booted { error: None });
+        Ok(run)
     }
 
     fn finish(mut self, plan: &Plan) -> History {
         let mut ended = self.play(plan);
-        if ended.is_ok() && self.ails {
+        if ended.is_ok() && self.desk.borrow().ails {
             ended = self.crash(plan, Crash::Process);
         }
         watchdog::step(plan.steps.len());
         let mut drainer = Client::new(&self.ticks, &self.clock);
+        let mut harness = recorder(&self.ticks, &self.clock);
         if ended.is_err() {
             // What is in flight is not heard of any more.
             self.cut_off(plan);
-        } else if let Some(broker) = &self.broker {
-            let place = Place { broker: &**broker, desk: &self.desk };
-            let mut drain = Drain { client: &mut drainer, harness: &mut self.harness, place };
-            ended = drain.run(plan.redrive()).map_err(Stop::from);
+        } else if let Some(broker) = self.broker.clone() {
+            let (desk, redrive) = (Rc::clone(&self.desk), plan.redrive());
+            let drained = self.attend(plan, move || {
+                let place = Place { broker: &*broker, desk: &desk };
+                let drained = Drain { client: &mut drainer, harness: &mut harness, place }.run(redrive);
+                (drainer, harness, drained)
+            });
+            (drainer, harness) = (drained.0, drained.1);
+            ended = drained.2.and(mem::replace(&mut self.panicked, Ok(()))).map_err(Stop::from);
         }
-        let dropped = self.drop_all().and(drainer.drop_session());
+        let (mut clients, dropped) = self.drop_all(plan, Some(drainer));
+        self.end_own(plan);
         if let Err(Stop::Panicked(message)) = ended.and(dropped.map_err(Stop::from)) {
             self.harness.note(HARNESS, What::Panicked { message });
         }
-        let clients = self.slots.iter_mut().filter_map(|slot| slot.idle.as_mut());
-        let mut events: Vec<_> = clients.chain([&mut drainer]).flat_map(Client::events).collect();
+        let mut events: Vec<_> = clients.iter_mut().flat_map(Client::events).collect();
+        events.extend(harness.sink.take());
         events.extend(self.harness.sink.take());
         events.sort_by_key(|event| event.call);
         History { contract: self.desk.borrow().contract.clone(), events }
     }
 
+    fn boot(&mut self, plan: &Plan, mut host: H) -> (H, Booted<H::Broker>) {
+        self.attend(plan, move || {
+            let booted = boot(&mut host);
+            (host, booted)
+        })
+    }
+
     /// Everybody is idle.
-    fn drop_all(&mut self) -> Result<(), Panicked> {
-        let clients = self.slots.iter_mut().filter_map(|slot| slot.idle.as_mut());
-        let dropped = clients.map(Client::drop_session).fold(Ok(()), Result::and);
+    fn drop_all(
+        &mut self,
+        plan: &Plan,
+        drainer: Option<Client<SessionOf<H>>>,
+    ) -> (Vec<Client<SessionOf<H>>>, Result<(), Panicked>) {
+        let idle = self.slots.iter_mut().filter_map(|slot| slot.idle.take());
+        let mut clients: Vec<_> = idle.chain(drainer).collect();
         let broker = self.broker.take();
-        dropped.and(guard(|| calling(Call::Drop, || drop(broker))))
+        self.attend(plan, move || {
+            let dropped = clients.iter_mut().map(Client::drop_session).fold(Ok(()), Result::and);
+            let dropped = dropped.and(guard(|| calling(Call::Drop, || drop(broker))));
+            (clients, dropped)
+        })
     }
 
     fn play(&mut self, plan: &Plan) -> Result<(), Stop> {
         let mut begun = 0;
         loop {
-            match self.whose(plan, begun) {
-                Whose::Begin => {
+            let is_over = self.next == plan.steps.len() && self.slots.iter().all(|slot| slot.busy.is_none());
+            match self.whose(plan, begun).filter(|_| !is_over) {
+                Some(Whose::Begin) => {
                     self.turns += 1;
                     begun = self.turns;
                     self.next += 1;
                     self.begin_step(plan, self.next - 1)?;
                 }
-                Whose::Client(slot) => self.turn(plan, slot)?,
-                Whose::Nobody => match self.first(|_| true) {
-                    Some(stuck) => drop(self.resume(plan, stuck, Task::doom)?),
+                Some(whose) => self.turn(plan, whose)?,
+                None => match self.slots.iter().position(|slot| slot.busy.is_some()) {
                     None => return Ok(()),
+                    Some(_) if self.time_passes() => {}
+                    Some(stuck) => drop(self.resume_client(plan, stuck, Task::doom)?),
                 },
             }
         }
     }
 
-    /// Whose turn it is. A step of a client that is in flight does not begin before that has ended.
-    fn whose(&self, plan: &Plan, begun: u64) -> Whose {
+    /// Whose turn it is; `None`: all wait. A step of a client that is in flight does not begin before that has ended.
+    fn whose(&self, plan: &Plan, begun: u64) -> Option<Whose> {
         let is_idle = |slot: usize| self.slots[slot % CLIENTS].busy.is_none();
         let begins = plan.steps.get(self.next).filter(|next| next.step.session().is_none_or(is_idle));
         let begins = begins.map(|next| {
             let standing = Standing { id: next.id, point: 0, since: self.turns - begun, fell: None };
             (plan.schedule.priority(&standing), Whose::Begin)
         });
-        let clients = self.slots.iter().enumerate().filter_map(|(slot, of)| {
-            let busy = of.busy.as_ref().filter(|busy| busy.waits.is_none())?;
-            let id = plan.steps[busy.index].id;
-            let since = self.turns - busy.stopped;
-            let pauses = self.next < busy.paused_until.min(plan.steps.len());
-            let fell = if pauses { Some(u64::MAX >> 2) } else { busy.fell };
-            let standing = Standing { id, point: busy.point, since, fell };
-            Some((plan.schedule.priority(&standing), Whose::Client(slot)))
-        });
-        let all = begins.into_iter().chain(clients);
-        all.max_by_key(|(priority, _)| *priority).map_or(Whose::Nobody, |(_, whose)| whose)
+        let next = if self.next < plan.steps.len() { self.next } else { usize::MAX };
+        let priority = |(way, whose): (&Way, _)| match self.barren {
+            PATIENCE.. => (u64::MAX - way.stopped, whose),
+            _ => (way.priority(&plan.schedule, self.turns, next), whose),
+        };
+        let all = begins.into_iter().chain(self.can_go_on().map(priority));
+        all.max_by_key(|(priority, _)| *priority).map(|(_, whose)| whose)
     }
 
-    /// The first client in flight that is so.
-    fn first(&self, such: impl Fn(&Busy<SessionOf<H>>) -> bool) -> Option<usize> {
-        self.slots.iter().position(|slot| slot.busy.as_ref().is_some_and(&such))
+    /// Those who need not wait.
+    fn can_go_on(&self) -> impl Iterator<Item = (&Way, Whose)> {
+        let clients = self.slots.iter().enumerate();
+        let clients = clients.filter_map(|(slot, of)| Some((&of.busy.as_ref()?.way, Whose::Client(slot))));
+        let own = self.own.iter().enumerate().map(|(nth, own)| (&own.way, Whose::Own(nth)));
+        let now = self.clock.now();
+        clients.chain(own.filter(|_| self.idle < IDLE)).filter(move |(way, _)| way.can_go_on(now))
+    }
+
+    /// All who may wait for something.
+    fn ways(&mut self) -> impl Iterator<Item = &mut Way> {
+        let clients = self.slots.iter_mut().filter_map(|slot| Some(&mut slot.busy.as_mut()?.way));
+        clients.chain(self.own.iter_mut().map(|own| &mut own.way)).chain(&mut self.mine)
+    }
+
+    /// Moves the clock to where somebody waits for it who waits for nothing else. `false`: nobody does.
+    fn time_passes(&mut self) -> bool {
+        let Some(until) = self.ways().filter_map(|way| way.until()).min() else { return false };
+        self.idle += 1;
+        let by = until.since(self.clock.now());
+        if self.idle < IDLE {
+            advance(&mut self.harness, &self.desk, by);
+        }
+        self.idle < IDLE
     }
 
     fn begin_step(&mut self, plan: &Plan, index: usize) -> Result<(), Stop> {
@@ -215,50 +290,62 @@ impl<H: Host> Run<H> {
                     let result = client.perform(&step, Place { broker: &*broker, desk: &desk });
                     (client, result)
                 });
-                let stopped = self.turns;
-                let busy = Busy {
-                    task,
-                    index,
-                    point: 0,
-                    stopped,
-                    fell: None,
-                    paused_until: 0,
-                    failed: false,
-                    waits: None,
-                };
-                self.slots[slot].busy = Some(busy);
-                self.turn(plan, slot)?;
+                let way = Way::new(plan.steps[index].id, self.turns);
+                self.slots[slot].busy = Some(Busy { task, index, way, failed: false, dies: None });
+                self.turn(plan, Whose::Client(slot))?;
             }
         }
         Ok(())
     }
 
-    /// Gives a client a turn, or as many as it has if nobody else may go first; and what interrupts it has its way.
-    fn turn(&mut self, plan: &Plan, slot: usize) -> Result<(), Stop> {
+    /// Gives somebody a turn, or as many as he has if nobody else may go first; and what interrupts him has its way.
+    fn turn(&mut self, plan: &Plan, whose: Whose) -> Result<(), Stop> {
+        if let Whose::Client(slot) = whose
+            && let Some(crash) = self.slots[slot].busy.as_ref().and_then(|busy| busy.dies)
+        {
+            return self.crash(plan, crash);
+        }
         loop {
             self.turns += 1;
-            let Some(Pause::At(at)) = self.resume(plan, slot, Task::resume)? else { return Ok(()) };
+            let Some(Pause::At(at)) = self.resume(plan, whose)? else { return Ok(()) };
+            let fallen = self.fallen + 1;
+            let way = match whose {
+                Whose::Client(slot) => self.slots[slot].busy.as_mut().map(|busy| &mut busy.way),
+                Whose::Own(nth) => self.own.get_mut(nth).map(|own| &mut own.way),
+                Whose::Begin => None,
+            };
+            if let Some(way) = way.filter(|way| way.falls(&plan.schedule)) {
+                way.fell = Some(fallen);
+                self.fallen = fallen;
+            }
+            let Whose::Client(slot) = whose else { return Ok(()) };
             let Some(busy) = &mut self.slots[slot].busy else { return Ok(()) };
             let step = &plan.steps[busy.index];
-            if plan.schedule.falls(step.id, busy.point) {
-                self.fallen += 1;
-                busy.fell = Some(self.fallen);
-            }
             let meanwhile = step.meanwhile.filter(|meanwhile| match meanwhile.event {
                 Interruption::StorageFails => {
-                    at == Point::Storage && meanwhile.point <= busy.point && !busy.failed
+                    at == Point::Storage && meanwhile.point <= busy.way.point && !busy.failed
                 }
-                _ => meanwhile.point == busy.point,
+                _ => meanwhile.point == busy.way.point,
             });
             match meanwhile {
                 Some(meanwhile) => match meanwhile.event {
                     Interruption::Crash(crash) => return self.crash(plan, crash),
+                    Interruption::CrashAfter { crash, others } => {
+                        busy.dies = Some(crash);
+                        busy.way.paused_until = self.next + others;
+                        return Ok(());
+                    }
+                    Interruption::Stall { others } => {
+                        busy.way.paused_until = self.next + others;
+                        return Ok(());
+                    }
                     Interruption::StorageFails => {
-                        (busy.failed, self.ails) = (true, true);
+                        busy.failed = true;
+                        self.desk.borrow_mut().ails = true;
                         self.stage.fail_storage();
                     }
                     Interruption::Pause { which, offset_ns, others } => {
-                        busy.paused_until = self.next + others;
+                        busy.way.paused_until = self.next + others;
                         advance_to(&mut self.harness, &self.desk, which, offset_ns);
                         return Ok(());
                     }
@@ -269,33 +356,141 @@ impl<H: Host> Run<H> {
         }
     }
 
-    /// Lets the client of a slot go on and says where it stops.
-    fn resume(
+    /// Lets somebody go on and says where he stops.
+    fn resume(&mut self, plan: &Plan, whose: Whose) -> Result<Option<Pause>, Panicked> {
+        match whose {
+            Whose::Client(slot) => self.resume_client(plan, slot, Task::resume),
+            Whose::Own(nth) => self.resume_own(plan, nth),
+            Whose::Begin => Ok(None),
+        }
+    }
+
+    fn resume_client(
         &mut self,
         plan: &Plan,
         slot: usize,
         how: impl FnOnce(Task<Done<SessionOf<H>>>) -> Turn<Done<SessionOf<H>>>,
     ) -> Result<Option<Pause>, Panicked> {
-        let Some(busy) = self.slots[slot].busy.take() else { return Ok(None) };
+        let Some(mut busy) = self.slots[slot].busy.take() else { return Ok(None) };
+        self.idle = 0;
+        self.bear();
         watchdog::step(busy.index.min(plan.steps.len()));
+        self.stage.wake(busy.way.leave());
         let came = how(busy.task);
-        for lock in self.stage.freed() {
-            let waiting = self.slots.iter_mut().filter_map(|slot| slot.busy.as_mut());
-            waiting.filter(|busy| busy.waits == Some(lock)).for_each(|busy| busy.waits = None);
-        }
+        self.see(plan);
         match came {
             Turn::Paused(task, pause) => {
-                let waits = if let Pause::Waits(lock) = pause { Some(lock) } else { None };
-                let point = busy.point + u64::from(waits.is_none());
-                let stopped = self.turns;
-                self.slots[slot].busy = Some(Busy { task, waits, point, stopped, ..busy });
+                busy.way.stop(pause, self.turns);
+                self.slots[slot].busy = Some(Busy { task, ..busy });
                 Ok(Some(pause))
             }
             Turn::Ended((client, result)) => {
+                self.barren = 0;
                 self.slots[slot].idle = Some(client);
                 result.map(|()| None)
             }
         }
+    }
+
+    fn resume_own(&mut self, plan: &Plan, nth: usize) -> Result<Option<Pause>, Panicked> {
+        let Some(task) = self.own[nth].task.take() else { return Ok(None) };
+        self.idle += 1;
+        let mut own = self.own.remove(nth);
+        self.stage.wake(own.way.leave());
+        let came = task.resume();
+        if let Turn::Ended(_) = came {
+            self.stage.ended(own.number);
+        }
+        self.see(plan);
+        match came {
+            Turn::Paused(task, pause) => {
+                own.way.stop(pause, self.turns);
+                self.own.insert(nth, Started { task: Some(task), ..own });
+                Ok(Some(pause))
+            }
+            Turn::Ended(result) => result.map(|()| None),
+        }
+    }
+
+    /// Sees what happened in a turn: who may go on, and who was started.
+    fn see(&mut self, plan: &Plan) {
+        for (number, task) in self.stage.started() {
+            let way = Way::new(OWN_TASKS + number as u64, self.turns);
+            self.own.push(Started { number, task: Some(task), way });
+        }
+        let (turns, next) = (self.turns, self.next);
+        for happened in self.stage.happened() {
+            let waiting = self.ways().filter(|way| way.waits_for(happened));
+            if let Happened::Notified { all: false, .. } = happened {
+                let chosen = waiting.max_by_key(|way| way.priority(&plan.schedule, turns, next));
+                chosen.into_iter().for_each(Way::go_on);
+            } else {
+                waiting.for_each(Way::go_on);
+            }
+        }
+    }
+
+    /// Does something that others have no turns during, except for what it waits for, and between calls those of the
+    /// queue.
+    fn attend<R: 'static>(&mut self, plan: &Plan, body: impl FnOnce() -> R + 'static) -> R {
+        let mut task = Task::new(&self.stage, body);
+        let mut mine = Way::new(HARNESS_TASK, self.turns);
+        loop {
+            let is_free = mine.can_go_on(self.clock.now());
+            self.mine = Some(mine);
+            if !is_free && self.others_go_on(plan) {
+                mine = self.mine.take().unwrap_or_else(|| unreachable!("it was put there"));
+                continue;
+            }
+            mine = self.mine.take().unwrap_or_else(|| unreachable!("it was put there"));
+            self.turns += 1;
+            self.idle = 0;
+            self.bear();
+            self.stage.wake(mine.leave());
+            let came = if is_free { task.resume() } else { task.doom() };
+            self.see(plan);
+            match came {
+                Turn::Ended(result) => return result,
+                Turn::Paused(paused, pause) => {
+                    task = paused;
+                    mine.stop(pause, self.turns);
+                    if pause == Pause::At(Point::Line) {
+                        self.barren = 0;
+                        self.own_go_on(plan);
+                    }
+                }
+            }
+        }
+    }
+
+    /// One turn more in which no call ended, so far.
+    fn bear(&mut self) {
+        self.barren += 1;
+        if self.barren == ENDLESS {
+            self.stage.give_up();
+        }
+    }
+
+    /// Lets somebody go on, or time pass, if that is of any use.
+    fn others_go_on(&mut self, plan: &Plan) -> bool {
+        let longest = self.can_go_on().min_by_key(|(way, _)| way.stopped).map(|(_, whose)| whose);
+        let Some(whose) = longest else { return self.time_passes() };
+        self.go_on(plan, whose);
+        true
+    }
+
+    /// Lets the queue do what it can do by itself.
+    fn own_go_on(&mut self, plan: &Plan) {
+        let own = |(_, whose): &(&Way, Whose)| matches!(whose, Whose::Own(_));
+        while let Some((_, whose)) = self.can_go_on().filter(own).min_by_key(|(way, _)| way.stopped) {
+            self.go_on(plan, whose);
+        }
+    }
+
+    fn go_on(&mut self, plan: &Plan, whose: Whose) {
+        self.turns += 1;
+        let went = self.resume(plan, whose).map(drop);
+        self.panicked = mem::replace(&mut self.panicked, Ok(())).and(went);
     }
 
     /// Kills the broker in the middle of what is in flight, and starts it again.
@@ -304,44 +499,27 @@ impl<H: Host> Run<H> {
         if !host.cuts_off_calls() {
             self.cut_off(plan);
         }
-        let mut task = Task::new(&self.stage, move || {
+        let (host, crashed) = self.attend(plan, move || {
             let crashed = guard(|| calling(Call::Crash, || host.crash(crash)));
             (host, crashed)
         });
-        let mut panicked = Ok(());
-        let (host, crashed) = loop {
-            match task.resume() {
-                Turn::Ended(ended) => break ended,
-                Turn::Paused(paused, Pause::At(_)) => task = paused,
-                // What it waits for, somebody has who is in flight.
-                Turn::Paused(paused, Pause::Waits(_)) => match self.first(|busy| busy.waits.is_none()) {
-                    Some(slot) => {
-                        task = paused;
-                        panicked = panicked.and(self.resume(plan, slot, Task::resume).map(drop));
-                    }
-                    None => match paused.doom() {
-                        Turn::Ended(ended) => break ended,
-                        Turn::Paused(paused, _) => task = paused,
-                    },
-                },
-            }
-        };
-        self.host = Some(host);
-        panicked.and(crashed)?;
+        mem::replace(&mut self.panicked, Ok(())).and(crashed)?;
         self.cut_off(plan);
         // A killed process drops nothing. What its remains do while they are dropped here is cut off, and that includes
         // a panic.
-        let _ = self.drop_all();
+        let (clients, _) = self.drop_all(plan, None);
+        self.end_own(plan);
+        self.panicked = Ok(());
         self.desk.borrow_mut().crashed();
         self.harness.note(HARNESS, What::Crashed { crash });
-        self.ails = false;
         self.killed = Killed::default();
-        for client in self.slots.iter_mut().filter_map(|slot| slot.idle.as_mut()) {
+        for (slot, mut client) in self.slots.iter_mut().zip(clients) {
             client.live_until(&self.killed);
+            slot.idle = Some(client);
         }
-        if let Some(host) = &mut self.host {
-            self.broker = Some(Rc::new(reboot(host, &mut self.harness)?));
-        }
+        let (host, booted) = self.boot(plan, host);
+        self.host = Some(host);
+        self.broker = Some(Rc::new(note_boot(booted, &mut self.harness)?));
         Ok(())
     }
 
@@ -349,11 +527,23 @@ impl<H: Host> Run<H> {
     /// on its way to the broker does not come there.
     fn cut_off(&mut self, plan: &Plan) {
         self.killed.set();
-        while let Some(slot) = self.first(|_| true) {
-            let _ = match self.first(|busy| busy.waits.is_none()) {
-                Some(free) => self.resume(plan, free, Task::resume),
-                None => self.resume(plan, slot, Task::doom),
-            };
+        let before = mem::replace(&mut self.panicked, Ok(()));
+        while let Some(slot) = self.slots.iter().position(|slot| slot.busy.is_some()) {
+            if !self.others_go_on(plan) {
+                let _ = self.resume_client(plan, slot, Task::doom);
+            }
+        }
+        self.panicked = before;
+    }
+
+    /// The queue is gone: what it has started comes to its end, or is stopped where it waits.
+    fn end_own(&mut self, plan: &Plan) {
+        self.idle = 0;
+        self.own_go_on(plan);
+        for Started { task, way, .. } in mem::take(&mut self.own) {
+            if let Some(task) = task.filter(|_| way.waits()) {
+                drop(task.doom());
+            }
         }
     }
 }

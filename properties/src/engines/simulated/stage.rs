@@ -1,15 +1,18 @@
 //! Tasks that are given turns: coroutines on one thread, interrupted where the queue takes one of our locks, reads
-//! its clock or says that others may go first, and on the way to it and back.
+//! its clock, asks its storage or says that others may go first, and on the way to it and back; those of clients, and
+//! those that the queue starts by itself.
 
 use std::cell::{Cell, RefCell};
 use std::ptr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::thread;
 
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use stanchion_queues::sync::{Point, Turns, with_turns};
+use stanchion_queues::{Clock, Time};
 
+use crate::engines::clients::{Panicked, guard};
 use crate::engines::watchdog;
 
 /// As large as the stacks of ordinary threads. What is not used takes no memory.
@@ -20,9 +23,31 @@ const STACK: usize = 2 << 20;
 pub(super) enum Pause {
     /// Others may go first.
     At(Point),
-    /// Others must go first: somebody has the lock.
-    Waits(usize),
+    /// Others must go first.
+    Waits(Await),
 }
+
+/// What a task waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Await {
+    /// A lock, which somebody has.
+    Lock(usize),
+    /// A notice at this condition, or an instant.
+    Notice(usize, Option<Time>),
+    /// The end of a task that the queue has started.
+    End(usize),
+}
+
+/// What may let others go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Happened {
+    Released(usize),
+    Notified { condition: usize, all: bool },
+    Ended(usize),
+}
+
+/// A task that the queue has started.
+pub(super) type Own = Task<Result<(), Panicked>>;
 
 type Switch = Yielder<(), Pause>;
 
@@ -34,7 +59,18 @@ pub(super) struct Stage {
     inside: bool,
     /// Whether the queue has shown that its locks are ours. Where it has others, whoever reads the clock may hold one.
     takes_part: Cell<bool>,
-    freed: RefCell<Vec<usize>>,
+    clock: Clock,
+    happened: RefCell<Vec<Happened>>,
+    /// Tasks that the queue has started since somebody asked, and how many there ever were.
+    started: RefCell<Vec<(usize, Own)>>,
+    count: Cell<usize>,
+    ended: RefCell<Vec<usize>>,
+    /// Itself, for tasks that others start.
+    stage: Weak<Stage>,
+    /// Whether the task that runs next was notified, if it waits for that.
+    notified: Cell<bool>,
+    /// Whether nothing will come of further turns.
+    given_up: Cell<bool>,
     /// Whether the task that waits next waits in vain.
     doomed: Cell<bool>,
     /// Whether the storage fails the call in front of which the task stands that runs next.
@@ -44,12 +80,19 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) fn new(inside: bool) -> Rc<Stage> {
-        Rc::new(Stage {
+    pub(super) fn new(inside: bool, clock: &Clock) -> Rc<Stage> {
+        Rc::new_cyclic(|stage| Stage {
             running: Cell::new(ptr::null()),
             inside,
             takes_part: Cell::new(false),
-            freed: RefCell::default(),
+            clock: clock.clone(),
+            happened: RefCell::default(),
+            started: RefCell::default(),
+            count: Cell::new(0),
+            ended: RefCell::default(),
+            stage: Weak::clone(stage),
+            notified: Cell::new(false),
+            given_up: Cell::new(false),
             doomed: Cell::new(false),
             failing: Cell::new(false),
             interrupted: Cell::new(0),
@@ -61,9 +104,35 @@ impl Stage {
         self.failing.set(true);
     }
 
-    /// The locks that were released since it was asked last.
-    pub(super) fn freed(&self) -> Vec<usize> {
-        self.freed.take()
+    /// What happened since it was asked last.
+    pub(super) fn happened(&self) -> Vec<Happened> {
+        self.happened.take()
+    }
+
+    /// The tasks that the queue has started since it was asked last.
+    pub(super) fn started(&self) -> Vec<(usize, Own)> {
+        self.started.take()
+    }
+
+    /// A task that the queue has started has come to its end.
+    pub(super) fn ended(&self, own: usize) {
+        self.ended.borrow_mut().push(own);
+        self.happened.borrow_mut().push(Happened::Ended(own));
+    }
+
+    /// Whether the task that runs next was notified, if it waits for that; otherwise its time has come.
+    pub(super) fn wake(&self, notified: bool) {
+        self.notified.set(notified);
+    }
+
+    /// Nothing will come of further turns: whoever is interrupted inside the queue panics there.
+    pub(super) fn give_up(&self) {
+        self.given_up.set(true);
+    }
+
+    fn wait_for(&self, what: Await) {
+        self.pause(Pause::Waits(what));
+        assert!(!self.doomed.take(), "every call in flight waits for another one, for ever");
     }
 
     fn pause(&self, why: Pause) {
@@ -93,21 +162,53 @@ impl Turns for Stage {
         // Nobody else may panic while this one unwinds: two panics at once end the process.
         if counts && !thread::panicking() {
             self.pause(Pause::At(at));
+            assert!(
+                !self.given_up.get() || at == Point::Line,
+                "calls go on and on, and none comes to its end"
+            );
         }
     }
 
     fn wait(&self, lock: usize) {
-        self.pause(Pause::Waits(lock));
-        assert!(!self.doomed.take(), "every call in flight waits for a lock that another one has, for ever");
+        self.wait_for(Await::Lock(lock));
+    }
+
+    fn released(&self, lock: usize) {
+        self.happened.borrow_mut().push(Happened::Released(lock));
+    }
+
+    fn sleep(&self, condition: usize, until: Option<Time>) -> bool {
+        self.takes_part.set(true);
+        self.wait_for(Await::Notice(condition, until));
+        self.notified.get()
+    }
+
+    fn notified(&self, condition: usize, all: bool) {
+        self.happened.borrow_mut().push(Happened::Notified { condition, all });
+    }
+
+    fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    fn spawn(&self, body: Box<dyn FnOnce()>) -> usize {
+        let number = self.count.get() + 1;
+        self.count.set(number);
+        if let Some(stage) = self.stage.upgrade() {
+            self.started.borrow_mut().push((number, Task::new(&stage, move || guard(body))));
+        }
+        number
+    }
+
+    fn join(&self, spawned: usize) {
+        while !self.ended.borrow().contains(&spawned) {
+            self.wait_for(Await::End(spawned));
+        }
     }
 
     fn storage_fails(&self) -> bool {
         self.point(Point::Storage);
         self.failing.take()
-    }
-
-    fn released(&self, lock: usize) {
-        self.freed.borrow_mut().push(lock);
     }
 }
 
@@ -163,7 +264,7 @@ impl<R: 'static> Task<R> {
         }
     }
 
-    /// The same for one that waits for a lock which nobody will release: its call panics.
+    /// The same for one that waits for what will never happen: its call panics.
     pub(super) fn doom(self) -> Turn<R> {
         self.stage.doomed.set(true);
         self.resume()

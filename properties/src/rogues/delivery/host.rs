@@ -7,7 +7,6 @@ use stanchion_queues::{Crash, Error, Host, Settings};
 
 use super::broker::Reference;
 use super::bug::{Bug, Switch};
-use crate::engines::simulated::Interrupted;
 use crate::plan::splitmix;
 
 /// During which of its changing calls a compaction is struck: mostly those that write and sync the snapshot.
@@ -20,7 +19,7 @@ pub struct RogueHost {
     disk: SimDisk,
     /// Whether the broker stands on the disk, or in memory.
     durable: bool,
-    running: Option<Reference<Interrupted<SimDisk>>>,
+    running: Option<Reference<SimDisk>>,
     /// It came to rest, and does nothing of its own accord.
     resting: Cell<bool>,
     boots: u64,
@@ -61,14 +60,14 @@ impl RogueHost {
 }
 
 impl Host for RogueHost {
-    type Broker = Reference<Interrupted<SimDisk>>;
+    type Broker = Reference<SimDisk>;
 
-    fn boot(&mut self) -> Result<Reference<Interrupted<SimDisk>>, Error> {
+    fn boot(&mut self) -> Result<Reference<SimDisk>, Error> {
         self.settings.validate()?;
         self.boots += 1;
         let (settings, switch) = (self.settings.clone(), self.switch.clone());
         let broker = if self.durable {
-            Reference::open(settings, Interrupted(self.disk.clone()), switch)?
+            Reference::open(settings, self.disk.clone(), switch)?
         } else {
             Reference::in_memory(settings, self.boots, switch)
         };

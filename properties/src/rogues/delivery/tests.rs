@@ -15,7 +15,6 @@ use super::host::RogueHost;
 use crate::checkers;
 use crate::engines::budget::Budget;
 use crate::engines::sequential;
-use crate::engines::simulated::Interrupted;
 use crate::history::{History, What};
 use crate::invariant::Invariant;
 use crate::plan::{Plan, Plans, case_seed};
@@ -28,8 +27,8 @@ const ONE: Duration = Duration::from_nanos(1);
 struct Bench {
     host: RogueHost,
     clock: Clock,
-    broker: Reference<Interrupted<SimDisk>>,
-    session: Option<ReferenceSession<Interrupted<SimDisk>>>,
+    broker: Reference<SimDisk>,
+    session: Option<ReferenceSession<SimDisk>>,
 }
 
 impl Bench {
@@ -42,7 +41,7 @@ impl Bench {
         Bench { host, clock, broker, session }
     }
 
-    fn session(&mut self) -> &mut ReferenceSession<Interrupted<SimDisk>> {
+    fn session(&mut self) -> &mut ReferenceSession<SimDisk> {
         self.session.as_mut().expect("a session is open")
     }
 

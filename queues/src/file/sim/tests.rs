@@ -1,5 +1,9 @@
 use super::*;
+use crate::clock::Time;
+use crate::sync::{Point, Turns, with_turns};
+use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 fn content(disk: &SimDisk, name: &str) -> Vec<u8> {
     let file = disk.open(name).expect("opens");
@@ -271,4 +275,70 @@ fn what_a_crash_found_unfinished_is_told_in_words() {
     assert_eq!(disk.failed().as_deref(), Some("the sync of the directory"));
     disk.crash(Crash::Process, 1);
     assert_eq!(disk.unfinished(), Unfinished::default());
+}
+
+/// Does something while a call of a disk is in flight, once.
+struct Meanwhile(RefCell<Option<Box<dyn FnOnce()>>>);
+
+impl Turns for Meanwhile {
+    fn point(&self, _: Point) {
+        if let Some(what) = self.0.take() {
+            what();
+        }
+    }
+    fn wait(&self, _: usize) {}
+    fn released(&self, _: usize) {}
+    fn sleep(&self, _: usize, _: Option<Time>) -> bool {
+        true
+    }
+    fn notified(&self, _: usize, _: bool) {}
+    fn now(&self) -> Time {
+        Time::ZERO
+    }
+    fn spawn(&self, _: Box<dyn FnOnce()>) -> usize {
+        0
+    }
+    fn join(&self, _: usize) {}
+}
+
+fn meanwhile<R>(what: impl FnOnce() + 'static, call: impl FnOnce() -> R) -> R {
+    with_turns(Rc::new(Meanwhile(RefCell::new(Some(Box::new(what))))), call)
+}
+
+#[test]
+fn a_call_in_flight_during_a_crash_fails_and_has_been_done_fully_partly_or_not_at_all() {
+    for crash in [Crash::Process, Crash::Power] {
+        let left: BTreeSet<usize> = (0..60)
+            .map(|seed| {
+                let disk = SimDisk::new();
+                let file = durable_file(&disk, &[1; 4 * SECTOR]);
+                let mut other = disk.clone();
+                let told = Rc::new(RefCell::new(None));
+                let tell = Rc::clone(&told);
+                let written = meanwhile(
+                    move || {
+                        other.crash(crash, seed);
+                        tell.replace(Some(other));
+                    },
+                    || file.write_at(&[2; 4 * SECTOR], 0),
+                );
+                assert!(written.is_err() && disk.list().is_err(), "this life is over");
+                let disk = told.take().expect("it crashed");
+                content(&disk, "a").iter().filter(|byte| **byte == 2).count()
+            })
+            .collect();
+        assert!(left.contains(&0) && left.contains(&(4 * SECTOR)) && left.len() > 3, "{crash:?}: {left:?}");
+    }
+}
+
+#[test]
+fn a_sync_is_of_what_was_written_before_it_began() {
+    let mut disk = SimDisk::new();
+    let file = Rc::new(durable_file(&disk, &[0; SECTOR]));
+    file.write_at(&[1; SECTOR], 0).expect("writes");
+    let later = Rc::clone(&file);
+    meanwhile(move || later.write_at(&[2; SECTOR], 0).expect("writes"), || file.sync()).expect("syncs");
+    disk.keep(Survival::default());
+    disk.crash(Crash::Power, 1);
+    assert_eq!(content(&disk, "a"), [1; SECTOR], "the first is durable, and the second lost");
 }

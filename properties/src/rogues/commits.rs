@@ -1,0 +1,130 @@
+//! The file queue with a race in its commit: who leads, who is told what, and when. With one client after another all of
+//! them are right.
+
+use std::collections::BTreeSet;
+
+use stanchion_queues::Settings;
+use stanchion_queues::file::{Mistake, SimHost};
+
+use super::RogueResult;
+use crate::checkers;
+use crate::engines::budget::Budget;
+use crate::engines::simulated::{self, Plan};
+use crate::invariant::Invariant;
+use crate::plan::case_seed;
+use crate::regressions::Keep;
+use crate::shrink::shrink;
+
+/// A name of ours, what is wrong, and the promise that it should be seen to break.
+fn described(mistake: Mistake) -> (&'static str, &'static str, Invariant) {
+    match mistake {
+        Mistake::ConfirmsEarly => (
+            "commit-early",
+            "Those who wait for a batch are told that it is durable before it is synced.",
+            Invariant::Du1,
+        ),
+        Mistake::ConfirmsFailed => (
+            "commit-failed",
+            "Those who wait for a batch that failed are told that it is durable.",
+            Invariant::Du1,
+        ),
+        Mistake::WaitsBlindly => (
+            "commit-wakeup",
+            "Between a look and a wait, the notice that the batch has ended is missed.",
+            Invariant::Li1,
+        ),
+        Mistake::AppliesEarly => (
+            "commit-applied",
+            "A settlement is seen by others before it is durable, and taken back by a crash.",
+            Invariant::Dl5,
+        ),
+        Mistake::WitnessesAnytime => (
+            "commit-heartbeat",
+            "The heartbeat writes where the log ended when it last looked, over a commit.",
+            Invariant::Du1,
+        ),
+        Mistake::LeadsTwice => (
+            "commit-leaders",
+            "A second leader finds nothing to lead, and answers that it is durable.",
+            Invariant::Du1,
+        ),
+        Mistake::ReservesNothing => {
+            ("commit-room", "Two sends on their way find the same room, and both fill it.", Invariant::Cb1)
+        }
+    }
+}
+
+/// Hosts of queues that make it.
+pub fn hosting(mistake: Mistake) -> impl Fn(&Settings) -> SimHost {
+    move |settings| SimHost::with_mistake(mistake, settings)
+}
+
+/// How many times as many cases as others each is given: it takes several calls at once, and most a crash among them.
+const CASES: u64 = 20;
+/// And how many times as many runs to shrink what fails: with each step that is left out, others meet.
+const SHRINK_RUNS: u32 = 4;
+
+/// How the simulated engine fares against each of them.
+pub fn table(budget: &Budget) -> Vec<RogueResult> {
+    Mistake::ALL.into_iter().map(|mistake| hunt(mistake, budget)).collect()
+}
+
+/// Runs plans until the promise is seen broken that the mistake should break.
+fn hunt(mistake: Mistake, budget: &Budget) -> RogueResult {
+    let (bug, what, expected) = described(mistake);
+    let make = hosting(mistake);
+    let broken = |plan: &Plan| -> BTreeSet<Invariant> {
+        let history = simulated::run(&make, plan, true).expect("no mistake prevents the first start");
+        let verdicts = checkers::judge(&history).into_iter();
+        verdicts.filter(|(_, verdict)| verdict.is_broken()).map(|(invariant, _)| invariant).collect()
+    };
+    let mut also = BTreeSet::new();
+    let (mut cases, mut shrunk) = (0, None);
+    while shrunk.is_none() && cases < CASES * budget.cases {
+        let plan = Plan::draw(case_seed(budget.seed, bug, cases));
+        cases += 1;
+        also.extend(broken(&plan));
+        if also.remove(&expected) {
+            let runs = SHRINK_RUNS * budget.shrink_runs;
+            shrunk = Some(shrink(&plan, runs, |plan| broken(plan).contains(&expected)).plan.steps.len());
+        }
+    }
+    RogueResult {
+        bug: bug.into(),
+        what: what.into(),
+        expected,
+        found: shrunk.is_some(),
+        cases,
+        shrunk,
+        engine: Plan::ENGINE.into(),
+        also: also.into_iter().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkers::judge;
+    use crate::engines::explore::explore;
+
+    #[test]
+    fn each_is_caught() {
+        let all = (1..=2).flat_map(|seed| table(&Budget { seed, ..Budget::quick() }));
+        let escaped = |result: &RogueResult| {
+            println!("{result:?}");
+            !result.found || result.shrunk > Some(24)
+        };
+        let escaped: Vec<RogueResult> = all.filter(escaped).collect();
+        assert!(escaped.is_empty(), "{escaped:#?}");
+    }
+
+    #[test]
+    fn one_client_after_another_meets_no_race() {
+        for mistake in Mistake::ALL {
+            let exploration = explore("race", hosting(mistake), &Budget::quick(), judge).expect("it starts");
+            for finding in exploration.findings {
+                assert!(!finding.verdict.is_broken(), "{mistake:?}: {finding:?}");
+            }
+        }
+    }
+}
