@@ -422,22 +422,6 @@ fn agrees_with_the_definition_on_a_million_random_histories() {
     random(10, 20_000, 13);
 }
 
-/// Of two that never came out, the pop that never returned took the one whose place nobody could take.
-#[test]
-fn who_was_taken_by_a_pop_that_never_returned_bears_on_the_others() {
-    let mut right = history(BufferContract::FIFO, 3);
-    let [y, x, w, q, v] = [at(0, 100), at(6, 10), at(9, 20), at(1, 5), at(14, 25)];
-    [y, x, w, q, v].into_iter().for_each(|window| push(&mut right, window));
-    pop(&mut right, 3, at(6, 7));
-    full(&mut right, at(11, 12));
-    pending_pop(&mut right, 13);
-    pop(&mut right, 2, at(30, 31));
-    assert!(oracle::linearizable(&right, oracle::Queue::of(&right)));
-    for effort in [Effort::default(), SEARCH] {
-        Agreement::default().same(&right, &judge_with(&right, effort), true);
-    }
-}
-
 /// The windows of everything that happened.
 fn windows(history: &mut BufferHistory) -> Vec<&mut Window> {
     let mut windows = Vec::new();
