@@ -20,8 +20,8 @@
 //! half of them are pushes, at most 45 bytes for each operation and a megabyte are in use at once, the history
 //! included, if a linearization is constructed; 70 and a few megabytes if it must be searched for
 //! (`examples/checker_speed`). Aimed at were 20 million operations a second, of pushes, pops and answers "empty", at any
-//! length. Without a bound it is more than that on two busy cores (21 to 75); with one it was 8 to 17. With answers
-//! "full" to justify on four threads a side it was 3 to 9, of which a good part goes into what is gone through more than
+//! length. Without a bound it is more than that on two busy cores (18 to 75); with one it was 7 to 17. With answers
+//! "full" to justify on four threads a side it was 2 to 9, of which a good part goes into what is gone through more than
 //! once; the search alone, where nothing can be constructed, takes 1 to 10 microseconds an operation.
 
 mod bounded;
