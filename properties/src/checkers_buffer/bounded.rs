@@ -11,11 +11,30 @@ use super::counting::{Filled, false_full_witness, over_capacity, windows};
 use super::lazy::lazily;
 use super::matching::Matched;
 use super::picture::{BufferCounterexample, Did, Operation, Who};
-use super::search::{Searched, search};
+use super::search::{Budget, Searched, search};
 use super::tighten::Tight;
 use super::{Answers, Decided, Effort, Judgement, relaxed, shrink};
 
-pub(super) fn run(matched: &Matched<'_>, effort: Effort, out: &mut Judgement) {
+/// Whether everything fits into one order that is found at once.
+#[derive(Clone, Copy)]
+pub(super) enum Built {
+    /// The contract does not say that it must, or something is wrong already.
+    Unasked,
+    /// None was found, which says nothing.
+    NotFound,
+    /// With this, it became full so often.
+    Fits(u64),
+}
+
+pub(super) fn build(matched: &Matched<'_>, effort: Effort) -> Built {
+    let history = matched.history();
+    if !history.contract.bounded || !claims_all(history) || matched.flawed || !effort.construct {
+        return Built::Unasked;
+    }
+    constructed(matched, Answers { empty: true, full: true }).map_or(Built::NotFound, Built::Fits)
+}
+
+pub(super) fn run(matched: &Matched<'_>, built: Built, effort: Effort, out: &mut Judgement) {
     let history = matched.history();
     let contract = &history.contract;
     if !contract.bounded {
@@ -35,11 +54,15 @@ pub(super) fn run(matched: &Matched<'_>, effort: Effort, out: &mut Judgement) {
         empty: contract.empty == Answer::Exact && !out.breaks(Invariant::Or6),
         full: contract.full == Answer::Exact,
     };
-    if fifo
-        && effort.construct
-        && answers.full
-        && let Some(fills) = constructed(matched, answers)
-    {
+    let fills = match built {
+        Built::Fits(fills) => Some(fills),
+        Built::NotFound if answers.empty => None,
+        Built::Unasked | Built::NotFound => {
+            let asked = fifo && effort.construct && answers.full;
+            asked.then(|| constructed(matched, answers)).flatten()
+        }
+    };
+    if let Some(fills) = fills {
         out.decided = Some(Decided::Constructed);
         out.say(Invariant::Cb1, Verdict::exercised(fills));
         fulls_are_true(contract, trailing, fulls, out);
@@ -154,6 +177,9 @@ enum Fits {
     Unknown(String),
 }
 
+/// How many steps of the search each operation adds to those that are allowed.
+const STEPS_PER_OPERATION: u64 = 64;
+
 fn decide(
     matched: &Matched<'_>,
     loose: &Matched<'_>,
@@ -168,14 +194,15 @@ fn decide(
         return Fits::Yes;
     }
     out.decided = Some(Decided::Searched);
-    match search(loose, answers, effort.configurations) {
+    let operations = matched.history().len() as u64;
+    let mut budget = Budget::new(effort.steps.saturating_add(STEPS_PER_OPERATION * operations));
+    match search(loose, answers, effort.configurations, &mut budget) {
         Searched::Possible => Fits::Yes,
         Searched::Impossible(at) => Fits::No(shrink::counterexample(loose, at, answers, effort)),
         Searched::Undecided(why) => {
             out.decided = Some(Decided::Undecided);
             Fits::Unknown(format!(
-                "whether {} operations fit into one queue of capacity {} was given up: {why}",
-                matched.history().len(),
+                "whether {operations} operations fit into one queue of capacity {} was given up: {why}",
                 matched.history().capacity,
             ))
         }

@@ -94,7 +94,7 @@ fn kinds(count: usize, of: &[Kind], chosen: &mut Vec<Kind>, visit: &mut impl FnM
 }
 
 /// The search alone, after the necessary conditions.
-const SEARCH: Effort = Effort { construct: false, configurations: 20_000 };
+const SEARCH: Effort = Effort { construct: false, configurations: 20_000, steps: 100_000 };
 
 #[derive(Default, Debug)]
 struct Agreement {
@@ -164,7 +164,7 @@ impl Agreement {
 }
 
 /// These operations as a history of their own.
-fn alone(whole: &BufferHistory, operations: &[Operation]) -> BufferHistory {
+pub(super) fn alone(whole: &BufferHistory, operations: &[Operation]) -> BufferHistory {
     let mut part = history(whole.contract, whole.capacity);
     let pushes = operations.iter().filter_map(|operation| match operation.did {
         Did::Push(token) => Some((token, operation.window)),
@@ -420,6 +420,69 @@ fn agrees_with_the_definition_on_a_million_random_histories() {
         random(seed, 40_000, 9);
     }
     random(10, 20_000, 13);
+}
+
+/// The windows of everything that happened.
+fn windows(history: &mut BufferHistory) -> Vec<&mut Window> {
+    let mut windows = Vec::new();
+    for ProducerLog { offers, fulls, .. } in &mut history.producers {
+        windows.extend(offers.iter_mut().map(|offer| match offer {
+            Offered::Accepted(window) | Offered::Abandoned(window) => window,
+        }));
+        windows.extend(fulls);
+    }
+    for ConsumerLog { pops, empties, .. } in &mut history.consumers {
+        windows.extend(pops.iter_mut().map(|pop| &mut pop.window));
+        windows.extend(empties);
+    }
+    windows
+}
+
+/// The search alone on longer histories, where one way can cover another that took its places at other times. Right
+/// ones are narrowed window by window until they are wrong, so that all are nearly the one or the other.
+fn searched(seed: u8, count: u64, most: usize) {
+    let mut dice = dice(seed);
+    let (mut agreement, mut found) = (Agreement::default(), 0);
+    for _ in 0..count {
+        let mut history = on_few_threads(&random_history(&mut dice, BufferContract::FIFO, most));
+        loop {
+            let right = oracle::linearizable(&history, oracle::Queue::of(&history));
+            let judgement = judge_with(&history, SEARCH);
+            agreement.same(&history, &judgement, right);
+            agreement.histories += 1;
+            agreement.wrong += u64::from(!right);
+            let searched = judgement.decided == Some(Decided::Searched);
+            agreement.searched += u64::from(searched);
+            if !right {
+                found += u64::from(searched);
+                break;
+            }
+            let mut windows = windows(&mut history);
+            let narrowed = dice.random_range(0..windows.len());
+            let Window { call, ret } = *windows[narrowed];
+            let by = dice.random_range(0..=ret.min(call + 40) - call);
+            // In the end nothing is left to be narrowed.
+            if ret == PENDING || dice.random_range(0..200) == 0 {
+                break;
+            }
+            *windows[narrowed] =
+                if dice.random_range(0..2) == 0 { at(call + by, ret) } else { at(call, ret - by) };
+        }
+    }
+    println!("{agreement:?}, {found} found by the search alone");
+    assert!(found > count / 20 && agreement.wrong > count / 2);
+}
+
+#[test]
+fn the_search_agrees_with_the_definition_on_longer_histories() {
+    searched(13, 1_000, 20);
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn the_search_agrees_with_the_definition_on_many_longer_histories() {
+    searched(14, 50_000, 20);
+    searched(15, 2_000, 26);
 }
 
 /// What is blamed, and that what is drawn of it is wrong by itself.

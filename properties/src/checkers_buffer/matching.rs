@@ -104,6 +104,7 @@ impl<'a> Matched<'a> {
     }
 
     /// The window of the pop; both ticks are [`NEVER`] if there was none.
+    #[inline]
     pub(super) fn pop(&self, number: usize) -> Window {
         self.pops[number]
     }
@@ -120,27 +121,46 @@ impl<'a> Matched<'a> {
     }
 
     /// Whether there is such a value.
+    #[inline]
     pub(super) fn holds(&self, number: usize) -> bool {
         self.pops[number] != ABSENT
     }
 
     /// The window of the push.
+    #[inline]
     pub(super) fn push(&self, number: usize) -> Window {
         let (producer, sequence) = self.place(number);
         clip(self.history.producers[producer].offers[sequence].window())
     }
 
+    /// The same, if it is known who pushed it.
+    #[inline]
+    pub(super) fn pushed_by(&self, producer: usize, number: usize) -> Window {
+        clip(self.history.producers[producer].offers[number - self.base[producer]].window())
+    }
+
+    /// When the first of some values is popped, by their numbers.
+    #[inline]
+    pub(super) fn first_return(&self, numbers: std::ops::Range<usize>) -> Tick {
+        // What is no value returns at 0, which is made the last of all ticks.
+        let pops = self.pops[numbers].iter().map(|pop| pop.ret.wrapping_sub(1));
+        pops.min().map_or(NEVER, |least| least.saturating_add(1))
+    }
+
     /// The numbers of all that a producer offered.
+    #[inline]
     pub(super) fn numbers_of(&self, producer: usize) -> std::ops::Range<usize> {
         self.base[producer]..self.base[producer + 1]
     }
 
     /// Who pushed the value.
+    #[inline]
     pub(super) fn producer_of(&self, number: usize) -> usize {
         self.place(number).0
     }
 
     /// The value that a consumer popped in its turn. Only for what is not flawed.
+    #[inline]
     pub(super) fn popped_at(&self, consumer: usize, turn: usize) -> Option<usize> {
         let pops = &self.history.consumers[consumer].pops;
         let Some(pop) = pops.get(turn) else { return self.given[consumer].filter(|_| turn == pops.len()) };
@@ -148,6 +168,16 @@ impl<'a> Matched<'a> {
         Some(self.base[producer] + sequence)
     }
 
+    /// When the pop of a consumer in its turn returned; [`NEVER`]: there was none. Only for what is not flawed.
+    #[inline]
+    pub(super) fn pop_return(&self, consumer: usize, turn: usize) -> Tick {
+        match self.history.consumers[consumer].pops.get(turn) {
+            Some(pop) => pop.window.ret.min(UNRETURNED),
+            None => self.popped_at(consumer, turn).map_or(NEVER, |value| self.pop(value).ret),
+        }
+    }
+
+    #[inline]
     fn place(&self, number: usize) -> (usize, usize) {
         // Few producers: counting beats searching.
         let producer = self.base[1..].iter().take_while(|end| **end <= number).count();
@@ -208,6 +238,7 @@ impl<'a> Matched<'a> {
 }
 
 /// Unreturned is after every tick and before [`NEVER`].
+#[inline]
 fn clip(window: Window) -> Window {
     Window { call: window.call, ret: window.ret.min(UNRETURNED) }
 }

@@ -52,6 +52,7 @@ impl<'a> Replay<'a> {
     }
 
     /// Whether the queue answers so in this state, at an instant within the window of the operation.
+    #[inline]
     pub(super) fn step(&mut self, at: Tick, step: Step) -> bool {
         let history = self.matched.history();
         let (window, legal) = match step {

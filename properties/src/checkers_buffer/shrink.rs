@@ -13,12 +13,14 @@ use crate::invariant::Invariant;
 
 use super::matching::{self, Matched};
 use super::picture::{BufferCounterexample, Did, Operation, Who};
-use super::search::{Searched, search};
+use super::search::{Budget, Searched, search};
 use super::tighten::tighten;
 use super::{Answers, Effort, Judgement, NEVER, Value};
 
 /// Beyond so many parts nothing is left out one by one.
 const SMALL: usize = 600;
+/// No attempt at leaving something out may take more than one in so many of the steps that are allowed for all.
+const ATTEMPTS: u64 = 16;
 /// How many operations are drawn at most.
 const DRAWN: usize = 24;
 
@@ -39,11 +41,19 @@ pub(super) fn counterexample(
 ) -> BufferCounterexample {
     let history = matched.history();
     let mut parts = since_empty(matched, at, answers);
-    let fails = |parts: &[Part]| {
+    let mut steps = effort.steps;
+    let mut fails = |parts: &[Part]| {
+        let mut budget = Budget::new(steps.min(effort.steps / ATTEMPTS));
+        // Reading it counts as well. What was given up is not left out.
+        if budget.spend(parts.len() as u64).is_err() {
+            return false;
+        }
         let history = part_of(history, parts);
         let matched = matching::run(&history, &mut Judgement::default());
         let loose = matched.loosened();
-        let searched = search(loose.as_ref().unwrap_or(&matched), answers, effort.configurations);
+        let loose = loose.as_ref().unwrap_or(&matched);
+        let searched = search(loose, answers, effort.configurations, &mut budget);
+        steps -= budget.spent();
         matches!(searched, Searched::Impossible(_))
     };
     if parts.len() <= SMALL && !fails(&parts) {
@@ -54,9 +64,9 @@ pub(super) fn counterexample(
         }
     }
     if parts.len() <= SMALL {
-        leave_out(&mut parts, |part| matches!(part, Part::Empty(..) | Part::Full(..)), fails);
+        leave_out(&mut parts, |part| matches!(part, Part::Empty(..) | Part::Full(..)), &mut fails);
         if !parts.iter().any(|part| matches!(part, Part::Full(..))) {
-            leave_out(&mut parts, |part| !matches!(part, Part::PendingPop(..)), fails);
+            leave_out(&mut parts, |part| !matches!(part, Part::PendingPop(..)), &mut fails);
         }
     }
     let empty = parts.iter().any(|part| matches!(part, Part::Empty(..)));
@@ -130,7 +140,7 @@ fn with_answers(
 }
 
 /// Leaves out what it can, halves first.
-fn leave_out(parts: &mut Vec<Part>, may: impl Fn(&Part) -> bool, fails: impl Fn(&[Part]) -> bool) {
+fn leave_out(parts: &mut Vec<Part>, may: impl Fn(&Part) -> bool, mut fails: impl FnMut(&[Part]) -> bool) {
     let mut size = parts.len().next_power_of_two();
     while size > 0 {
         let candidates: Vec<usize> = (0..parts.len()).filter(|at| may(&parts[*at])).collect();

@@ -58,7 +58,7 @@ struct Open {
 }
 
 /// Where an answer is true.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Place {
     Empty,
     Full,

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::super::walk::Place;
 use super::super::{NEVER, Tick};
-use super::Lazy;
+use super::{ENDED, Head, Lazy};
 use crate::buffer_history::Window;
 
 /// What returns, in four kinds of lists: one per producer, one more per producer, and so for the consumers.
@@ -16,18 +16,32 @@ pub(super) enum Due {
 }
 
 impl Lazy<'_> {
-    /// The number of the next value of a producer.
-    pub(super) fn head(&self, producer: usize) -> Option<usize> {
-        let value = self.value_from(producer, self.heads[producer]);
-        (value < self.matched.numbers_of(producer).end).then_some(value)
-    }
-
     /// The first value from this number on, or the end.
+    #[inline]
     pub(super) fn value_from(&self, producer: usize, number: usize) -> usize {
         let end = self.matched.numbers_of(producer).end;
         (number..end).find(|number| self.matched.holds(*number)).unwrap_or(end)
     }
 
+    /// The first value of a producer from this number on, as the next that goes in.
+    #[inline]
+    pub(super) fn head_from(&self, producer: usize, number: usize) -> Head {
+        let value = self.value_from(producer, number);
+        if value == self.matched.numbers_of(producer).end {
+            return Head { value, ..ENDED };
+        }
+        let (push, pop) = (self.matched.pushed_by(producer, value), self.matched.pop(value));
+        Head { value, push, pop, out_by: self.out_by_of(producer, value) }
+    }
+
+    /// Notes which answers come next.
+    pub(super) fn note_answers(&mut self, place: Place) {
+        let lists = self.answer_lists(place);
+        let next = lists.filter_map(|list| self.answers_of(list).get(self.answered[list]));
+        self.first_call[place as usize] = next.map(|answer| answer.call).min().unwrap_or(NEVER);
+    }
+
+    #[inline]
     pub(super) fn kind(&self, list: usize) -> Due {
         let (producers, consumers) = (self.heads.len(), self.matched.consumers());
         if list < producers {
@@ -60,22 +74,22 @@ impl Lazy<'_> {
     }
 
     /// When the next of a list returns.
+    #[inline]
     pub(super) fn key(&self, list: usize) -> Tick {
         let next = self.due[list];
         match self.kind(list) {
             Due::Push(producer) if next < self.matched.numbers_of(producer).end => {
-                self.matched.push(next).ret
+                self.matched.pushed_by(producer, next).ret
             }
             Due::Push(_) => NEVER,
-            Due::Pop(consumer) => {
-                self.matched.popped_at(consumer, next).map_or(NEVER, |value| self.matched.pop(value).ret)
-            }
+            Due::Pop(consumer) => self.matched.pop_return(consumer, next),
             Due::Full(_) | Due::Empty(_) => {
                 self.answers_of(list).get(next).map_or(NEVER, |answer| answer.ret)
             }
         }
     }
 
+    #[inline]
     pub(super) fn after(&self, list: usize) -> usize {
         let next = self.due[list] + 1;
         if list < self.heads.len() { self.value_from(list, next) } else { next }
