@@ -367,6 +367,7 @@ fn ring_drops_every_item_once_even_if_destructors_panic() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no allocator that refuses")]
 fn ring_names_the_capacity_that_was_asked_for() {
     // More than there is memory for, and no power of two: the slots would be more.
     let capacity = usize::MAX / 16 - 2;

@@ -196,11 +196,13 @@ fn read_frames<F: StorageFile>(
             }
             Some((frame, false)) => {
                 each(&frame, header.number, &mut |record| {
-                    if let Record::Stored(_, Payload::At(At { offset, len, .. })) = record {
-                        let start = *offset as usize - frame.start();
-                        if Read::decode(&frame.bytes[start..start + *len as usize]).is_ok() {
-                            apply(record);
-                        }
+                    // What is damaged may say that it lies anywhere.
+                    if let Record::Stored(_, Payload::At(At { offset, len, .. })) = record
+                        && let Some(start) = (*offset as usize).checked_sub(frame.start())
+                        && let Some(bytes) = frame.bytes.get(start..start.saturating_add(*len as usize))
+                        && Read::decode(bytes).is_ok()
+                    {
+                        apply(record);
                     }
                 });
                 at += SECTOR as u64;

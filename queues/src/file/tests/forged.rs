@@ -237,3 +237,24 @@ fn what_a_fuzzer_edits_neither_panics_nor_hangs_nor_invents() {
         try_edited(&edits);
     }
 }
+
+/// The second message of five in one commit takes on every kind of record, with what follows as its fields.
+#[test]
+fn salvaging_reads_a_damaged_frame_without_believing_it() {
+    let (disk, name, at) = ten();
+    let undamaged = image(&disk);
+    for kind in 0..=255 {
+        let mut files = undamaged.clone();
+        let bytes =
+            files.iter_mut().find(|(file, _)| *file == name).map(|(_, bytes)| bytes).expect("is there");
+        let start = at as usize + frame::HEADER + 19;
+        assert_eq!(bytes[start], 1, "a message begins here");
+        bytes[start] = kind;
+        if kind == 1 {
+            continue;
+        }
+        let disk = disk_of(&files);
+        let salvaged = salvage_storage(&disk, &settings(1000, 3), LIMITS.sizes).expect("saves what there is");
+        assert!((6..10).contains(&salvaged.messages), "kind {kind}: {salvaged}");
+    }
+}
