@@ -99,8 +99,9 @@ pub struct ConsumerLog {
     /// Answers "empty" that share their window with an item that this thread popped before them: see
     /// [trailing answers](self#trailing-answers).
     pub trailing: Vec<Window>,
-    /// Tick of the call of a pop that never returned: nobody knows whether it took an item.
-    pub pending: Option<Tick>,
+    /// Ticks of the calls of pops that never returned: nobody knows whether they took an item. A batch that never
+    /// returned is as many as it asked for, called at one tick.
+    pub pending: Vec<Tick>,
 }
 
 impl ConsumerLog {
@@ -148,7 +149,7 @@ impl BufferHistory {
                 .last()
                 .is_some_and(|offer| matches!(offer, Offered::Accepted(window) if window.ret == PENDING))
         });
-        producing || self.consumers.iter().any(|log| log.pending.is_some())
+        producing || self.consumers.iter().any(|log| !log.pending.is_empty())
     }
 }
 

@@ -6,7 +6,7 @@ use rand::RngExt;
 use stanchion_queues::{BufferContract, Order};
 
 use super::picture::{Did, Operation};
-use super::tests::{at, empty, full, history, pending_pop, pop, push};
+use super::tests::{at, empty, full, history, pending_pop, pending_pops, pop, push};
 use super::{Decided, Effort, Judgement, judge, judge_with, oracle};
 use crate::buffer_history::{BufferHistory, ConsumerLog, Offered, Popped, ProducerLog, Window, split, token};
 use crate::history::PENDING;
@@ -67,7 +67,8 @@ fn build(contract: BufferContract, capacity: usize, kinds: &[Kind], windows: &[W
         match kind {
             Kind::Push | Kind::PendingPush => {}
             Kind::Pop(value) => pop(&mut made, *value, *window),
-            Kind::PendingPop => pending_pop(&mut made, window.call),
+            // Every other one is a batch of two.
+            Kind::PendingPop => pending_pops(&mut made, window.call, 1 + window.call as usize % 2),
             Kind::Empty => empty(&mut made, *window),
             Kind::Full => full(&mut made, *window),
         }
@@ -386,7 +387,7 @@ fn on_few_threads(apart: &BufferHistory) -> BufferHistory {
             None => empty(&mut made, window),
         }
     }
-    for log in apart.consumers.iter().filter(|log| log.pending.is_some()) {
+    for log in apart.consumers.iter().filter(|log| !log.pending.is_empty()) {
         made.consumers.push(log.clone());
     }
     made

@@ -3,6 +3,8 @@
 //! A value has a number: where its producer's offers begin, plus its sequence. The windows of pushes stay where
 //! they are, in the history; those of pops are put in a column by that number.
 
+use std::mem;
+
 use crate::buffer_history::{BufferHistory, Offered, Popped, Tick, Window, split, token};
 use crate::history::{PENDING, Token};
 use crate::invariant::Invariant;
@@ -35,7 +37,7 @@ pub(super) struct Matched<'a> {
     /// The window of the pop by number, [`UNPOPPED`] or [`ABSENT`].
     pops: Vec<Window>,
     /// By consumer: what its unreturned pop is taken to have popped.
-    given: Vec<Option<usize>>,
+    given: Vec<Vec<usize>>,
     /// Pushes that neither returned nor came out: they may have had an effect.
     pub(super) doubtful: Vec<usize>,
     /// Calls of pops that never returned.
@@ -92,7 +94,7 @@ impl<'a> Matched<'a> {
                 let (producer, sequence) = split(token);
                 self.base[producer] + sequence
             })
-            .chain(self.given[consumer])
+            .chain(self.given[consumer].iter().copied())
     }
 
     pub(super) fn producers(&self) -> usize {
@@ -163,7 +165,7 @@ impl<'a> Matched<'a> {
     #[inline]
     pub(super) fn popped_at(&self, consumer: usize, turn: usize) -> Option<usize> {
         let pops = &self.history.consumers[consumer].pops;
-        let Some(pop) = pops.get(turn) else { return self.given[consumer].filter(|_| turn == pops.len()) };
+        let Some(pop) = pops.get(turn) else { return self.given[consumer].get(turn - pops.len()).copied() };
         let (producer, sequence) = split(pop.token?);
         Some(self.base[producer] + sequence)
     }
@@ -190,9 +192,9 @@ impl<'a> Matched<'a> {
         let push = self.push(number);
         let pop = if self.came_out(number) { self.pops[number] } else { UNPOPPED };
         let token = token(producer, sequence);
-        let took = |(consumer, given): (usize, &Option<usize>)| {
+        let took = |(consumer, given): (usize, &Vec<usize>)| {
             let pops = &self.history.consumers[consumer].pops;
-            *given == Some(number) || pops.iter().any(|pop| pop.token == Some(token))
+            given.contains(&number) || pops.iter().any(|pop| pop.token == Some(token))
         };
         let consumer = self.given.iter().enumerate().position(took).unwrap_or(0);
         Value { token, ei: push.call, er: push.ret, di: pop.call, dr: pop.ret, consumer }
@@ -203,7 +205,7 @@ impl<'a> Matched<'a> {
     pub(super) fn loosened(&self) -> Option<Matched<'a>> {
         let call = self.pending_pops.iter().min().copied()?;
         let mut loose = Matched { loose: true, ..self.clone() };
-        for number in loose.given.iter_mut().filter_map(Option::take) {
+        for number in loose.given.iter_mut().flat_map(mem::take) {
             loose.pops[number] = UNPOPPED;
             loose.unpopped += 1;
         }
@@ -217,8 +219,9 @@ impl<'a> Matched<'a> {
     /// first; any other choice leaves more that is certainly inside.
     fn give_to_pending_pops(&mut self) {
         let consumers = self.history.consumers.iter().enumerate();
-        let mut pending: Vec<(Tick, usize)> =
-            consumers.filter_map(|(consumer, log)| log.pending.map(|call| (call, consumer))).collect();
+        let mut pending: Vec<(Tick, usize)> = consumers
+            .flat_map(|(consumer, log)| log.pending.iter().map(move |call| (*call, consumer)))
+            .collect();
         if pending.is_empty() {
             return;
         }
@@ -231,8 +234,10 @@ impl<'a> Matched<'a> {
         unpopped.sort_unstable();
         for (&(call, consumer), (_, number)) in pending.iter().zip(unpopped) {
             self.pops[number] = Window { call, ret: UNRETURNED };
-            self.given[consumer] = Some(number);
+            self.given[consumer].push(number);
         }
+        // Of more than there are values the later ones take nothing.
+        pending.truncate(self.unpopped + self.doubtful.len());
         self.pending_pops = pending.into_iter().map(|(call, _)| call).collect();
     }
 }
@@ -254,7 +259,7 @@ pub(super) fn run<'a>(history: &'a BufferHistory, out: &mut Judgement) -> Matche
         history,
         base,
         pops: vec![UNPOPPED; numbers],
-        given: vec![None; history.consumers.len()],
+        given: vec![Vec::new(); history.consumers.len()],
         doubtful: Vec::new(),
         pending_pops: Vec::new(),
         loose: false,
@@ -322,7 +327,7 @@ impl Matched<'_> {
             }
         }
         if self.unpopped == 0 {
-            self.pending_pops = history.consumers.iter().filter_map(|log| log.pending).collect();
+            self.give_to_pending_pops();
             return;
         }
         self.give_to_pending_pops();

@@ -57,7 +57,7 @@ pub(super) fn linearizable(history: &BufferHistory, queue: Queue) -> bool {
     for log in &history.consumers {
         operations.extend(log.pops.iter().filter_map(|pop| Some((pop.window, What::Pop(pop.token?)))));
         operations.extend(log.empties.iter().map(|window| (*window, What::Empty)));
-        operations.extend(log.pending.map(|call| (Window { call, ret: PENDING }, What::PopAny)));
+        operations.extend(log.pending.iter().map(|&call| (Window { call, ret: PENDING }, What::PopAny)));
     }
     assert!(operations.len() <= 32, "the search is for small histories");
     Search { operations, queue, seen: HashSet::new() }.run(0, &mut VecDeque::new())

@@ -21,7 +21,7 @@ pub(super) fn excused(history: &BufferHistory, own: Who, answer: Window) -> bool
         own != Who::Consumer(consumer)
             && (overlaps(&log.pops, answer, |pop| pop.window)
                 || overlaps(&log.empties, answer, |empty| *empty)
-                || log.pending.is_some_and(|call| call <= answer.ret))
+                || log.pending.iter().any(|call| *call <= answer.ret))
     });
     pushing || popping
 }

@@ -131,7 +131,7 @@ fn with_answers(
         if answers.empty {
             parts.extend(log.empties.iter().filter(&counts).map(|answer| Part::Empty(consumer, *answer)));
         }
-        parts.extend(log.pending.map(|call| Part::PendingPop(consumer, call)));
+        parts.extend(log.pending.iter().map(|call| Part::PendingPop(consumer, *call)));
     }
     for (producer, log) in history.producers.iter().enumerate().filter(|_| answers.full) {
         parts.extend(log.fulls.iter().filter(&counts).map(|answer| Part::Full(producer, *answer)));
@@ -193,7 +193,7 @@ fn part_of(history: &BufferHistory, parts: &[Part]) -> BufferHistory {
                 part.producers.push(ProducerLog { fulls: vec![window], ..ProducerLog::default() });
             }
             Part::PendingPop(_, call) => {
-                part.consumers.push(ConsumerLog { pending: Some(call), ..ConsumerLog::default() });
+                part.consumers.push(ConsumerLog { pending: vec![call], ..ConsumerLog::default() });
             }
         }
     }

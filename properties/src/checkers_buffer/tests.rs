@@ -33,7 +33,12 @@ pub(super) fn empty(history: &mut BufferHistory, window: Window) {
 }
 
 pub(super) fn pending_pop(history: &mut BufferHistory, call: u64) {
-    history.consumers.push(ConsumerLog { pending: Some(call), ..ConsumerLog::default() });
+    pending_pops(history, call, 1);
+}
+
+/// A batch of so many that never returned.
+pub(super) fn pending_pops(history: &mut BufferHistory, call: u64, most: usize) {
+    history.consumers.push(ConsumerLog { pending: vec![call; most], ..ConsumerLog::default() });
 }
 
 fn broken(judgement: &Judgement) -> Vec<Invariant> {
@@ -200,8 +205,17 @@ fn what_never_returned_may_have_happened_or_not() {
     empty(&mut taken, at(4, 5));
     taken.drained = true;
     assert_eq!(broken(&judge(&taken)), []);
-    taken.consumers[0].pending = None;
+    taken.consumers[0].pending.clear();
     assert_eq!(broken(&judge(&taken)), [Invariant::Al1]);
+    // A batch of two may have taken two, and no more.
+    let mut batch = history(UNBOUNDED, 1);
+    (0..2).for_each(|n| push(&mut batch, at(2 * n, 2 * n + 1)));
+    pending_pops(&mut batch, 5, 2);
+    empty(&mut batch, at(7, 8));
+    batch.drained = true;
+    assert_eq!(broken(&judge(&batch)), []);
+    batch.consumers[0].pending.pop();
+    assert_eq!(broken(&judge(&batch)), [Invariant::Al1]);
 }
 
 /// What a ring of acquire and release did on a processor with a store buffer: it looked at the consumer's cursor

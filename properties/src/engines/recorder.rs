@@ -337,8 +337,8 @@ pub struct RecordedConsumer<'a, C, S, const WORDS: usize> {
     log: Log<'a, S>,
     /// What a batch pop appends to: never empty, and what is there must stay.
     batch: Vec<Item<WORDS>>,
-    /// Call of the pop that has not returned.
-    open: Option<Tick>,
+    /// Call of the pop that has not returned, and how many it asked for.
+    open: Option<(Tick, usize)>,
 }
 
 /// How many items are in the vector before a batch pop appends to it.
@@ -373,7 +373,7 @@ impl<'a, C: Pop<Item<WORDS>>, S: Stamps, const WORDS: usize> RecordedConsumer<'a
     /// Pops one item; `false`: empty.
     #[inline]
     pub fn pop(&mut self) -> bool {
-        self.open = Some(self.log.call());
+        self.open = Some((self.log.call(), 1));
         let item = self.end.pop();
         self.log.ret(|| item.as_ref().map_or(what::EMPTY, came_out));
         self.open = None;
@@ -386,7 +386,7 @@ impl<'a, C: Pop<Item<WORDS>>, S: Stamps, const WORDS: usize> RecordedConsumer<'a
     /// The count is not that of the items that were appended, there are more than `max`, or what was in the
     /// vector before is not there any more.
     pub fn pop_many(&mut self, max: usize) -> Result<usize, Miscounted> {
-        self.open = Some(self.log.call());
+        self.open = Some((self.log.call(), max));
         let counted = self.end.pop_many(&mut self.batch, max);
         if !self.batch.starts_with(&kept::<WORDS>()) {
             return Err(Miscounted(format!(
@@ -418,7 +418,8 @@ impl<'a, C: Pop<Item<WORDS>>, S: Stamps, const WORDS: usize> RecordedConsumer<'a
 
     /// The log. An operation that panicked stays pending.
     pub fn finish(self) -> ConsumerLog {
-        let mut log = ConsumerLog { pending: self.open, ..ConsumerLog::default() };
+        let pending = self.open.map_or_else(Vec::new, |(call, most)| vec![call; most]);
+        let mut log = ConsumerLog { pending, ..ConsumerLog::default() };
         log.pops.reserve_exact(self.log.entries.iter().filter(|entry| is_pop(entry.what)).count());
         self.log.replay(|what, window| match what {
             what::EMPTY => {
@@ -549,6 +550,26 @@ mod tests {
         let accepted = Offered::Accepted(window(1, 2));
         let log = producer.finish();
         assert_eq!(log.offers, [accepted, accepted, Offered::Accepted(window(1, PENDING))]);
+    }
+
+    #[test]
+    fn a_batch_that_did_not_return_may_have_taken_as_many_as_it_asked_for() {
+        struct Stuck;
+        impl Pop<Item<1>> for Stuck {
+            fn pop(&mut self) -> Option<Item<1>> {
+                panic!("for ever")
+            }
+        }
+        let clock = Counter::default();
+        for (most, single) in [(1, true), (5, false)] {
+            let mut consumer = RecordedConsumer::new(Stuck, &clock, Pace::Apart, 100);
+            let pop = std::panic::AssertUnwindSafe(|| {
+                let _ = if single { consumer.pop() } else { consumer.pop_many(5).is_ok() };
+            });
+            assert!(super::super::sequential::quietly(|| std::panic::catch_unwind(pop)).is_err());
+            let pending = consumer.finish().pending;
+            assert_eq!((pending.len(), pending.iter().min()), (most, pending.iter().max()));
+        }
     }
 
     #[test]
