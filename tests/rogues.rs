@@ -10,7 +10,7 @@ use stanchion::properties::engines::budget::Budget;
 use stanchion::properties::engines::child;
 use stanchion::properties::finding::Finding;
 use stanchion::properties::invariant::Invariant;
-use stanchion::properties::rogues::{self, RogueResult};
+use stanchion::properties::rogues::{self, RogueResult, matrix};
 use stanchion::properties::{Suite, checkers, outcome};
 
 type Table = fn(&Budget) -> Vec<RogueResult>;
@@ -45,6 +45,11 @@ fn main() -> ExitCode {
             if wrong.is_empty() { Ok(()) } else { Err(Failed::from(wrong.join("\n"))) }
         })
     }));
+    // Not part of the default: `cargo test --test rogues -- --ignored`, a quarter of an hour.
+    trials.extend(GROUPS.map(|(group, table)| {
+        Trial::test(format!("whatever_the_seed::{group}"), move || whatever_the_seed(table))
+            .with_ignored_flag(true)
+    }));
     trials.push(Trial::test("a_child_that_never_answers_is_caught", never_answers));
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
     let mut met = met.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -54,6 +59,22 @@ fn main() -> ExitCode {
         outcome::store_rogues(&met);
     }
     conclusion.exit_code()
+}
+
+/// Ten seeds, each with four times the cases of the default.
+fn whatever_the_seed(table: Table) -> Result<(), Failed> {
+    let quick = Budget::quick();
+    let budget = Budget { cases: 4 * quick.cases, patience: Duration::from_secs(2), ..quick };
+    let kills = matrix::over(1..=10, &budget, table);
+    println!("{}", matrix::draw(&kills));
+    let escaped: Vec<String> = kills
+        .iter()
+        .filter(|kill| kill.caught < kill.seeds)
+        .map(|kill| {
+            format!("{} ({}): caught with {} of {} seeds", kill.bug, kill.what, kill.caught, kill.seeds)
+        })
+        .collect();
+    if escaped.is_empty() { Ok(()) } else { Err(Failed::from(escaped.join("\n"))) }
 }
 
 /// In a child process a reject waits for ever; here, where what is left is acked, nothing does.

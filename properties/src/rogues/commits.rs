@@ -66,7 +66,8 @@ const SHRINK_RUNS: u32 = 4;
 
 /// How the simulated engine fares against each of them.
 pub fn table(budget: &Budget) -> Vec<RogueResult> {
-    Mistake::ALL.into_iter().map(|mistake| hunt(mistake, budget)).collect()
+    let hunts = Mistake::ALL.into_iter();
+    hunts.filter_map(|mistake| RogueResult::timed(|| Some(hunt(mistake, budget)))).collect()
 }
 
 /// Runs plans until the promise is seen broken that the mistake should break.
@@ -90,6 +91,7 @@ fn hunt(mistake: Mistake, budget: &Budget) -> RogueResult {
         }
     }
     RogueResult {
+        seconds: 0.0,
         bug: bug.into(),
         what: what.into(),
         expected,

@@ -137,7 +137,8 @@ impl Consumer for Rogue {
 
 /// Hands every rogue to the harness.
 pub fn table(budget: &Budget) -> Vec<RogueResult> {
-    Bug::ALL.map(|bug| catch(bug, budget)).into()
+    let hunts = Bug::ALL.into_iter();
+    hunts.filter_map(|bug| RogueResult::timed(|| Some(catch(bug, budget)))).collect()
 }
 
 fn catch(bug: Bug, budget: &Budget) -> RogueResult {
@@ -145,6 +146,7 @@ fn catch(bug: Bug, budget: &Budget) -> RogueResult {
     let broken = || findings.iter().filter(|finding| finding.verdict.is_broken());
     let expected = broken().find(|finding| finding.invariant == bug.expected());
     RogueResult {
+        seconds: 0.0,
         bug: bug.id().into(),
         what: bug.what().into(),
         expected: bug.expected(),

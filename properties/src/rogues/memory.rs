@@ -496,6 +496,7 @@ fn engines(bug: Bug) -> [Engine; 2] {
 fn caught(bug: Bug, budget: &Budget) -> Option<RogueResult> {
     let expected = bug.expected()?;
     let mut result = RogueResult {
+        seconds: 0.0,
         bug: bug.id().to_owned(),
         what: bug.what().to_owned(),
         expected,
@@ -533,7 +534,7 @@ fn caught(bug: Bug, budget: &Budget) -> Option<RogueResult> {
 
 /// Runs every seeded bug against the engines, and says which were caught and how soon.
 pub fn table(budget: &Budget) -> Vec<RogueResult> {
-    Bug::ALL.into_iter().filter_map(|bug| caught(bug, budget)).collect()
+    Bug::ALL.into_iter().filter_map(|bug| RogueResult::timed(|| caught(bug, budget))).collect()
 }
 
 #[cfg(test)]

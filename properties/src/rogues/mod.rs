@@ -1,5 +1,7 @@
 //! Queues and consumers that are wrong on purpose.
 
+use std::time::Instant;
+
 use serde::{Deserialize, Serialize};
 
 use crate::invariant::Invariant;
@@ -8,11 +10,12 @@ pub mod commits;
 pub mod consumers;
 pub mod delivery;
 pub(crate) mod forged;
+pub mod matrix;
 pub mod memory;
 mod nodes;
 
 /// How the harness fared against one rogue.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RogueResult {
     /// The bug's id in the zoo, or a name of ours.
     pub bug: String,
@@ -30,6 +33,17 @@ pub struct RogueResult {
     pub engine: String,
     /// What else it was seen to break.
     pub also: Vec<Invariant>,
+    /// How long it took, with shrinking.
+    pub seconds: f64,
+}
+
+impl RogueResult {
+    /// The same with the time that it took.
+    fn timed(hunt: impl FnOnce() -> Option<RogueResult>) -> Option<RogueResult> {
+        let begun = Instant::now();
+        let result = hunt()?;
+        Some(RogueResult { seconds: begun.elapsed().as_secs_f64(), ..result })
+    }
 }
 
 /// The kill table for a terminal: at most 100 columns.

@@ -15,7 +15,7 @@ use crate::shrink::shrink;
 /// Goes through images of each until the promise is seen broken that it should break, or the budget is used up. A case
 /// is an image.
 pub fn table(budget: &Budget) -> Vec<RogueResult> {
-    Bug::of_images().filter_map(|bug| hunt(bug, budget)).collect()
+    Bug::of_images().filter_map(|bug| RogueResult::timed(|| hunt(bug, budget))).collect()
 }
 
 /// One line of the [`table`]; `None`: there is nothing to be found.
@@ -39,6 +39,7 @@ pub fn hunt(bug: Bug, budget: &Budget) -> Option<RogueResult> {
         }
     }
     Some(RogueResult {
+        seconds: 0.0,
         bug: bug.id().into(),
         what: bug.what().into(),
         expected,

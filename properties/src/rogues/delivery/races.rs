@@ -257,7 +257,7 @@ impl Session for RacingSession {
 
 /// How the simulated engine fares against each of them that is wrong.
 pub fn table(budget: &Budget) -> Vec<RogueResult> {
-    Race::ALL.into_iter().filter_map(|race| met(race, budget)).collect()
+    Race::ALL.into_iter().filter_map(|race| RogueResult::timed(|| met(race, budget))).collect()
 }
 
 fn met(race: Race, budget: &Budget) -> Option<RogueResult> {
@@ -268,6 +268,7 @@ fn met(race: Race, budget: &Budget) -> Option<RogueResult> {
     let found = broken.iter().find(|finding| finding.invariant == expected);
     let failure = found.and_then(|finding| finding.failure.as_ref());
     Some(RogueResult {
+        seconds: 0.0,
         bug: race.id().into(),
         what: race.what().into(),
         expected,

@@ -16,7 +16,7 @@ use crate::verdict::Verdict;
 /// Runs plans against each bug until `judge` sees the promise broken that the bug should break, or the cases
 /// of the budget are used up. The plan is shrunk with regard to that promise.
 pub fn table(budget: &Budget, judge: impl Fn(&History) -> Vec<(Invariant, Verdict)>) -> Vec<RogueResult> {
-    Bug::wrong().filter_map(|bug| hunt(bug, budget, &judge)).collect()
+    Bug::wrong().filter_map(|bug| RogueResult::timed(|| hunt(bug, budget, &judge))).collect()
 }
 
 /// One line of the [`table`]; `None`: there is nothing to be found.
@@ -45,6 +45,7 @@ pub fn hunt(
         }
     }
     Some(RogueResult {
+        seconds: 0.0,
         bug: bug.id().into(),
         what: bug.what().into(),
         expected,
