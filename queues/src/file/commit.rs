@@ -75,6 +75,8 @@ pub(super) struct Core<S: Storage> {
     unreadable: bool,
     /// Nothing that matters was committed since the last witness.
     witnessed: bool,
+    /// The bell was rung, and whoever waits for it has not gone back to waiting.
+    rung: bool,
     bell: Arc<Bell>,
     /// The number of the log that this life began: part of every receipt.
     pub(super) life: u64,
@@ -165,6 +167,7 @@ impl<S: Storage> Shared<S> {
             search: (0, 0),
             unreadable: false,
             witnessed: true,
+            rung: false,
             bell: Arc::default(),
             log: None,
             poisoned: None,
@@ -307,28 +310,39 @@ impl<S: Storage> Shared<S> {
     /// the last commit would look like a torn end.
     pub(super) fn witness(&self) {
         let core = self.lock();
-        if core.working().is_ok() && !core.led && !core.witnessed {
+        if !core.led {
+            self.witness_within(core);
+        }
+    }
+
+    fn witness_within(&self, core: MutexGuard<'_, Core<S>>) {
+        if core.working().is_ok() && !core.witnessed {
             // If it fails, the queue is poisoned, or full and as good as before.
             let _ = self.commit(core, vec![Record::Witness]);
         }
     }
 
     /// Whether something was committed since it was asked for last, or is being committed; if not, the commit before gets
-    /// its witness.
+    /// its witness, and whatever is committed from then on rings the bell.
     pub(super) fn is_restless(&self, before: &mut Option<(u64, u64)>) -> bool {
-        let core = self.lock();
+        let mut core = self.lock();
         if core.witnessed || core.working().is_err() {
+            core.rung = false;
             return false;
         }
         let now = core.log.as_ref().map(|log| (log.number(), log.filled()));
-        if now.is_none() || mem::replace(before, now) != now {
+        // Whoever leads and still waits for others has not taken the log yet.
+        if core.led || now.is_none() || mem::replace(before, now) != now {
             return true;
         }
+        core.rung = false;
         let tail = core.log.as_ref().filter(|_| self.storage.makes(Mistake::WitnessesAnytime)).map(Log::tail);
-        drop(core);
         match tail {
-            Some(tail) => self.witness_at(tail),
-            None => self.witness(),
+            Some(tail) => {
+                drop(core);
+                self.witness_at(tail);
+            }
+            None => self.witness_within(core),
         }
         false
     }
@@ -493,8 +507,11 @@ impl<S: Storage> Core<S> {
     fn apply(&mut self, records: &[Record]) -> Result<(), String> {
         if records.iter().all(Record::is_upkeep) {
             self.witnessed |= !records.is_empty();
-        } else if mem::replace(&mut self.witnessed, false) {
-            self.bell.ring();
+        } else {
+            self.witnessed = false;
+            if !mem::replace(&mut self.rung, true) {
+                self.bell.ring();
+            }
         }
         records.iter().try_for_each(|record| {
             for id in record.changes() {

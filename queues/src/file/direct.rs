@@ -17,9 +17,12 @@ const LONGEST: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Direct {
     file: File,
-    /// Memory of which an aligned part is used. (No simulation has real files: its turns need not be decided.)
-    memory: Mutex<Vec<u8>>,
 }
+
+/// Memory of which an aligned part is written, for all files of a directory. (No simulation has real files: its turns
+/// need not be decided.)
+#[derive(Debug, Default)]
+pub(super) struct Aligned(Mutex<Vec<u8>>);
 
 impl Direct {
     /// `None`: the system or the file system has no such thing.
@@ -29,7 +32,7 @@ impl Direct {
 
         let flags = (rustix::fs::OFlags::DIRECT | rustix::fs::OFlags::DSYNC).bits();
         let file = File::options().write(true).custom_flags(i32::try_from(flags).ok()?).open(path).ok()?;
-        Some(Direct { file, memory: Mutex::default() })
+        Some(Direct { file })
     }
 
     /// `None`: other systems have other ways to say this.
@@ -39,12 +42,12 @@ impl Direct {
     }
 
     /// `None`: it has to be written in another way, and nothing was written.
-    pub(super) fn write(&self, from: &[u8], offset: u64) -> Option<io::Result<()>> {
+    pub(super) fn write(&self, from: &[u8], offset: u64, memory: &Aligned) -> Option<io::Result<()>> {
         let aligned = from.len().is_multiple_of(ALIGNMENT) && offset.is_multiple_of(ALIGNMENT as u64);
         if !aligned || from.len() > LONGEST {
             return None;
         }
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut memory = memory.0.lock().unwrap_or_else(PoisonError::into_inner);
         if memory.len() < from.len() + ALIGNMENT {
             *memory = vec![0; (from.len() + ALIGNMENT).next_power_of_two()];
         }
@@ -73,12 +76,13 @@ mod tests {
         let path = temp.path().join("file");
         fs::write(&path, vec![1; 4096]).expect("writes");
         let Some(direct) = Direct::open(&path) else { return };
-        assert!(direct.write(&[2; 100], 0).is_none());
-        assert!(direct.write(&[2; 512], 100).is_none());
-        assert!(direct.write(&vec![2; LONGEST + 512], 0).is_none());
+        let memory = Aligned::default();
+        assert!(direct.write(&[2; 100], 0, &memory).is_none());
+        assert!(direct.write(&[2; 512], 100, &memory).is_none());
+        assert!(direct.write(&vec![2; LONGEST + 512], 0, &memory).is_none());
         let mut expected = vec![1; 4096];
         for (byte, offset, len) in [(3, 512, 512), (4, 1024, 2048), (5, 0, 512)] {
-            match direct.write(&vec![byte; len], offset).expect("is aligned") {
+            match direct.write(&vec![byte; len], offset, &memory).expect("is aligned") {
                 Ok(()) => expected[offset as usize..offset as usize + len].fill(byte),
                 Err(error) => assert!(Direct::is_refused(&error), "{error}"),
             }

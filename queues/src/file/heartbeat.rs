@@ -3,6 +3,8 @@
 
 use std::fmt;
 use std::io;
+#[cfg(test)]
+use std::mem;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -55,6 +57,13 @@ impl Bell {
         }
         *state = State::Silent;
         true
+    }
+
+    /// Whether it was rung; it is not any more.
+    #[cfg(test)]
+    pub(super) fn take_ring(&self) -> bool {
+        let mut state = self.state();
+        mem::replace(&mut *state, State::Silent) == State::Rung
     }
 
     /// Lets time pass; `false`: it is over.

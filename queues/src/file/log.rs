@@ -223,7 +223,9 @@ impl<S: Storage> Log<S> {
         let places = encode(records, &mut buffer);
         let frame = buffer.len().next_multiple_of(SECTOR) as u64;
         let indexed = records.len() * LONGEST;
-        let messages = records.iter().any(|record| record.is_send() || record.is_move());
+        // What is only a witness does not use up the space that was kept for acks.
+        let messages = records.iter().any(|record| record.is_send() || record.is_move())
+            || records.iter().all(|record| matches!(record, Record::Witness));
         self.large = frame >= LARGE;
         self.make_room(frame, indexed, messages)?;
         let read = place(records, places, &self.segment);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 
-use super::direct::Direct;
+use super::direct::{Aligned, Direct};
 use super::storage::{Storage, StorageFile};
 use crate::broker::Error;
 
@@ -30,6 +30,7 @@ struct Owned {
     cut_off: AtomicBool,
     /// The file system has not refused direct writes yet.
     direct: AtomicBool,
+    memory: Aligned,
 }
 
 /// A file of a [`RealDir`].
@@ -68,7 +69,10 @@ impl RealDir {
         }
         let lock = take(path)?;
         let (cut_off, direct) = (AtomicBool::new(false), AtomicBool::new(true));
-        Ok(RealDir { owned: Arc::new(Owned { path: path.to_owned(), directory, lock, cut_off, direct }) })
+        let memory = Aligned::default();
+        Ok(RealDir {
+            owned: Arc::new(Owned { path: path.to_owned(), directory, lock, cut_off, direct, memory }),
+        })
     }
 
     /// The same with direct writes switched off: see [`RealDir::mode`].
@@ -255,7 +259,7 @@ impl StorageFile for RealFile {
         if let Some(direct) = &self.direct
             && self.owned.direct.load(Ordering::Relaxed)
         {
-            match direct.write(from, offset) {
+            match direct.write(from, offset, &self.owned.memory) {
                 Some(Err(error)) if Direct::is_refused(&error) => {
                     self.owned.direct.store(false, Ordering::Relaxed);
                 }

@@ -365,10 +365,11 @@ impl<T> Drop for Shared<T> {
             }
             head = head.wrapping_add(1);
         }
-        if let Some(panic) = panicked
-            && !std::thread::panicking()
-        {
-            resume_unwind(panic);
+        match panicked {
+            Some(panic) if !std::thread::panicking() => resume_unwind(panic),
+            // The same while another panic goes on.
+            Some(panic) => forget(panic),
+            None => {}
         }
     }
 }

@@ -102,6 +102,20 @@ fn destructors_that_panic_with_what_panics_do_not_keep_others_from_running() {
 }
 
 #[test]
+fn such_destructors_do_not_end_the_process_while_another_panic_goes_on() {
+    let dropped = std::sync::Arc::new(AtomicUsize::new(0));
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let shared = Shared::new(Slots::new(4).expect("fits"), 4, 0, [true, true]);
+        let mut producer = Producer::new(&shared);
+        assert!(producer.push(Twice(std::sync::Arc::clone(&dropped))).is_ok());
+        drop(shared);
+        panic!("the first");
+    }));
+    assert!(panicked.is_err_and(|panic| panic.downcast_ref() == Some(&"the first")));
+    assert_eq!(dropped.load(Ordering::Relaxed), 1);
+}
+
+#[test]
 fn a_batch_larger_than_any_ring_ends() {
     let shared = Shared::new(Slots::new(3).expect("nothing fits always"), 3, 0, [false, true]);
     let (mut producer, mut consumer) = (Producer::new(&shared), Consumer::new(&shared));

@@ -149,7 +149,7 @@ fn a_full_disk_refuses_messages_and_settles_and_goes_on_when_there_is_room() {
 
 #[test]
 fn a_full_disk_can_be_emptied_by_acks() {
-    for sent in 20..60 {
+    for (sent, rests) in (20..60).flat_map(|sent| [(sent, false), (sent, true)]) {
         let disk = SimDisk::new();
         let queue = open(&disk);
         let mut session = queue.session().expect("opens");
@@ -163,6 +163,9 @@ fn a_full_disk_can_be_emptied_by_acks() {
             let held = session.receive(1, LEASE).expect("works").remove(0);
             let settled = settle(&mut session, held.receipt, Settle::Ack);
             assert!(is_done(&settled), "{} of {sent}: {settled:?}", held.id.0);
+            if rests {
+                queue.shared.witness();
+            }
         }
         disk.fill(u64::MAX);
         send(&mut session, &["there is room again"]);

@@ -321,3 +321,41 @@ fn while_the_next_segment_is_prepared_others_go_on_and_lose_nothing() {
     assert_eq!(left.len(), sent + 2);
     assert_eq!(left[0].attempt, 2, "that it was handed out is known");
 }
+
+/// A send whose witness is due.
+fn at_rest() -> (SimDisk, FileQueue<SimDisk>, FileSession<SimDisk>) {
+    let disk = SimDisk::new();
+    let queue = FileQueue::open(disk.clone(), &settings(100, 2)).expect("opens");
+    let mut session = queue.session().expect("opens");
+    send(&mut session, &["a"]);
+    (disk, queue, session)
+}
+
+#[test]
+fn a_queue_whose_leader_waits_for_others_has_not_come_to_rest() {
+    let (disk, queue, _session) = at_rest();
+    let mut before = None;
+    assert!(queue.shared.is_restless(&mut before), "it was not looked at before");
+    queue.shared.hold();
+    assert!(queue.shared.is_restless(&mut before), "somebody leads");
+    queue.shared.release();
+    let syncs = disk.counts().syncs;
+    assert!(!queue.shared.is_restless(&mut before));
+    assert_eq!(disk.counts().syncs, syncs + 1, "the witness");
+}
+
+#[test]
+fn after_a_witness_that_failed_the_next_commit_rings_again() {
+    let (disk, queue, mut session) = at_rest();
+    assert!(queue.shared.bell.take_ring(), "the send");
+    let mut before = None;
+    assert!(queue.shared.is_restless(&mut before));
+    disk.fill(0);
+    // What was kept for acks is not for witnesses.
+    while !matches!(session.send(&[Message::new(vec![b'x'; 4000])])[0], Sent::Refused(_)) {}
+    while queue.shared.is_restless(&mut before) {}
+    queue.shared.bell.take_ring();
+    let held = session.receive(1, LEASE).expect("works").remove(0);
+    assert!(is_done(&settle(&mut session, held.receipt, Settle::Ack)));
+    assert!(queue.shared.bell.take_ring(), "whether or not the one before has a witness");
+}
