@@ -45,7 +45,7 @@ fn no_flipped_bit_breaks_a_promise_silently() {
     let report = explored(SimHost::new, 0..60, Scope { images: 1, flips: 40, ..QUICK });
     println!("{} flipped bits, {} noticed", report.flips, report.noticed);
     blameless(&report);
-    assert!(report.flips > 2_000 && report.noticed > 100, "{report:?}");
+    assert!(report.flips > 2_000 && report.noticed > 50, "{report:?}");
     assert_eq!(report.unnoticed, 0, "of {} flipped bits", report.flips);
 }
 
