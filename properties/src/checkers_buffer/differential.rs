@@ -138,6 +138,11 @@ impl Agreement {
         if judgement.breaks(Invariant::Or2) {
             return;
         }
+        if right && judgement.breaks(Invariant::Or1) {
+            let queue = oracle::Queue::of(history);
+            assert!(!oracle::linearizable_in_program_order(history, queue), "blamed: {history:#?}");
+            return;
+        }
         let undecided = judgement.decided == Some(Decided::Undecided);
         let broken: Vec<Invariant> = judgement.broken().collect();
         assert!(
@@ -155,13 +160,34 @@ impl Agreement {
                 || matches!(found.invariant, Invariant::Or1 | Invariant::Or6);
             if whole {
                 let part = alone(history, &found.operations);
+                let queue = oracle::Queue::of(&part);
                 assert!(
-                    !oracle::linearizable(&part, oracle::Queue::of(&part)),
+                    !oracle::linearizable(&part, queue)
+                        || !oracle::linearizable_in_program_order(&kept(history, &found.operations), queue),
                     "what is drawn is not wrong: {found} in {history:#?}"
                 );
             }
         }
     }
+}
+
+/// The history without other pushes and pops than these, each in its thread.
+fn kept(whole: &BufferHistory, operations: &[Operation]) -> BufferHistory {
+    let is_kept = |did: Did| operations.iter().any(|operation| operation.did == did);
+    let mut part = whole.clone();
+    for (producer, log) in part.producers.iter_mut().enumerate() {
+        log.fulls.clear();
+        for (sequence, offer) in log.offers.iter_mut().enumerate() {
+            if !is_kept(Did::Push(token(producer, sequence))) {
+                *offer = Offered::Abandoned(offer.window());
+            }
+        }
+    }
+    for log in &mut part.consumers {
+        log.pops.retain(|pop| pop.token.is_some_and(|token| is_kept(Did::Pop(token))));
+        (log.empties, log.pending) = (Vec::new(), Vec::new());
+    }
+    part
 }
 
 /// These operations as a history of their own.

@@ -1,6 +1,8 @@
 //! Judges what happened to a buffer: pure functions from a [`BufferHistory`] to verdicts.
 //!
-//! A FIFO history with exact answers passes if and only if it is linearizable. Without a bound that is decided by
+//! A FIFO history with exact answers passes if and only if it is linearizable, by ticks; of operations of one thread that
+//! share a window, as the items of a batch do, contradictions between two values are seen as well (`program_order`).
+//! Without a bound that is decided by
 //! one step function (Gibbons, Bruno, Phillips 2002; Henzinger, Sezgin, Vafeiadis 2013). With a bound, first a
 //! linearization is constructed, by putting every operation off until it is due or else in an order settled
 //! beforehand, and replayed: if that succeeds all is decided, the order and the answers "empty" included. Where it
@@ -38,6 +40,7 @@ mod merge;
 #[cfg(test)]
 mod oracle;
 mod picture;
+mod program_order;
 mod relaxed;
 mod replay;
 mod search;
@@ -205,7 +208,9 @@ pub fn judge_with(history: &BufferHistory, effort: Effort) -> Judgement {
 
     if contract.order == Order::Fifo {
         let instances = if matched.count < 2 { 0 } else { matched.count as u64 };
-        out.decide(Invariant::Or1, unordered.and_then(|steps| fifo::order(&matched, steps)), instances);
+        let by_ticks = unordered.and_then(|steps| fifo::order(&matched, steps));
+        let broken = by_ticks.or_else(|| program_order::contradicted(&matched));
+        out.decide(Invariant::Or1, broken, instances);
     } else {
         out.say(Invariant::Or1, Verdict::NotClaimed);
     }

@@ -3,7 +3,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use crate::buffer_history::{BufferHistory, Offered, Window};
+use crate::buffer_history::{BufferHistory, Offered, Window, token};
 use crate::history::{PENDING, Token};
 
 #[derive(Clone, Copy)]
@@ -35,29 +35,60 @@ impl Queue {
     }
 }
 
+#[derive(Clone, Copy)]
+struct Operation {
+    window: Window,
+    what: What,
+    /// The operation of the same thread that comes before, if that counts.
+    after: Option<usize>,
+}
+
+impl Operation {
+    fn of(window: Window, what: What) -> Operation {
+        Operation { window, what, after: None }
+    }
+}
+
 struct Search {
-    operations: Vec<(Window, What)>,
+    operations: Vec<Operation>,
     queue: Queue,
     seen: HashSet<(u32, Vec<Token>)>,
 }
 
-/// Whether the history is linearizable as such a queue.
+/// Whether the history is linearizable as such a queue, by ticks.
 pub(super) fn linearizable(history: &BufferHistory, queue: Queue) -> bool {
+    search(history, queue, false)
+}
+
+/// The same where the pushes of a thread, and its pops, keep their order at equal ticks too.
+pub(super) fn linearizable_in_program_order(history: &BufferHistory, queue: Queue) -> bool {
+    search(history, queue, true)
+}
+
+fn search(history: &BufferHistory, queue: Queue, program_order: bool) -> bool {
     let mut operations = Vec::new();
-    for (producer, log) in history.producers.iter().enumerate() {
-        for (sequence, offer) in log.offers.iter().enumerate() {
-            if let Offered::Accepted(window) = *offer {
-                operations.push((window, What::Push(crate::buffer_history::token(producer, sequence))));
-            }
+    let in_order = |operations: &mut Vec<Operation>, of_thread: Vec<(Window, What)>| {
+        for (nth, (window, what)) in of_thread.into_iter().enumerate() {
+            let after = (program_order && nth > 0).then(|| operations.len() - 1);
+            operations.push(Operation { window, what, after });
         }
+    };
+    for (producer, log) in history.producers.iter().enumerate() {
+        let pushes = log.offers.iter().enumerate().filter_map(|(sequence, offer)| match *offer {
+            Offered::Accepted(window) => Some((window, What::Push(token(producer, sequence)))),
+            Offered::Abandoned(_) => None,
+        });
+        in_order(&mut operations, pushes.collect());
         if queue.capacity.is_some() {
-            operations.extend(log.fulls.iter().map(|window| (*window, What::Full)));
+            operations.extend(log.fulls.iter().map(|window| Operation::of(*window, What::Full)));
         }
     }
     for log in &history.consumers {
-        operations.extend(log.pops.iter().filter_map(|pop| Some((pop.window, What::Pop(pop.token?)))));
-        operations.extend(log.empties.iter().map(|window| (*window, What::Empty)));
-        operations.extend(log.pending.iter().map(|&call| (Window { call, ret: PENDING }, What::PopAny)));
+        let pops = log.pops.iter().filter_map(|pop| Some((pop.window, What::Pop(pop.token?))));
+        in_order(&mut operations, pops.collect());
+        operations.extend(log.empties.iter().map(|window| Operation::of(*window, What::Empty)));
+        let pending = log.pending.iter().map(|&call| Window { call, ret: PENDING });
+        operations.extend(pending.map(|window| Operation::of(window, What::PopAny)));
     }
     assert!(operations.len() <= 32, "the search is for small histories");
     Search { operations, queue, seen: HashSet::new() }.run(0, &mut VecDeque::new())
@@ -66,16 +97,16 @@ pub(super) fn linearizable(history: &BufferHistory, queue: Queue) -> bool {
 impl Search {
     fn run(&mut self, done: u32, queue: &mut VecDeque<Token>) -> bool {
         let open: Vec<usize> = (0..self.operations.len()).filter(|at| done & (1 << at) == 0).collect();
-        if open.iter().all(|at| self.operations[*at].0.ret == PENDING) {
+        if open.iter().all(|at| self.operations[*at].window.ret == PENDING) {
             return true;
         }
         if !self.seen.insert((done, queue.iter().copied().collect())) {
             return false;
         }
-        let deadline = open.iter().map(|at| self.operations[*at].0.ret).min().unwrap_or(PENDING);
+        let deadline = open.iter().map(|at| self.operations[*at].window.ret).min().unwrap_or(PENDING);
         for at in open {
-            let (window, what) = self.operations[at];
-            if window.call > deadline {
+            let Operation { window, what, after } = self.operations[at];
+            if window.call > deadline || after.is_some_and(|before| done & (1 << before) == 0) {
                 continue;
             }
             let mut next = queue.clone();

@@ -250,3 +250,31 @@ fn an_answer_behind_an_item_of_its_own_window_is_judged_by_what_was_inside() {
     behind.producers[0].offers.push(accepted(2, 3));
     assert_eq!(broken(&judge(&behind)), [Invariant::Or6]);
 }
+
+/// The items of a batch share its window, in their order.
+#[test]
+fn what_is_in_one_batch_keeps_its_order() {
+    let popped = |sequence, window| Popped { window, token: Some(token(0, sequence)) };
+    let by = |pops: Vec<Popped>| ConsumerLog { pops, ..ConsumerLog::default() };
+    let offers = vec![Offered::Accepted(at(0, 1)); 2];
+    let mut pushed = history(UNBOUNDED, 2);
+    pushed.producers.push(ProducerLog { offers, ..ProducerLog::default() });
+    pushed.consumers.push(by(vec![popped(1, at(20, 21))]));
+    assert_eq!(broken(&judge(&pushed)), [Invariant::Or1], "the first is still inside");
+    let mut second = pushed.clone();
+    second.consumers.push(by(vec![popped(0, at(30, 31))]));
+    assert_eq!(broken(&judge(&second)), [Invariant::Or1]);
+    second.consumers[1].pops[0].window = at(21, 31);
+    assert_eq!(broken(&judge(&second)), [], "it may have been taken at the same time");
+    // A pop that never returned may have taken it.
+    pending_pop(&mut pushed, 2);
+    assert_eq!(broken(&judge(&pushed)), []);
+
+    let mut apart = history(UNBOUNDED, 2);
+    (0..2).for_each(|n| push(&mut apart, at(5 * n, 5 * n + 1)));
+    let of = |producer| Popped { window: at(10, 11), token: Some(token(producer, 0)) };
+    apart.consumers.push(by(vec![of(1), of(0)]));
+    assert_eq!(broken(&judge(&apart)), [Invariant::Or1]);
+    apart.consumers[0].pops.reverse();
+    assert_eq!(broken(&judge(&apart)), []);
+}
