@@ -50,7 +50,7 @@ pub const UNCHECKED: &[Unchecked] = unchecked! {
     "CB-5" "A blocked call ends once there is space or an item.", CALLS_END;
     "CB-7" "After a close sends are refused and what remains can be drained.", "no queue here can be closed";
     "CB-8" "A full disk refuses sends, keeps what is stored, and is recovered from.",
-        "decided by tests of the file queue on full disks, real and simulated; no other queue here has a disk to fill";
+        "decided by tests of the file queue on a simulated full disk; no other queue here has a disk to fill";
     "IC-4" "A message is never delivered after its dedup record was evicted.",
         "dedup windows and horizons are part of no contract; an evicted record shows as IC-1";
     "IC-5" "The key of a message never changes, and differs from that of any other.",
