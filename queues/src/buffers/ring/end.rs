@@ -1,6 +1,7 @@
 //! The algorithm, written once: an end of either side claims positions, moves items, and publishes what it did.
 #![allow(unsafe_code)]
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::mem::{self, forget, needs_drop};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -359,18 +360,23 @@ impl<T> Drop for Shared<T> {
             let item = unsafe { self.slots.read(head) };
             match catch_unwind(AssertUnwindSafe(|| drop(item))) {
                 Err(panic) if panicked.is_none() => panicked = Some(panic),
-                // Its own destructor might panic as well, and nobody is left to be told.
-                Err(panic) => forget(panic),
+                Err(panic) => let_go(panic),
                 Ok(()) => {}
             }
             head = head.wrapping_add(1);
         }
         match panicked {
             Some(panic) if !std::thread::panicking() => resume_unwind(panic),
-            // The same while another panic goes on.
-            Some(panic) => forget(panic),
+            Some(panic) => let_go(panic),
             None => {}
         }
+    }
+}
+
+/// Drops what was panicked with, unless its own destructor might panic as well: nobody is left to be told.
+fn let_go(panic: Box<dyn Any + Send>) {
+    if !panic.is::<&str>() && !panic.is::<String>() {
+        forget(panic);
     }
 }
 
