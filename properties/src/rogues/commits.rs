@@ -1,19 +1,16 @@
 //! The file queue with a race in its commit: who leads, who is told what, and when. With one client after another all of
 //! them are right.
 
-use std::collections::BTreeSet;
-
 use stanchion_queues::Settings;
 use stanchion_queues::file::{Mistake, SimHost};
 
-use super::RogueResult;
+use super::{Hunt, RogueResult};
 use crate::checkers;
 use crate::engines::budget::Budget;
 use crate::engines::simulated::{self, Plan};
 use crate::invariant::Invariant;
 use crate::plan::case_seed;
 use crate::regressions::Keep;
-use crate::shrink::shrink;
 
 /// A name of ours, what is wrong, and the promise that it should be seen to break.
 fn described(mistake: Mistake) -> (&'static str, &'static str, Invariant) {
@@ -74,33 +71,11 @@ pub fn table(budget: &Budget) -> Vec<RogueResult> {
 fn hunt(mistake: Mistake, budget: &Budget) -> RogueResult {
     let (bug, what, expected) = described(mistake);
     let make = hosting(mistake);
-    let broken = |plan: &Plan| -> BTreeSet<Invariant> {
-        let history = simulated::run(&make, plan, true).expect("no mistake prevents the first start");
-        let verdicts = checkers::judge(&history).into_iter();
-        verdicts.filter(|(_, verdict)| verdict.is_broken()).map(|(invariant, _)| invariant).collect()
-    };
-    let mut also = BTreeSet::new();
-    let (mut cases, mut shrunk) = (0, None);
-    while shrunk.is_none() && cases < CASES * budget.cases {
-        let plan = Plan::draw(case_seed(budget.seed, bug, cases));
-        cases += 1;
-        also.extend(broken(&plan));
-        if also.remove(&expected) {
-            let runs = SHRINK_RUNS * budget.shrink_runs;
-            shrunk = Some(shrink(&plan, runs, |plan| broken(plan).contains(&expected)).plan.steps.len());
-        }
-    }
-    RogueResult {
-        seconds: 0.0,
-        bug: bug.into(),
-        what: what.into(),
-        expected,
-        found: shrunk.is_some(),
-        cases,
-        shrunk,
-        engine: Plan::ENGINE.into(),
-        also: also.into_iter().collect(),
-    }
+    let plans = (0..CASES * budget.cases).map(|case| Plan::draw(case_seed(budget.seed, bug, case)));
+    let shrink_runs = SHRINK_RUNS * budget.shrink_runs;
+    Hunt { bug, what, expected, engine: Plan::ENGINE, shrink_runs }.run(plans, |plan| {
+        checkers::judge(&simulated::run(&make, plan, true).expect("no mistake prevents the first start"))
+    })
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! Queues and consumers that are wrong on purpose.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 use crate::invariant::Invariant;
+use crate::shrink::{Shrink, shrink};
+use crate::verdict::Verdict;
 
 pub mod commits;
 pub mod consumers;
@@ -43,6 +46,52 @@ impl RogueResult {
         let begun = Instant::now();
         let result = hunt()?;
         Some(RogueResult { seconds: begun.elapsed().as_secs_f64(), ..result })
+    }
+}
+
+/// What is hunted, and by which engine.
+struct Hunt<'a> {
+    bug: &'a str,
+    what: &'a str,
+    expected: Invariant,
+    engine: &'a str,
+    shrink_runs: u32,
+}
+
+impl Hunt<'_> {
+    /// Judges plan after plan until the promise is seen broken that should be, and shrinks that plan with regard to it.
+    fn run<P: Shrink>(
+        self,
+        plans: impl Iterator<Item = P>,
+        judged: impl Fn(&P) -> Vec<(Invariant, Verdict)>,
+    ) -> RogueResult {
+        let Hunt { bug, what, expected, engine, shrink_runs } = self;
+        let broken = |plan: &P| -> BTreeSet<Invariant> {
+            let verdicts = judged(plan).into_iter();
+            verdicts.filter(|(_, verdict)| verdict.is_broken()).map(|(invariant, _)| invariant).collect()
+        };
+        let mut also = BTreeSet::new();
+        let (mut cases, mut shrunk) = (0, None);
+        for plan in plans {
+            cases += 1;
+            also.extend(broken(&plan));
+            if also.remove(&expected) {
+                let smallest = shrink(&plan, shrink_runs, |plan| broken(plan).contains(&expected)).plan;
+                shrunk = Some(smallest.steps().len());
+                break;
+            }
+        }
+        RogueResult {
+            seconds: 0.0,
+            bug: bug.into(),
+            what: what.into(),
+            expected,
+            found: shrunk.is_some(),
+            cases,
+            shrunk,
+            engine: engine.into(),
+            also: also.into_iter().collect(),
+        }
     }
 }
 

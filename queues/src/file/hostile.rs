@@ -60,13 +60,15 @@ pub(super) fn written(seed: u64) -> Files {
 
 /// All files of a disk.
 pub(super) fn files_of(disk: &SimDisk) -> Files {
-    let content = |name: &str| {
-        let file = disk.open(name).expect("opens");
-        let mut bytes = vec![0; file.len().expect("has a length") as usize];
-        file.read_at(&mut bytes, 0).expect("reads");
-        bytes
-    };
-    disk.list().expect("lists").into_iter().map(|name| (name.clone(), content(&name))).collect()
+    disk.list().expect("lists").into_iter().map(|name| (name.clone(), content(disk, &name))).collect()
+}
+
+/// The bytes of a file.
+pub(super) fn content(disk: &SimDisk, name: &str) -> Vec<u8> {
+    let file = disk.open(name).expect("opens");
+    let mut bytes = vec![0; file.len().expect("has a length") as usize];
+    file.read_at(&mut bytes, 0).expect("reads");
+    bytes
 }
 
 /// A disk with these files.

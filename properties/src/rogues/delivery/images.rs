@@ -1,7 +1,5 @@
 //! How crash images fare against what is wrong on disk.
 
-use std::collections::BTreeSet;
-
 use stanchion_queues::Settings;
 
 use super::bug::Bug;
@@ -9,8 +7,7 @@ use super::host::RogueHost;
 use crate::engines::budget::Budget;
 use crate::engines::images;
 use crate::regressions::Keep;
-use crate::rogues::RogueResult;
-use crate::shrink::shrink;
+use crate::rogues::{Hunt, RogueResult};
 
 /// Goes through images of each until the promise is seen broken that it should break, or the budget is used up. A case
 /// is an image.
@@ -22,33 +19,17 @@ pub fn table(budget: &Budget) -> Vec<RogueResult> {
 pub fn hunt(bug: Bug, budget: &Budget) -> Option<RogueResult> {
     let expected = bug.expected()?;
     let make = |settings: &Settings| RogueHost::new(bug, settings);
-    let broken = |plan: &images::Plan| -> BTreeSet<_> {
-        let ran = images::run(make, plan).expect("no bug prevents the first start on a good disk");
-        let verdicts = ran.judge().0.into_iter();
-        verdicts.filter(|(_, verdict)| verdict.is_broken()).map(|(invariant, _)| invariant).collect()
-    };
-    let mut also = BTreeSet::new();
-    let (mut cases, mut shrunk) = (0, None);
-    for (_, _, plan) in images::of_queue(bug.id(), &make, budget).flatten() {
-        cases += 1;
-        also.extend(broken(&plan));
-        if also.remove(&expected) {
-            let smallest = shrink(&plan, budget.shrink_runs, |plan| broken(plan).contains(&expected)).plan;
-            shrunk = Some(smallest.steps.len());
-            break;
-        }
-    }
-    Some(RogueResult {
-        seconds: 0.0,
-        bug: bug.id().into(),
-        what: bug.what().into(),
+    let plans = images::of_queue(bug.id(), &make, budget).flatten().map(|(_, _, plan)| plan);
+    let hunt = Hunt {
+        bug: bug.id(),
+        what: bug.what(),
         expected,
-        found: shrunk.is_some(),
-        cases,
-        shrunk,
-        engine: images::Plan::ENGINE.into(),
-        also: also.into_iter().collect(),
-    })
+        engine: images::Plan::ENGINE,
+        shrink_runs: budget.shrink_runs,
+    };
+    Some(hunt.run(plans, |plan| {
+        images::run(make, plan).expect("no bug prevents the first start on a good disk").judge().0
+    }))
 }
 
 #[cfg(test)]

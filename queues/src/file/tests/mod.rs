@@ -17,9 +17,8 @@ use super::*;
 use crate::broker::{Broker, Message, MessageId, Sent, Session, Settings, Settle, Settled, Settlement};
 use crate::clock::Clock;
 use crate::file::commit::Limits;
-use crate::file::hostile::files_of as image;
+use crate::file::hostile::{content, files_of as image};
 use crate::file::log::Sizes;
-use crate::file::storage::{Storage, StorageFile};
 
 const SECOND: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(10);
@@ -63,12 +62,4 @@ fn is_done(settled: &Settled) -> bool {
 
 fn is_stale(settled: &Settled) -> bool {
     matches!(settled, Settled::Stale)
-}
-
-/// The bytes of a file.
-fn content(disk: &SimDisk, name: &str) -> Vec<u8> {
-    let file = disk.open(name).expect("opens");
-    let mut bytes = vec![0; file.len().expect("has a length") as usize];
-    file.read_at(&mut bytes, 0).expect("reads");
-    bytes
 }
