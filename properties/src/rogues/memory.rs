@@ -68,6 +68,8 @@ pub enum Bug {
     LateFull,
     /// Every fifth pop says "empty".
     EarlyEmpty,
+    /// A pop keeps its place until it returns, though others find the ring empty meanwhile.
+    KeepsPlace,
     /// A batch push keeps the first item that it refuses and lets it in later.
     KeepsRefused,
     /// What is inside when the ends are dropped is forgotten.
@@ -80,7 +82,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them, the right ones first.
-    pub const ALL: [Bug; 25] = [
+    pub const ALL: [Bug; 26] = [
         Bug::None,
         Bug::HonestlyRelaxed,
         Bug::TaggedNodes,
@@ -102,6 +104,7 @@ impl Bug {
         Bug::EarlyFull,
         Bug::LateFull,
         Bug::EarlyEmpty,
+        Bug::KeepsPlace,
         Bug::KeepsRefused,
         Bug::Leak,
         Bug::Panic,
@@ -132,6 +135,7 @@ impl Bug {
             Bug::EarlyFull => "M-early-full",
             Bug::LateFull => "M-late-full",
             Bug::EarlyEmpty => "M-early-empty",
+            Bug::KeepsPlace => "M-keeps-place",
             Bug::KeepsRefused => "M-keeps-refused",
             Bug::Leak => "M-leak",
             Bug::Panic => "M-panic",
@@ -163,6 +167,7 @@ impl Bug {
             Bug::EarlyFull => "full one item early",
             Bug::LateFull => "full one item late",
             Bug::EarlyEmpty => "\"empty\" now and then without being so",
+            Bug::KeepsPlace => "\"empty\" to one and \"full\" to another while a pop is on its way",
             Bug::KeepsRefused => "a batch push keeps an item that it refused",
             Bug::Leak => "what is inside at the end is never dropped",
             Bug::Panic => "a push panics now and then",
@@ -183,6 +188,7 @@ impl Bug {
             Bug::M19 | Bug::EarlyEmpty => Invariant::Or6,
             Bug::Swap => Invariant::Or1,
             Bug::ProducerSwap => Invariant::Or2,
+            Bug::KeepsPlace => Invariant::Me1,
             Bug::KeepsRefused => Invariant::Cb3,
             Bug::M11 | Bug::Leak => Invariant::Me3,
             Bug::M20 | Bug::Panic | Bug::Waits => Invariant::Li1,
@@ -240,6 +246,7 @@ impl<const PROMISE: u8> Buffer for SeededRing<PROMISE> {
             head: shape.start,
             tail: shape.start,
             calls: 0,
+            leaving: 0,
             kept: None,
             last: None,
             bug: BUG.get(),
@@ -261,6 +268,8 @@ struct Ring<T: 'static> {
     /// Counts pushes, from `start`, and wraps.
     tail: usize,
     calls: usize,
+    /// Pops that have their item and not returned.
+    leaving: usize,
     kept: Option<T>,
     /// A second one of the item that was pushed last, which is nobody's to drop.
     last: Option<ManuallyDrop<T>>,
@@ -291,7 +300,7 @@ impl<T: 'static> Ring<T> {
                 // Head and tail at the same slot means full or empty; this takes it for empty.
                 self.len() > 0 && head == 0 && tail == 0
             }
-            _ => self.len() >= self.slots_used(),
+            _ => self.len() + self.leaving >= self.slots_used(),
         }
     }
 
@@ -441,6 +450,14 @@ impl<T: Send + 'static> Pop<T> for End<T> {
             drop(ring);
             thread::park();
             ring = self.lock();
+        }
+        if ring.bug == Bug::KeepsPlace {
+            let item = ring.take()?;
+            ring.leaving += 1;
+            drop(ring);
+            thread::yield_now();
+            self.lock().leaving -= 1;
+            return Some(item);
         }
         if ring.bug != Bug::M04 {
             return ring.take();
