@@ -1,7 +1,7 @@
 //! What recording a buffer costs, whether its stamps are sound, and how long ten million operations take to
 //! record and to judge: `cargo run --release --example recorder_cost [OPERATIONS]`.
 //!
-//! Ends with an error if a buffer that is right was blamed.
+//! Ends with an error if a buffer that is right was blamed, or if what it did could not be decided.
 
 use std::hint::{black_box, spin_loop};
 use std::process::ExitCode;
@@ -22,6 +22,8 @@ use stanchion::properties::engines::stamps::{Clock, Counter, Stamps};
 #[cfg(target_arch = "x86_64")]
 use stanchion::properties::engines::stamps::{Fenced, Unfenced};
 use stanchion::properties::engines::threads::{self, Report};
+use stanchion::properties::invariant::Invariant;
+use stanchion::properties::verdict::Verdict;
 use stanchion::{Buffer, Ends, Full, Opened, Pop, Push, Shape};
 
 const OPERATIONS: usize = 10_000_000;
@@ -276,10 +278,10 @@ fn default_budget() -> bool {
 fn judged_by_default<B: Buffer>(name: &str) -> bool {
     let start = Instant::now();
     let report = threads::observe::<B>(&Budget::quick());
-    let Report { rounds, operations, cut_short, undecided, lies, .. } = &report;
+    let Report { rounds, operations, cut_short, hard, undecided, lies, .. } = &report;
     println!(
         "  {name:<24}{rounds} rounds, {operations:>9} operations in {:.2} s; {cut_short} rounds cut short by full \
-         logs; {undecided} undecided and run again; excused: {} \"empty\", {} \"full\"",
+         logs; {hard} took the utmost effort, {undecided} of them undecided; excused: {} \"empty\", {} \"full\"",
         start.elapsed().as_secs_f64(),
         lies.excused_empties,
         lies.excused_fulls
@@ -287,7 +289,16 @@ fn judged_by_default<B: Buffer>(name: &str) -> bool {
     for failure in report.findings.iter().filter_map(|finding| finding.failure.as_ref()) {
         println!("{name} was blamed:\n{}", failure.picture);
     }
-    report.findings.iter().all(|finding| !finding.verdict.is_broken())
+    report.findings.iter().fold(true, |sound, finding| {
+        sound & !finding.verdict.is_broken() & decided(name, finding.invariant, &finding.verdict)
+    })
+}
+
+/// Says what could not be decided, if it could not.
+fn decided(name: &str, invariant: Invariant, verdict: &Verdict) -> bool {
+    let Verdict::Unknown(why) = verdict else { return true };
+    println!("{name}, {invariant}: undecided: {why}");
+    false
 }
 
 fn record_and_judge(operations: usize) -> bool {
@@ -326,7 +337,9 @@ fn whole<B: Buffer>(name: &str, producers: usize, consumers: usize, operations: 
     for found in &judgement.counterexamples {
         println!("{name} was blamed:\n{found}");
     }
-    judgement.counterexamples.is_empty()
+    judgement.verdicts.iter().fold(judgement.counterexamples.is_empty(), |sound, (invariant, verdict)| {
+        sound & decided(name, *invariant, verdict)
+    })
 }
 
 #[cfg(all(test, target_arch = "x86_64"))]

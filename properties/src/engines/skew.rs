@@ -21,12 +21,14 @@ use super::stamps::Stamps;
 pub struct Skew {
     /// How many pairs of cores were measured.
     pub pairs: usize,
+    /// How many there are: of a machine with many cores it is a sample.
+    pub of_pairs: usize,
     /// How many messages were exchanged in each direction, over all pairs.
     pub exchanges: u64,
     /// The least number of ticks by which a message arrived after it was sent. Below 0: some arrived before,
     /// and the clocks are apart by at least that.
     pub shortest: i64,
-    /// The clocks of no two cores are further apart than this many ticks.
+    /// The clocks of no pair that was measured are further apart than this many ticks.
     pub bound: i64,
 }
 
@@ -44,10 +46,11 @@ impl Skew {
             others.iter().map(move |other| (*one, *other))
         });
         let pairs: Vec<(CoreId, CoreId)> = all.collect();
+        let of_pairs = pairs.len();
         // Every so many-th, so that all cores are among them.
         let pairs: Vec<_> = pairs.iter().step_by(pairs.len().div_ceil(MOST_PAIRS).max(1)).collect();
         let each = exchanges.div_ceil(pairs.len().max(1) as u64);
-        let mut skew = Skew { pairs: pairs.len(), exchanges: 0, shortest: i64::MAX, bound: 0 };
+        let mut skew = Skew { pairs: pairs.len(), of_pairs, exchanges: 0, shortest: i64::MAX, bound: 0 };
         for (one, other) in pairs {
             let [there, back] = exchange(stamps, *one, *other, each);
             skew.exchanges += each;
@@ -63,6 +66,7 @@ impl Skew {
     pub fn and(self, later: Skew) -> Skew {
         Skew {
             pairs: self.pairs.max(later.pairs),
+            of_pairs: self.of_pairs.max(later.of_pairs),
             exchanges: self.exchanges + later.exchanges,
             shortest: self.shortest.min(later.shortest),
             bound: self.bound.min(later.bound),
@@ -89,12 +93,14 @@ impl fmt::Display for Skew {
         if self.pairs == 0 {
             return f.write_str("one core, so one clock");
         }
+        let sampled =
+            if self.pairs < self.of_pairs { format!(" (of {})", self.of_pairs) } else { String::new() };
         write!(
             f,
-            "the clocks of {} pair{} of cores differ by at most {} ticks, and the fastest of {} messages each way \
-             arrived {} ticks after it was sent",
+            "the clocks of {}{sampled} pair{} of cores differ by at most {} ticks, and the fastest of {} messages \
+             each way arrived {} ticks after it was sent",
             self.pairs,
-            if self.pairs == 1 { "" } else { "s" },
+            if self.of_pairs == 1 { "" } else { "s" },
             self.bound,
             self.exchanges,
             self.shortest

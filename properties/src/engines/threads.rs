@@ -6,7 +6,7 @@
 
 use stanchion_queues::{Buffer, BufferContract, Shape};
 
-use crate::checkers_buffer::{self, Decided, Lies};
+use crate::checkers_buffer::{self, Decided, Effort, Lies};
 use crate::finding::Finding;
 use crate::invariant::Invariant;
 use crate::timeline;
@@ -29,9 +29,9 @@ const LONG_ONE_OF: u64 = 64;
 const LONG_CAPACITY: usize = 7;
 /// How many plans of another engine one round here is worth.
 const CASES_PER_ROUND: u64 = 4;
-/// How often a round is run again whose history nobody could decide: the threads meet otherwise each time. If that
-/// does not help either, the promise is undecided.
-const RUNS_AGAIN: u64 = 5;
+/// What a history is worth that could not be decided with the usual effort: it may be the one that shows a bug. Seconds,
+/// and a hundred megabytes. If that does not help either, the promise is undecided, and the finding says so.
+const UTMOST: Effort = Effort { construct: true, configurations: 200_000, steps: 10_000_000 };
 /// How often a round is run again with the counter.
 const CONFIRMATIONS: u64 = 3;
 
@@ -48,7 +48,9 @@ pub struct Report {
     pub operations: u64,
     /// In how many rounds some thread had to stop early because its log was full.
     pub cut_short: u64,
-    /// How many histories nobody could decide in the time allowed; their rounds were run again.
+    /// How many histories could not be decided with the usual effort and were judged with a hundredfold.
+    pub hard: u64,
+    /// How many of them could not be decided even so.
     pub undecided: u64,
     /// Where the ticks came from, and why.
     pub clock: String,
@@ -86,6 +88,7 @@ fn rounds<B: Buffer>(budget: &Budget, clock: &Clock) -> Result<Report, String> {
         rounds: 0,
         operations: 0,
         cut_short: 0,
+        hard: 0,
         undecided: 0,
         clock: String::new(),
     };
@@ -97,22 +100,20 @@ fn rounds<B: Buffer>(budget: &Budget, clock: &Clock) -> Result<Report, String> {
             let picture = format!("{}{stands_still}\n", timeline::heading(&stuck.counterexample()));
             Run { case, seed, events: 0, steps: stands_still.items }.failure(picture)
         });
-        let mut again = 0;
-        let (outcome, judgement) = loop {
-            let outcome = run::<B>(case, &round, clock);
-            if outcome.clock_went_back {
-                return Err(format!("a tick was below the one before it in the same thread ({round})"));
+        let outcome = run::<B>(case, &round, clock);
+        if outcome.clock_went_back {
+            return Err(format!("a tick was below the one before it in the same thread ({round})"));
+        }
+        let judgement = outcome.history.as_ref().map(|history| {
+            let judgement = checkers_buffer::judge(history);
+            if judgement.decided != Some(Decided::Undecided) {
+                return judgement;
             }
-            let judgement = outcome.history.as_ref().map(checkers_buffer::judge);
-            let undecided = judgement.as_ref().is_some_and(|judgement| {
-                judgement.decided == Some(Decided::Undecided) && judgement.broken().next().is_none()
-            });
-            if !undecided || outcome.fault.is_some() || again == RUNS_AGAIN {
-                break (outcome, judgement);
-            }
-            again += 1;
-            report.undecided += 1;
-        };
+            report.hard += 1;
+            let judgement = checkers_buffer::judge_with(history, UTMOST);
+            report.undecided += u64::from(judgement.decided == Some(Decided::Undecided));
+            judgement
+        });
         report.rounds += 1;
         report.cut_short += u64::from(outcome.cut_short);
         let events = outcome.history.as_ref().map_or(0, |history| history.len());
