@@ -6,11 +6,9 @@ use std::collections::VecDeque;
 use std::mem::{self, forget, needs_drop};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use crossbeam::utils::CachePadded;
-
 use super::orders::{ANSWER, CLAIM, FIRST, GUESS, OBSERVE, PUBLISH, SECOND, TURN};
 use super::slots::Slots;
-use super::sync::{Arc, AtomicUsize, Backoff, fence, hint};
+use super::sync::{Arc, AtomicUsize, Backoff, CachePadded, fence, hint};
 
 /// How far one side has come. Positions count items since the start and wrap around.
 struct Side {
@@ -335,13 +333,28 @@ impl<T> Consumer<T> {
     #[inline]
     pub(super) fn pop_many(&mut self, into: &mut Vec<T>, max: usize) -> usize {
         // Before the claim: an allocation that fails must not leave one behind.
-        into.reserve(max.min(self.capacity()));
-        let Some(claim) = (max > 0).then(|| self.claim(max.min(self.capacity()))).flatten() else { return 0 };
+        let Some(claim) = (max > 0).then(|| self.make_room(into, max)).and_then(|want| self.claim(want))
+        else {
+            return 0;
+        };
         // SAFETY: the positions are claimed by this end alone, and below the limit: their items were written. The
         // vector has room for them.
         unsafe { self.shared.slots.read_run(claim.start, claim.count, into) };
         self.publish(claim);
         claim.count
+    }
+
+    /// How many items may be taken at once, at least one and at most `max`: for so many there is room in the vector.
+    #[inline]
+    fn make_room(&self, into: &mut Vec<T>, max: usize) -> usize {
+        let max = max.min(self.capacity());
+        if into.capacity() - into.len() < max {
+            // Room for what there is, and not for all that there could be.
+            let next = if self.alone { self.next } else { self.own().claimed.load(GUESS) };
+            let inside = self.shared.limit::<false>().wrapping_sub(next).cast_signed();
+            into.reserve(inside.clamp(1, max.cast_signed()).cast_unsigned());
+        }
+        max.min(into.capacity() - into.len())
     }
 }
 

@@ -61,8 +61,9 @@ impl Buffer for Ring {
         counters: true,
         progress: "wait-free with one producer and one consumer; otherwise not lock-free: an end that stalls \
                    between claiming and publishing holds up those of its side that claimed after it; they spin \
-                   briefly, then yield; a push that needs the place of an unfinished pop waits for it likewise. On 32 bits an end that stalls while exactly 2^32 positions are claimed takes \
-                   an old position for a new one",
+                   briefly, then yield; a push that needs the place of an unfinished pop waits for it likewise. On 32 \
+                   bits an end that stalls while exactly 2^32 positions are claimed takes an old position for a \
+                   new one",
         ..BufferContract::FIFO
     };
     type Producer<T: Send + 'static> = Producer<T>;

@@ -1,8 +1,7 @@
 //! Every memory ordering of the ring, and why it is what it is.
 //!
 //! `done` of one side is what the other side may rely on; `claimed` only keeps ends of the same side apart.
-//! The model checker (`tests/ring_loom.rs`) notices when one of them is weakened to `Relaxed`, but for [`FIRST`], which rests
-//! on the argument alone. ThreadSanitizer (`.ci/sanitize`) sees races in real runs of the tests with [`PUBLISH`],
+//! The model checker (`tests/ring_loom.rs`) notices when one of them is weakened to `Relaxed`. ThreadSanitizer (`.ci/sanitize`) sees races in real runs of the tests with [`PUBLISH`],
 //! [`OBSERVE`] or [`TURN`] weakened (31, 32 and 10 of them, one run each), and none as they are.
 
 use super::sync::{Order, Ordering, order};

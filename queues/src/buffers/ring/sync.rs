@@ -4,7 +4,7 @@ pub(super) use std::hint;
 pub(super) use std::sync::Arc;
 pub(super) use std::sync::atomic::{AtomicUsize, Ordering, fence};
 
-pub(super) use crossbeam::utils::Backoff;
+pub(super) use crossbeam::utils::{Backoff, CachePadded};
 
 /// A memory ordering with a name, so that a test can weaken each by itself.
 pub(super) type Order = Ordering;
