@@ -13,6 +13,12 @@ use stanchion::properties::invariant::Invariant;
 use stanchion::properties::rogues::{self, RogueResult, matrix};
 use stanchion::properties::{Suite, checkers, outcome};
 
+#[path = "../queues/tests/ring_loom.rs"]
+#[allow(dead_code)]
+mod ring_loom;
+
+use ring_loom::Weakened;
+
 type Table = fn(&Budget) -> Vec<RogueResult>;
 
 const GROUPS: [(&str, Table); 6] = [
@@ -32,19 +38,23 @@ fn main() -> ExitCode {
         return Suite::new().on_disk("waits", waits::open).main();
     }
     let met: Arc<Mutex<Vec<RogueResult>>> = Arc::default();
-    let mut trials = Vec::from(GROUPS.map(|(group, table)| {
-        let met = Arc::clone(&met);
-        Trial::test(format!("every_wrong_one_is_caught::{group}"), move || {
-            // Not what the environment asks for: this is about the default. One that waits for ever need not be
-            // waited for as long.
-            let results = table(&Budget { patience: Duration::from_secs(2), ..Budget::quick() });
-            let escaped = results.iter().filter(|result| !result.found).map(escape);
-            let large = results.iter().filter(|result| result.shrunk > Some(SMALL)).map(large);
-            let wrong: Vec<String> = escaped.chain(large).collect();
-            met.lock().unwrap_or_else(PoisonError::into_inner).extend(results);
-            if wrong.is_empty() { Ok(()) } else { Err(Failed::from(wrong.join("\n"))) }
+    let seedless: (&str, Table) = ("orderings", orderings);
+    let groups = GROUPS.into_iter().chain([seedless]);
+    let mut trials: Vec<Trial> = groups
+        .map(|(group, table)| {
+            let met = Arc::clone(&met);
+            Trial::test(format!("every_wrong_one_is_caught::{group}"), move || {
+                // Not what the environment asks for: this is about the default. One that waits for ever need not be
+                // waited for as long.
+                let results = table(&Budget { patience: Duration::from_secs(2), ..Budget::quick() });
+                let escaped = results.iter().filter(|result| !result.found).map(escape);
+                let large = results.iter().filter(|result| result.shrunk > Some(SMALL)).map(large);
+                let wrong: Vec<String> = escaped.chain(large).collect();
+                met.lock().unwrap_or_else(PoisonError::into_inner).extend(results);
+                if wrong.is_empty() { Ok(()) } else { Err(Failed::from(wrong.join("\n"))) }
+            })
         })
-    }));
+        .collect();
     // Not part of the default: `cargo test --test rogues -- --ignored`, a quarter of an hour.
     trials.extend(GROUPS.map(|(group, table)| {
         Trial::test(format!("whatever_the_seed::{group}"), move || whatever_the_seed(table))
@@ -59,6 +69,41 @@ fn main() -> ExitCode {
         outcome::store_rogues(&met);
     }
     conclusion.exit_code()
+}
+
+/// The ring's own source under the model checker, with each memory ordering weakened to nothing. A case is a model, all
+/// interleavings of it.
+fn orderings(_: &Budget) -> Vec<RogueResult> {
+    ring_loom::weakened()
+        .map(|Weakened { ordering, failed, tried, took }| {
+            let (bug, what, expected) = match ordering {
+                "publish" => ("M01", "what is published is not released", Invariant::Al5),
+                "observe" => ("M02", "what is published is not acquired", Invariant::Al5),
+                "turn" => {
+                    ("M-turn", "who waits for its turn does not acquire the others' items", Invariant::Al5)
+                }
+                "answer" => ("M-answer", "answers are given without a fence", Invariant::Me1),
+                "claim" => ("M-claim", "a claim does not release what came before", Invariant::Me1),
+                _ => ("M-first", "the first of two loads for an answer does not acquire", Invariant::Me1),
+            };
+            // What is read while it is written may be half an item.
+            let broken = failed.map(|(_, why)| match why.contains("Causality violation") {
+                true => Invariant::Al5,
+                false => Invariant::Me1,
+            });
+            RogueResult {
+                bug: bug.into(),
+                what: what.into(),
+                expected,
+                found: broken == Some(expected),
+                cases: tried,
+                shrunk: None,
+                engine: "loom".into(),
+                also: broken.into_iter().filter(|broken| *broken != expected).collect(),
+                seconds: took.as_secs_f64(),
+            }
+        })
+        .collect()
 }
 
 /// Ten seeds, each with four times the cases of the default.
