@@ -178,11 +178,11 @@ fn measure(cases: &[(Target, Contest<'_>)], options: &Options, out: &mut impl Wr
                     rival.rounds
                 )?;
             }
-            None => {
-                let reasons: Vec<&str> =
-                    comparisons.iter().filter_map(|comparison| comparison.reason.as_deref()).collect();
-                writeln!(out, "{case:30}  NO NUMBER: {}", reasons.join("; "))?;
-            }
+            None => writeln!(out, "{case:30}  NO NUMBER")?,
+        }
+        // The best of those that are left may not be the best there is.
+        for (rival, reason) in left_out(&comparisons) {
+            writeln!(out, "{:30}  {rival} is not compared: {reason}", "")?;
         }
         let floor = floor::rate(&target.workload);
         add(&mut found, contest, measurements, comparisons, floor);
@@ -203,6 +203,13 @@ fn best(comparisons: &[results::Comparison]) -> Option<&results::Comparison> {
         .filter_map(|comparison| Some((comparison.ratio?, comparison)))
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, comparison)| comparison)
+}
+
+/// Rivals without a number, and why.
+fn left_out(comparisons: &[results::Comparison]) -> impl Iterator<Item = (&str, &str)> {
+    let left_out = comparisons.iter().filter(|comparison| !comparison.control && comparison.ratio.is_none());
+    left_out
+        .map(|comparison| (comparison.b.as_str(), comparison.reason.as_deref().unwrap_or("no reason given")))
 }
 
 /// The ring relative to the rival, where the comparison is of the rival relative to the ring.
@@ -258,10 +265,15 @@ mod tests {
             comparison("again", 9.0, true),
             comparison("slow", 0.25, false),
             comparison("quick", 0.5, false),
-            results::Comparison { ratio: None, ..comparison("broken", 1.0, false) },
+            results::Comparison {
+                ratio: None,
+                reason: Some("lost items".into()),
+                ..comparison("broken", 1.0, false)
+            },
         ];
         let rival = best(&comparisons).expect("two are valid");
         assert_eq!((rival.b.as_str(), inverse(rival)), ("quick", (2.0, 1.0, 4.0)));
+        assert!(left_out(&comparisons).eq([("broken", "lost items")]));
     }
 
     #[test]
