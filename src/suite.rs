@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use stanchion_benches::Comparison;
 use stanchion_benches::blocking::Blocking;
 use stanchion_properties::card::Card;
-use stanchion_properties::consumers::Consumer;
+use stanchion_properties::consumers::{Consumer, Store};
 use stanchion_properties::engines::budget::Budget;
 use stanchion_properties::suite as checks;
 use stanchion_queues::{Broker, Buffer, Error, Host, Leased, Settings, Volatile};
@@ -65,7 +65,21 @@ impl Suite {
         self
     }
 
-    /// Adds a consumer; it is checked only.
+    /// Adds a consumer whose effects go to a store of its own, of which `store` makes an empty one for each run; it is
+    /// checked only.
+    #[must_use]
+    pub fn consumer_of<S, C, O, F>(mut self, name: &str, store: O, make: F) -> Suite
+    where
+        S: Store,
+        C: Consumer<S> + 'static,
+        O: Fn() -> S + Send + Sync + 'static,
+        F: Fn() -> C + Send + Sync + 'static,
+    {
+        self.checks = self.checks.consumer_of(name, store, make);
+        self
+    }
+
+    /// Adds a consumer of the ledger that the harness ships; it is checked only.
     #[must_use]
     pub fn consumer<C, F>(mut self, name: &str, make: F) -> Suite
     where

@@ -51,14 +51,9 @@ pub const UNCHECKED: &[Unchecked] = unchecked! {
     "CB-7" "After a close sends are refused and what remains can be drained.", "no queue here can be closed";
     "CB-8" "A full disk refuses sends, keeps what is stored, and is recovered from.",
         "decided by tests of the file queue on a simulated full disk; no other queue here has a disk to fill";
-    "IC-4" "A message is never delivered after its dedup record was evicted.",
-        "dedup windows and horizons are part of no contract; an evicted record shows as IC-1";
     "IC-5" "The key of a message never changes, and differs from that of any other.",
         "keys are those of the broker's messages, compared as AL-5; a consumer that picks another shows as IC-1";
-    "IC-6" "Two holders of one message have one effect together.", "part of IC-1: plans have two holders";
-    "IC-7" "A failed attempt leaves no record that keeps a later one from its effect.", "part of IC-10 and IC-3";
     "IC-8" "Two sends with one id within the window are one message.", "no broker here deduplicates sends";
-    "IC-9" "A dead letter without effect has no record.", "part of IC-3, which is looked at after each step";
     "DU-2" "If a later message of a log survived, every earlier one did.",
         "every durable contract here promises all confirmed messages (DU-1), of which this is a part";
     "DU-4" "No partly written record is delivered.", "part of AL-5 and AL-3, after every crash";

@@ -78,6 +78,10 @@ invariants! {
     Ic1 "IC-1" "effect_at_most_once" "However often a message comes, its effect happens once.";
     Ic2 "IC-2" "no_ack_without_effect" "A consumer acks only what has taken effect.";
     Ic3 "IC-3" "record_effect_atomic" "The effect and the record of it are there together or not at all.";
+    Ic4 "IC-4" "window_covers_horizon" "A message is never delivered after the record of it was forgotten.";
+    Ic6 "IC-6" "concurrent_duplicates" "Two holders of one message have one effect together.";
+    Ic7 "IC-7" "failed_attempt_leaves_no_mark" "A failed attempt leaves no record that keeps a later one from its effect.";
+    Ic9 "IC-9" "dead_is_not_done" "A dead letter without effect has no record.";
     Ic10 "IC-10" "effect_eventually" "Every message that is not dead takes effect in the end.";
     Du1 "DU-1" "confirmed_survives" "A confirmed send survives every crash it was promised to survive.";
     Du3 "DU-3" "ack_survives" "An ack survives every crash it was promised to survive.";

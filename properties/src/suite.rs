@@ -24,7 +24,7 @@ use stanchion_reports::results::Kind;
 
 use crate::buffer_history::BufferHistory;
 use crate::card::{Asked, Card};
-use crate::consumers::{Consumer, ConsumerPlan};
+use crate::consumers::{Consumer, ConsumerPlan, Ledger, Store};
 use crate::engines::budget::Budget;
 use crate::engines::explore::explore;
 use crate::engines::sequential::quietly;
@@ -249,11 +249,25 @@ impl Suite {
         self
     }
 
-    /// Adds a consumer. `make` is called for each run, and again whenever the consumer was killed.
+    /// Adds a consumer of the ledger that the harness ships. `make` is called for each run, and again whenever the
+    /// consumer was killed.
     #[must_use]
-    pub fn consumer<C, F>(mut self, name: &str, make: F) -> Suite
+    pub fn consumer<C, F>(self, name: &str, make: F) -> Suite
     where
         C: Consumer + 'static,
+        F: Fn() -> C + Send + Sync + 'static,
+    {
+        self.consumer_of(name, Ledger::default, make)
+    }
+
+    /// Adds a consumer whose effects go to a store of its own. `store` is called for each run and makes an empty one;
+    /// `make` as for [`Suite::consumer`].
+    #[must_use]
+    pub fn consumer_of<S, C, O, F>(mut self, name: &str, store: O, make: F) -> Suite
+    where
+        S: Store,
+        C: Consumer<S> + 'static,
+        O: Fn() -> S + Send + Sync + 'static,
         F: Fn() -> C + Send + Sync + 'static,
     {
         let entry = self.entry(name, Kind::Consumer);
@@ -261,8 +275,8 @@ impl Suite {
         let consumer = name.to_owned();
         let decides = || consumers::INVARIANTS.map(|invariant| (invariant, true)).into();
         entry.engine(ConsumerPlan::ENGINE, decides, move |budget| {
-            let make = || Box::new(make()) as Box<dyn Consumer>;
-            consumers::check(&consumer, &make, budget)
+            let make = || Box::new(make()) as Box<dyn Consumer<S>>;
+            consumers::check(&consumer, &store, &make, budget)
         });
         if let Some(engine) = entry.engines.last_mut() {
             engine.liveness = Invariant::Ic10;

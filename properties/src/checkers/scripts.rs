@@ -603,6 +603,54 @@ fn consumers_and_crashes() -> Vec<Case> {
             open: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[]),
         },
         Case {
+            of: Ic4,
+            contract: durable,
+            broken: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[(1, 1, true)]).nack(2, 1);
+                s.observe(&[(1, 1, false)]).receive(2, &[(1, 2, 2)])
+            },
+            kept: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[(1, 1, true)]).nack(2, 1);
+                s.receive(2, &[(1, 2, 2)]).ack(2, 2).observe(&[(1, 1, false)])
+            },
+            // It may have been delivered before the record was forgotten.
+            open: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[(1, 1, true)]).nack(2, 1);
+                s.observe(&[(1, 1, false)]).receive(2, &[(1, 2, 2)]).wide(2, 0)
+            },
+        },
+        Case {
+            of: Ic6,
+            contract: durable,
+            broken: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(10 * SECOND).receive(3, &[(1, 2, 2)]);
+                s.observe(&[(1, 1, true)]).ack(3, 2).observe(&[(1, 2, true)])
+            },
+            kept: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(10 * SECOND).receive(3, &[(1, 2, 2)]);
+                s.observe(&[(1, 1, true)]).ack(3, 2).observe(&[(1, 1, true)])
+            },
+            // The first was done with it, so this is about IC-1 alone.
+            open: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[(1, 1, true)]).advance(10 * SECOND);
+                s.receive(3, &[(1, 2, 2)]).ack(3, 2).observe(&[(1, 2, true)])
+            },
+        },
+        Case {
+            of: Ic7,
+            contract: durable,
+            broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[(1, 0, true)]),
+            kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[]),
+            open: |s| s.send(1, 1).observe(&[(1, 0, true)]).receive(2, &[(1, 1, 1)]),
+        },
+        Case {
+            of: Ic9,
+            contract: durable,
+            broken: |s| rejected(s).observe(&[(1, 0, true)]).browse(3, &[(1, Reason::Rejected, 1)]),
+            kept: |s| rejected(s).observe(&[]).browse(3, &[(1, Reason::Rejected, 1)]),
+            open: |s| rejected(s).browse(3, &[(1, Reason::Rejected, 1)]).observe(&[(1, 0, true)]),
+        },
+        Case {
             of: Ic10,
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).drain().observe(&[]),

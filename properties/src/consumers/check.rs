@@ -4,7 +4,7 @@ use stanchion_queues::buffers::MutexDeque;
 use stanchion_queues::{Leased, Settings, Volatile};
 
 use super::engine::{Run, run};
-use super::{Consumer, ConsumerPlan, strategy};
+use super::{Consumer, ConsumerPlan, Difference, Store, strategy};
 use crate::checkers;
 use crate::engines::budget::Budget;
 use crate::engines::cases::{self, Case};
@@ -15,11 +15,32 @@ use crate::timeline;
 use crate::verdict::{Counterexample, Verdict};
 
 /// What is asked of a consumer.
-pub const INVARIANTS: [Invariant; 4] = [Invariant::Ic1, Invariant::Ic2, Invariant::Ic3, Invariant::Ic10];
+pub const INVARIANTS: [Invariant; 8] = [
+    Invariant::Ic1,
+    Invariant::Ic2,
+    Invariant::Ic3,
+    Invariant::Ic4,
+    Invariant::Ic6,
+    Invariant::Ic7,
+    Invariant::Ic9,
+    Invariant::Ic10,
+];
 
-/// Runs the saved plans, then the budget's, against the consumers that `make` makes, on the yardstick queue.
-/// Saved plans that cannot be used are passed over: the suite has a test of its own for them.
-pub fn check(name: &str, make: &dyn Fn() -> Box<dyn Consumer>, budget: &Budget) -> Vec<Finding> {
+/// What is under test: an empty store for each run, and consumers for it.
+struct Subject<'a, S> {
+    store: &'a dyn Fn() -> S,
+    consumer: &'a dyn Fn() -> Box<dyn Consumer<S>>,
+}
+
+/// Runs the saved plans, then the budget's, against the consumers that `consumer` makes, each run with a new `store`, on
+/// the yardstick queue. Saved plans that cannot be used are passed over: the suite has a test of its own for them.
+pub fn check<S: Store>(
+    name: &str,
+    store: &dyn Fn() -> S,
+    consumer: &dyn Fn() -> Box<dyn Consumer<S>>,
+    budget: &Budget,
+) -> Vec<Finding> {
+    let subject = Subject { store, consumer };
     let plans = strategy();
     let mut findings = INVARIANTS.map(|invariant| Finding::new(invariant, Verdict::Vacuous, 0, 0));
     let saved = match cases::saved(name, budget) {
@@ -28,13 +49,13 @@ pub fn check(name: &str, make: &dyn Fn() -> Box<dyn Consumer>, budget: &Budget) 
     };
     for case in saved.into_iter().chain(cases::new(name, budget, |seed| draw(&plans, seed))) {
         case.begin(&case.plan, budget);
-        let done = play(make, &case.plan);
+        let done = play(&subject, &case.plan);
         for finding in findings.iter_mut().filter(|finding| finding.failure.is_none()) {
             finding.cases += 1;
             finding.events += done.history.events.len() as u64;
             let verdict = judge(finding.invariant, &done);
             if let Verdict::Broken(how) = verdict {
-                explain(finding, &case, how, make, budget);
+                explain(finding, &case, how, &subject, budget);
             } else {
                 finding.verdict = std::mem::replace(&mut finding.verdict, Verdict::Vacuous).merge(verdict);
             }
@@ -44,17 +65,17 @@ pub fn check(name: &str, make: &dyn Fn() -> Box<dyn Consumer>, budget: &Budget) 
 }
 
 /// Shrinks a failing plan, saves it and draws it.
-fn explain(
+fn explain<S: Store>(
     finding: &mut Finding,
     case: &Case<ConsumerPlan>,
     how: Counterexample,
-    make: &dyn Fn() -> Box<dyn Consumer>,
+    subject: &Subject<'_, S>,
     budget: &Budget,
 ) {
     let invariant = finding.invariant;
     let broken = |plan: &ConsumerPlan| {
         case.begin(plan, budget);
-        let run = play(make, plan);
+        let run = play(subject, plan);
         if let Verdict::Broken(how) = judge(invariant, &run) { Some((run.history, how)) } else { None }
     };
     let (how, failure, _) = case.explain(budget, how, broken, timeline::draw);
@@ -62,42 +83,30 @@ fn explain(
     finding.failure = Some(failure);
 }
 
-fn play(make: &dyn Fn() -> Box<dyn Consumer>, plan: &ConsumerPlan) -> Run {
+fn play<S: Store>(subject: &Subject<'_, S>, plan: &ConsumerPlan) -> Run {
     let host = |settings: &Settings| {
         let settings = settings.clone();
         Volatile::new(move || Leased::<MutexDeque>::open(&settings))
     };
-    run(host, make, plan).expect("the yardstick in memory boots and receives with these settings")
+    run(host, (subject.store)(), subject.consumer, plan)
+        .expect("the yardstick in memory boots and receives with these settings")
 }
 
-/// What the history says, and what the balances say: too much is an effect twice, too little is one missing.
+/// What the history says, and what the state at the end says: too much is an effect twice, too little is one missing.
 fn judge(invariant: Invariant, run: &Run) -> Verdict {
-    let last = || run.history.events.len().checked_sub(1).into_iter().collect();
+    let broken = |sentence: String| {
+        let culprits = run.history.events.len().checked_sub(1).into_iter().collect();
+        Verdict::Broken(Counterexample { invariant, sentence, missing_licence: None, culprits })
+    };
     if let Some(message) = &run.panicked {
-        let (sentence, culprits) = (format!("The consumer panicked: {message}."), last());
-        let how = Counterexample { invariant, sentence, missing_licence: None, culprits };
-        return if invariant == Invariant::Ic10 { Verdict::Broken(how) } else { Verdict::Vacuous };
+        let sentence = format!("The consumer panicked: {message}.");
+        return if invariant == Invariant::Ic10 { broken(sentence) } else { Verdict::Vacuous };
     }
     let verdict = checkers::check(invariant, &run.history);
-    let accounts = || run.expected.keys().chain(run.balances.keys());
-    let held = |account: &u8| run.balances.get(account).copied().unwrap_or(0);
-    let due = |account: &u8| run.expected.get(account).copied().unwrap_or(0);
-    let wrong = match invariant {
-        Invariant::Ic1 => accounts().find(|account| held(account) > due(account)),
-        Invariant::Ic10 => accounts().find(|account| held(account) < due(account)),
-        _ => None,
-    };
-    match wrong {
-        Some(account) if !verdict.is_broken() => Verdict::Broken(Counterexample {
-            invariant,
-            sentence: format!(
-                "Each intent applied once gives account {account} a balance of {}; at the end it has {}.",
-                due(account),
-                held(account)
-            ),
-            missing_licence: None,
-            culprits: last(),
-        }),
+    match (&run.difference, invariant) {
+        _ if verdict.is_broken() => verdict,
+        (Some(Difference::TooMuch(how)), Invariant::Ic1) => broken(how.clone()),
+        (Some(Difference::TooLittle(how)), Invariant::Ic10) => broken(how.clone()),
         _ => verdict,
     }
 }
@@ -105,15 +114,53 @@ fn judge(invariant: Invariant, run: &Run) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::consumers::{Arrival, Stop, Transactional, World};
+    use crate::consumers::{Arrival, Callee, HORIZON, Ledger, Stop, Transactional, World};
     use crate::regressions;
-    use crate::rogues::consumers::{Bug, Rogue};
+    use crate::rogues::consumers::{Bug, Remembers, Rogue};
 
     #[test]
     fn the_right_consumer_keeps_every_promise_and_each_is_exercised() {
-        for finding in check("right", &|| Box::new(Transactional), &Budget::quick()) {
+        for finding in check("right", &Ledger::default, &|| Box::new(Transactional), &Budget::quick()) {
             assert!(matches!(finding.verdict, Verdict::Holds { .. }), "{finding:?}");
         }
+    }
+
+    /// Remembering for longer than anything comes again is enough.
+    #[test]
+    fn a_consumer_that_forgets_late_enough_is_right() {
+        let days = HORIZON.as_secs() / (24 * 60 * 60) + 1;
+        let budget = Budget { cases: 4 * Budget::quick().cases, ..Budget::quick() };
+        for finding in check("remembers", &Ledger::default, &|| Box::new(Remembers { days }), &budget) {
+            assert!(matches!(finding.verdict, Verdict::Holds { .. }), "{finding:?}");
+        }
+    }
+
+    /// Calls somebody else, under a key or not, or on the first attempt alone.
+    struct Calls {
+        keyed: bool,
+        attempts: u32,
+    }
+
+    impl Consumer<Callee> for Calls {
+        fn handle(&mut self, arrival: &Arrival, world: &mut World<'_, Callee>) -> Result<(), Stop> {
+            if arrival.attempt <= self.attempts {
+                world.call(self.keyed.then(|| arrival.intent.token.into()))?;
+            }
+            world.ack()
+        }
+    }
+
+    #[test]
+    fn a_call_that_cannot_be_undone_needs_a_key() {
+        let broken = |keyed, attempts| -> Vec<Invariant> {
+            let make = || Box::new(Calls { keyed, attempts }) as Box<dyn Consumer<Callee>>;
+            let findings = check("calls", &Callee::default, &make, &Budget::quick());
+            let broken = findings.into_iter().filter(|finding| finding.verdict.is_broken());
+            broken.map(|finding| finding.invariant).collect()
+        };
+        assert_eq!(broken(true, u32::MAX), []);
+        assert_eq!(broken(false, u32::MAX), [Invariant::Ic1, Invariant::Ic6]);
+        assert_eq!(broken(true, 1), [Invariant::Ic2, Invariant::Ic10]);
     }
 
     #[test]
@@ -125,7 +172,7 @@ mod tests {
                 Transactional.handle(arrival, world)
             }
         }
-        let findings = check("panics", &|| Box::new(Panics), &Budget::quick());
+        let findings = check("panics", &Ledger::default, &|| Box::new(Panics), &Budget::quick());
         let broken: Vec<_> = findings.iter().filter(|finding| finding.verdict.is_broken()).collect();
         let [Finding { invariant: Invariant::Ic10, failure: Some(failure), .. }] = &broken[..] else {
             panic!("{broken:?}")
@@ -138,7 +185,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let budget = Budget { regressions: Some(directory.path().into()), ..Budget::quick() };
         let found = |bug, budget: &Budget| {
-            let findings = check("wrong", &|| Box::new(Rogue(bug)), budget);
+            let findings = check("wrong", &Ledger::default, &|| Box::new(Rogue::new(bug)), budget);
             findings.into_iter().find(|finding| finding.invariant == Invariant::Ic2).expect("judged")
         };
         let failure = found(Bug::I09, &budget).failure.expect("the ack comes before the effect");

@@ -2,16 +2,28 @@
 //! things it does. It is right when the final state is as if each intent had been applied once.
 //!
 //! A consumer does everything through a [`World`], because that is where the harness can kill it: before
-//! every access to the store and before every ack. The store survives the consumer, as a database would.
+//! every access to the store and before every ack. The store survives the consumer, as a database would. It may be any
+//! [`Store`]; two come with the harness: a [`Ledger`], which knows transactions, and a [`Callee`], somebody else, whom
+//! nothing can be taken back from.
+//!
+//! What an intent means is the consumer's: an [`Intent`] has a name and two small numbers. Producers send one again, and
+//! dead letters are redriven, within [`HORIZON`].
 
+mod callee;
 mod check;
 pub mod engine;
+mod ledger;
 mod plan;
+mod store;
 mod world;
 
+pub use callee::Callee;
 pub use check::{INVARIANTS, check};
+pub use engine::HORIZON;
+pub use ledger::{Key, Ledger, Transaction};
 pub use plan::{ConsumerPlan, ConsumerStep, strategy};
-pub use world::{Key, Store, Transaction, World};
+pub use store::{Difference, Store};
+pub use world::World;
 
 use std::sync::Arc;
 
@@ -67,14 +79,14 @@ pub enum Stop {
     Failed,
 }
 
-/// A consumer under test.
-pub trait Consumer: Send {
+/// A consumer under test, of effects that go to a [`Store`].
+pub trait Consumer<S = Ledger>: Send {
     /// Handles one delivery: does its effects and acks through `world`. Without an ack the message is given
     /// back.
     ///
     /// # Errors
     /// [`Stop`], handed on from `world`.
-    fn handle(&mut self, arrival: &Arrival, world: &mut World<'_>) -> Result<(), Stop>;
+    fn handle(&mut self, arrival: &Arrival, world: &mut World<'_, S>) -> Result<(), Stop>;
 }
 
 /// A right consumer: the effect and the record of it are made in one transaction, under the name of the

@@ -18,6 +18,9 @@ const FEW: u8 = 4;
 pub struct ConsumerPlan {
     /// What each intent asks for: account and amount. Few values, so that different intents ask for the same.
     pub asks: Vec<(u8, u8)>,
+    /// How often a message is delivered before it is a dead letter; `None`: for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed: Option<u32>,
     /// What happens, in order.
     pub steps: Vec<ConsumerStep>,
 }
@@ -35,6 +38,10 @@ pub enum ConsumerStep {
     Handle {
         /// It is killed before its n-th access to the world (from 0); `None`: it lives.
         kill: Option<u8>,
+        /// Before its n-th access it stalls until its lease has ended, and another consumer is given what comes and
+        /// handles it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        overtaken: Option<u8>,
     },
     /// The consumer receives a message, and forgets it until [`ConsumerStep::Wake`].
     Stall,
@@ -45,12 +52,16 @@ pub enum ConsumerStep {
     },
     /// Every lease runs out.
     Expire,
+    /// A day passes, but no more of them than the horizon has.
+    Rest,
+    /// Somebody looks at the dead letters and makes them ready again.
+    Redrive,
 }
 
 impl Shrink for ConsumerPlan {
     type Step = ConsumerStep;
     const PLAINER: &[Plainer<ConsumerStep>] = &[plainer_steps];
-    const SIMPLER: &[Plainer<ConsumerPlan>] = &[];
+    const SIMPLER: &[Plainer<ConsumerPlan>] = &[without_dead_letters];
 
     fn steps(&self) -> &[ConsumerStep] {
         &self.steps
@@ -61,11 +72,21 @@ impl Shrink for ConsumerPlan {
     }
 }
 
-/// Without the kill, or the same step about the first intent.
+/// Nothing is ever dead.
+fn without_dead_letters(plan: &ConsumerPlan) -> Vec<ConsumerPlan> {
+    plan.allowed.map(|_| ConsumerPlan { allowed: None, ..plan.clone() }).into_iter().collect()
+}
+
+/// With nothing that befalls the consumer, or the same step about the first intent.
 fn plainer_steps(step: &ConsumerStep) -> Vec<ConsumerStep> {
+    let handle = |kill, overtaken| ConsumerStep::Handle { kill, overtaken };
     match *step {
         ConsumerStep::Send { intent: 1.. } => vec![ConsumerStep::Send { intent: 0 }],
-        ConsumerStep::Handle { kill: Some(_) } => vec![ConsumerStep::Handle { kill: None }],
+        ConsumerStep::Handle { kill: Some(_), overtaken: None }
+        | ConsumerStep::Handle { kill: None, overtaken: Some(_) } => vec![handle(None, None)],
+        ConsumerStep::Handle { kill: Some(kill), overtaken: Some(overtaken) } => {
+            vec![handle(None, None), handle(Some(kill), None), handle(None, Some(overtaken))]
+        }
         ConsumerStep::Wake { kill: Some(_) } => vec![ConsumerStep::Wake { kill: None }],
         _ => Vec::new(),
     }
@@ -80,13 +101,16 @@ pub fn strategy() -> impl Strategy<Value = ConsumerPlan> {
 fn plans(intents: u8, steps: usize) -> impl Strategy<Value = ConsumerPlan> {
     // Most consumers have done all after a few accesses.
     let kill = || option::of(prop_oneof![7 => 0..4u8, 1 => 4..12u8]);
+    let overtaken = prop_oneof![7 => Just(None), 1 => (0..4u8).prop_map(Some)];
     let step = prop_oneof![
         3 => (0..intents).prop_map(|intent| ConsumerStep::Send { intent }),
-        4 => kill().prop_map(|kill| ConsumerStep::Handle { kill }),
+        4 => (kill(), overtaken).prop_map(|(kill, overtaken)| ConsumerStep::Handle { kill, overtaken }),
         1 => Just(ConsumerStep::Stall),
         1 => kill().prop_map(|kill| ConsumerStep::Wake { kill }),
         2 => Just(ConsumerStep::Expire),
+        1 => Just(ConsumerStep::Rest),
+        1 => Just(ConsumerStep::Redrive),
     ];
-    (vec((0..2u8, 1..3u8), intents as usize), vec(step, 1..steps))
-        .prop_map(|(asks, steps)| ConsumerPlan { asks, steps })
+    (vec((0..2u8, 1..3u8), intents as usize), option::of(1..4u32), vec(step, 1..steps))
+        .prop_map(|(asks, allowed, steps)| ConsumerPlan { asks, allowed, steps })
 }

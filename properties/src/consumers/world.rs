@@ -1,146 +1,71 @@
 //! What a consumer can touch, and where it can be killed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use stanchion_queues::Time;
 
-use crate::consumers::Stop;
-use crate::history::{Observed, Token};
+use super::{Ledger, Stop};
+use crate::history::Token;
 
-/// The name under which a consumer records that it has done something.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key(pub Vec<u8>);
-
-impl From<Token> for Key {
-    fn from(token: Token) -> Key {
-        Key(token.0.to_le_bytes().to_vec())
-    }
+/// What is behind a consumer's world.
+pub(super) trait Backstage<S> {
+    fn store(&mut self) -> &mut S;
+    fn now(&self) -> Time;
+    fn ack(&mut self);
+    /// The consumer stalls until its lease has ended, and another one is given what comes and handles it.
+    fn overtake(&mut self);
 }
 
-/// The database of a consumer: balances, and the keys of what was done. It also counts, on the harness's
-/// behalf and out of the consumer's reach, which intent was being handled when something changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Store {
-    balances: BTreeMap<u8, u64>,
-    records: BTreeSet<Key>,
-    effects_of: BTreeMap<Token, u32>,
-    recorded_by: BTreeMap<Key, Token>,
-}
-
-impl Store {
-    /// The balances, without empty accounts.
-    pub fn balances(&self) -> &BTreeMap<u8, u64> {
-        &self.balances
-    }
-
-    /// What is there, per intent.
-    pub fn observe(&self) -> Vec<Observed> {
-        let mut seen: BTreeMap<Token, Observed> = BTreeMap::new();
-        let empty = |token| Observed { token, effects: 0, recorded: false };
-        for (&token, &effects) in &self.effects_of {
-            seen.entry(token).or_insert_with(|| empty(token)).effects = effects;
-        }
-        for &token in self.recorded_by.values() {
-            seen.entry(token).or_insert_with(|| empty(token)).recorded = true;
-        }
-        seen.into_values().collect()
-    }
-
-    /// How often the effect of `token` is there.
-    pub fn effects_of(&self, token: Token) -> u32 {
-        self.effects_of.get(&token).copied().unwrap_or(0)
-    }
-}
-
-/// Changes that happen together or not at all.
-#[derive(Debug)]
-pub struct Transaction<'a> {
-    store: &'a mut Store,
-    handling: Token,
-}
-
-impl Transaction<'_> {
-    /// Adds to an account: the effect.
-    pub fn add(&mut self, account: u8, amount: u8) {
-        *self.store.balances.entry(account).or_default() += u64::from(amount);
-        *self.store.effects_of.entry(self.handling).or_default() += 1;
-    }
-
-    /// Records `key`; `false` if it was recorded before.
-    pub fn record(&mut self, key: Key) -> bool {
-        let fresh = self.store.records.insert(key.clone());
-        if fresh {
-            self.store.recorded_by.insert(key, self.handling);
-        }
-        fresh
-    }
-
-    /// Whether `key` was recorded.
-    pub fn recorded(&self, key: &Key) -> bool {
-        self.store.records.contains(key)
-    }
+/// What befalls a consumer while it handles a delivery, before its n-th access to the world (from 0).
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Fate {
+    pub(super) kill: Option<u8>,
+    pub(super) overtaken: Option<u8>,
 }
 
 /// Everything a consumer can do while it handles one delivery. Each call is a point at which it may be
-/// killed, before it takes effect.
-pub struct World<'a> {
-    store: &'a mut Store,
+/// killed, or stall for so long that another consumer overtakes it, before it takes effect.
+pub struct World<'a, S = Ledger> {
+    backstage: &'a mut dyn Backstage<S>,
     handling: Token,
-    steps_left: Option<u8>,
-    ack: &'a mut dyn FnMut(&Store),
+    fate: Fate,
+    accesses: u8,
     pub(super) acked: bool,
 }
 
-impl<'a> World<'a> {
-    pub(super) fn new(
-        store: &'a mut Store,
-        handling: Token,
-        steps_left: Option<u8>,
-        ack: &'a mut dyn FnMut(&Store),
-    ) -> World<'a> {
-        World { store, handling, steps_left, ack, acked: false }
+impl<'a, S> World<'a, S> {
+    pub(super) fn new(backstage: &'a mut dyn Backstage<S>, handling: Token, fate: Fate) -> World<'a, S> {
+        World { backstage, handling, fate, accesses: 0, acked: false }
     }
 
     fn live_on(&mut self) -> Result<(), Stop> {
-        match &mut self.steps_left {
-            Some(0) => Err(Stop::Killed),
-            Some(left) => {
-                *left -= 1;
-                Ok(())
-            }
-            None => Ok(()),
+        let nth = Some(self.accesses);
+        if self.fate.kill == nth {
+            return Err(Stop::Killed);
         }
+        self.accesses = self.accesses.saturating_add(1);
+        if self.fate.overtaken == nth {
+            self.backstage.overtake();
+        }
+        Ok(())
     }
 
-    /// Makes several changes at once: a kill comes before or after all of them.
+    /// Touches the store, once: a kill comes before or after. What takes several touches (begin, insert, commit) may
+    /// be cut off between any two.
     ///
     /// # Errors
-    /// [`Stop::Killed`]: none of them was made.
-    pub fn transaction<R>(&mut self, change: impl FnOnce(&mut Transaction<'_>) -> R) -> Result<R, Stop> {
+    /// [`Stop::Killed`]: it was not touched.
+    pub fn access<R>(&mut self, work: impl FnOnce(&mut S) -> R) -> Result<R, Stop> {
         self.live_on()?;
-        Ok(change(&mut Transaction { store: self.store, handling: self.handling }))
+        Ok(work(self.backstage.store()))
     }
 
-    /// Adds to an account, at once and on its own.
-    ///
-    /// # Errors
-    /// [`Stop::Killed`]: it was not added.
-    pub fn add(&mut self, account: u8, amount: u8) -> Result<(), Stop> {
-        self.transaction(|store| store.add(account, amount))
+    /// The time, for whoever remembers for a while. It stands still while a consumer works, and not while it stalls.
+    pub fn now(&self) -> Time {
+        self.backstage.now()
     }
 
-    /// Records `key`, at once and on its own; `false` if it was recorded before.
-    ///
-    /// # Errors
-    /// [`Stop::Killed`]: it was not recorded.
-    pub fn record(&mut self, key: Key) -> Result<bool, Stop> {
-        self.transaction(|store| store.record(key))
-    }
-
-    /// Whether `key` was recorded.
-    ///
-    /// # Errors
-    /// [`Stop::Killed`].
-    pub fn recorded(&mut self, key: &Key) -> Result<bool, Stop> {
-        self.transaction(|store| store.recorded(key))
+    /// Whose effects these are.
+    pub(super) fn handling(&self) -> Token {
+        self.handling
     }
 
     /// Acks the delivery. The broker's answer does not matter to a consumer: if the ack was too late, the
@@ -150,7 +75,7 @@ impl<'a> World<'a> {
     /// [`Stop::Killed`]: nothing was acked.
     pub fn ack(&mut self) -> Result<(), Stop> {
         self.live_on()?;
-        (self.ack)(self.store);
+        self.backstage.ack();
         self.acked = true;
         Ok(())
     }

@@ -1,23 +1,34 @@
 //! Consumers that are wrong on purpose, each in a way that is common in the field.
 
-use crate::consumers::{Arrival, Consumer, Intent, Key, Stop, World, check};
+use std::collections::BTreeSet;
+
+use stanchion_queues::Time;
+
+use crate::consumers::{Arrival, Consumer, Intent, Key, Ledger, Stop, Transaction, World, check};
 use crate::engines::budget::Budget;
+use crate::history::Token;
 use crate::invariant::Invariant;
 use crate::rogues::RogueResult;
 
 /// A way to be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
+    /// What was done is remembered for a day or two, and dead letters wait for longer.
+    I01,
     /// Record first, then the effect: a kill between them loses the effect.
     I03,
     /// The effect first, then the record: a kill between them doubles the effect.
     I04,
+    /// First a look whether it was done, then the work: another consumer may do it in between.
+    I05,
     /// The key is the receipt, which changes with every delivery.
     I06,
     /// The key is what is asked for, so that two equal intents become one.
     I07,
     /// Ack first, then the work: a kill between them loses it.
     I09,
+    /// The records are in the memory of the consumer, which does not survive it.
+    I10,
     /// No record at all.
     Unrecorded,
     /// The work fails, the failure is swallowed, the message is acked.
@@ -28,12 +39,26 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 8] =
-        [Bug::I03, Bug::I04, Bug::I06, Bug::I07, Bug::I09, Bug::Unrecorded, Bug::I16, Bug::Window];
+    pub const ALL: [Bug; 11] = [
+        Bug::I01,
+        Bug::I03,
+        Bug::I04,
+        Bug::I05,
+        Bug::I06,
+        Bug::I07,
+        Bug::I09,
+        Bug::I10,
+        Bug::Unrecorded,
+        Bug::I16,
+        Bug::Window,
+    ];
 
     /// Its name in the zoo, or one of ours.
     pub fn id(self) -> &'static str {
         match self {
+            Bug::I01 => "I01",
+            Bug::I05 => "I05",
+            Bug::I10 => "I10",
             Bug::I03 => "I03",
             Bug::I04 => "I04",
             Bug::I06 => "I06",
@@ -48,6 +73,9 @@ impl Bug {
     /// What is wrong.
     pub fn what(self) -> &'static str {
         match self {
+            Bug::I01 => "records are kept for less time than dead letters wait",
+            Bug::I05 => "first a look, then the work: two consumers at once both do it",
+            Bug::I10 => "records are in memory and do not survive the consumer",
             Bug::I03 => "the record is stored before the effect",
             Bug::I04 => "the effect happens before the record is stored",
             Bug::I06 => "the key is taken from the receipt",
@@ -55,7 +83,7 @@ impl Bug {
             Bug::I09 => "the ack comes before the effect",
             Bug::Unrecorded => "nothing is recorded: every redelivery is applied again",
             Bug::I16 => "a failure is swallowed and acked",
-            Bug::Window => "records are dropped after each six",
+            Bug::Window => "all records are dropped whenever there are six",
         }
     }
 
@@ -63,7 +91,9 @@ impl Bug {
     pub fn expected(self) -> Invariant {
         match self {
             Bug::I03 | Bug::I04 => Invariant::Ic3,
-            Bug::I06 | Bug::Unrecorded | Bug::Window => Invariant::Ic1,
+            Bug::I06 | Bug::Unrecorded | Bug::I10 => Invariant::Ic1,
+            Bug::I01 | Bug::Window => Invariant::Ic4,
+            Bug::I05 => Invariant::Ic6,
             Bug::I07 => Invariant::Ic10,
             Bug::I09 | Bug::I16 => Invariant::Ic2,
         }
@@ -71,14 +101,66 @@ impl Bug {
 }
 
 /// A consumer with one bug.
+#[derive(Clone, Debug)]
+pub struct Rogue {
+    bug: Bug,
+    /// Gone with it.
+    memory: BTreeSet<Token>,
+}
+
+impl Rogue {
+    /// A consumer with this bug.
+    pub fn new(bug: Bug) -> Rogue {
+        Rogue { bug, memory: BTreeSet::new() }
+    }
+}
+
+/// Remembers what it did for so many days at least. That is enough if it is more than the horizon.
 #[derive(Clone, Copy, Debug)]
-pub struct Rogue(pub Bug);
+pub struct Remembers {
+    /// How many.
+    pub days: u64,
+}
+
+impl Consumer for Remembers {
+    fn handle(&mut self, arrival: &Arrival, world: &mut World<'_>) -> Result<(), Stop> {
+        let Intent { token, account, amount } = arrival.intent;
+        let today = world.now().since(Time::ZERO).as_secs() / (24 * 60 * 60);
+        let key = |day: u64| Key([day, token.0].map(u64::to_be_bytes).concat());
+        let oldest = today.saturating_sub(self.days);
+        world.transaction(|store| {
+            if !(oldest..=today).any(|day| store.recorded(&key(day))) {
+                store.record(key(today));
+                store.add(account, amount);
+            }
+            store.retain(|key| key.0.as_slice() >= &oldest.to_be_bytes()[..]);
+        })?;
+        world.ack()
+    }
+}
 
 impl Consumer for Rogue {
     fn handle(&mut self, arrival: &Arrival, world: &mut World<'_>) -> Result<(), Stop> {
         let Intent { token, account, amount } = arrival.intent;
         let by_token = Key::from(token);
-        match self.0 {
+        match self.bug {
+            Bug::I01 => return Remembers { days: 1 }.handle(arrival, world),
+            Bug::I05 => {
+                if !world.recorded(&by_token)? {
+                    world.transaction(|store| {
+                        store.record(by_token);
+                        store.add(account, amount);
+                    })?;
+                }
+            }
+            Bug::I10 => {
+                if self.memory.insert(token) {
+                    world.transaction(|store| {
+                        store.record(by_token);
+                        store.add(account, amount);
+                    })?;
+                }
+            }
             Bug::I03 => {
                 if world.record(by_token)? {
                     world.add(account, amount)?;
@@ -91,7 +173,7 @@ impl Consumer for Rogue {
                 }
             }
             Bug::I06 | Bug::I07 => {
-                let key = match self.0 {
+                let key = match self.bug {
                     Bug::I06 => Key(arrival.receipt.0.to_le_bytes().to_vec()),
                     _ => Key(vec![account, amount]),
                 };
@@ -101,13 +183,12 @@ impl Consumer for Rogue {
                     }
                 })?;
             }
-            Bug::Window => world.transaction(|store| {
-                let counted = |count: u64| Key([b"count".as_slice(), &count.to_le_bytes()].concat());
-                let count = (0..).find(|count| !store.recorded(&counted(*count))).unwrap_or(0);
-                let key = Key([token.0, count / 6].map(u64::to_le_bytes).concat());
-                if store.record(key) {
-                    store.record(counted(count));
+            Bug::Window => world.transaction(|store: &mut Transaction<'_>| {
+                if store.record(by_token) {
                     store.add(account, amount);
+                }
+                if store.records() == 6 {
+                    store.retain(|_| false);
                 }
             })?,
             Bug::I09 => {
@@ -142,7 +223,7 @@ pub fn table(budget: &Budget) -> Vec<RogueResult> {
 }
 
 fn catch(bug: Bug, budget: &Budget) -> RogueResult {
-    let findings = check(bug.id(), &|| Box::new(Rogue(bug)), budget);
+    let findings = check(bug.id(), &Ledger::default, &|| Box::new(Rogue::new(bug)), budget);
     let broken = || findings.iter().filter(|finding| finding.verdict.is_broken());
     let expected = broken().find(|finding| finding.invariant == bug.expected());
     RogueResult {
