@@ -65,15 +65,15 @@ impl Suite {
         self
     }
 
-    /// Adds a consumer whose effects go to a store of its own, of which `store` makes an empty one for each run; it is
-    /// checked only.
+    /// Adds a consumer whose effects go to a store of its own: `store` makes an empty one for each run, and `make` a
+    /// consumer of it, anew after each kill. It is checked only.
     #[must_use]
     pub fn consumer_of<S, C, O, F>(mut self, name: &str, store: O, make: F) -> Suite
     where
         S: Store,
         C: Consumer<S> + 'static,
         O: Fn() -> S + Send + Sync + 'static,
-        F: Fn() -> C + Send + Sync + 'static,
+        F: Fn(&mut S) -> C + Send + Sync + 'static,
     {
         self.checks = self.checks.consumer_of(name, store, make);
         self

@@ -257,25 +257,25 @@ impl Suite {
         C: Consumer + 'static,
         F: Fn() -> C + Send + Sync + 'static,
     {
-        self.consumer_of(name, Ledger::default, make)
+        self.consumer_of(name, Ledger::default, move |_| make())
     }
 
     /// Adds a consumer whose effects go to a store of its own. `store` is called for each run and makes an empty one;
-    /// `make` as for [`Suite::consumer`].
+    /// `make` is given it, for a connection perhaps, and called as for [`Suite::consumer`].
     #[must_use]
     pub fn consumer_of<S, C, O, F>(mut self, name: &str, store: O, make: F) -> Suite
     where
         S: Store,
         C: Consumer<S> + 'static,
         O: Fn() -> S + Send + Sync + 'static,
-        F: Fn() -> C + Send + Sync + 'static,
+        F: Fn(&mut S) -> C + Send + Sync + 'static,
     {
         let entry = self.entry(name, Kind::Consumer);
         entry.words.push(("promises".into(), "each intent takes effect once".into()));
         let consumer = name.to_owned();
         let decides = || consumers::INVARIANTS.map(|invariant| (invariant, true)).into();
         entry.engine(ConsumerPlan::ENGINE, decides, move |budget| {
-            let make = || Box::new(make()) as Box<dyn Consumer<S>>;
+            let make = |store: &mut S| Box::new(make(store)) as Box<dyn Consumer<S>>;
             consumers::check(&consumer, &store, &make, budget)
         });
         if let Some(engine) = entry.engines.last_mut() {

@@ -29,7 +29,7 @@ pub const INVARIANTS: [Invariant; 8] = [
 /// What is under test: an empty store for each run, and consumers for it.
 struct Subject<'a, S> {
     store: &'a dyn Fn() -> S,
-    consumer: &'a dyn Fn() -> Box<dyn Consumer<S>>,
+    consumer: &'a dyn Fn(&mut S) -> Box<dyn Consumer<S>>,
 }
 
 /// Runs the saved plans, then the budget's, against the consumers that `consumer` makes, each run with a new `store`, on
@@ -37,7 +37,7 @@ struct Subject<'a, S> {
 pub fn check<S: Store>(
     name: &str,
     store: &dyn Fn() -> S,
-    consumer: &dyn Fn() -> Box<dyn Consumer<S>>,
+    consumer: &dyn Fn(&mut S) -> Box<dyn Consumer<S>>,
     budget: &Budget,
 ) -> Vec<Finding> {
     let subject = Subject { store, consumer };
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn the_right_consumer_keeps_every_promise_and_each_is_exercised() {
-        for finding in check("right", &Ledger::default, &|| Box::new(Transactional), &Budget::quick()) {
+        for finding in check("right", &Ledger::default, &|_| Box::new(Transactional), &Budget::quick()) {
             assert!(matches!(finding.verdict, Verdict::Holds { .. }), "{finding:?}");
         }
     }
@@ -130,7 +130,7 @@ mod tests {
     fn a_consumer_that_forgets_late_enough_is_right() {
         let days = HORIZON.as_secs() / (24 * 60 * 60) + 1;
         let budget = Budget { cases: 4 * Budget::quick().cases, ..Budget::quick() };
-        for finding in check("remembers", &Ledger::default, &|| Box::new(Remembers { days }), &budget) {
+        for finding in check("remembers", &Ledger::default, &|_| Box::new(Remembers { days }), &budget) {
             assert!(matches!(finding.verdict, Verdict::Holds { .. }), "{finding:?}");
         }
     }
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn a_call_that_cannot_be_undone_needs_a_key() {
         let broken = |keyed, attempts| -> Vec<Invariant> {
-            let make = || Box::new(Calls { keyed, attempts }) as Box<dyn Consumer<Callee>>;
+            let make = |_: &mut Callee| Box::new(Calls { keyed, attempts }) as Box<dyn Consumer<Callee>>;
             let findings = check("calls", &Callee::default, &make, &Budget::quick());
             let broken = findings.into_iter().filter(|finding| finding.verdict.is_broken());
             broken.map(|finding| finding.invariant).collect()
@@ -172,7 +172,7 @@ mod tests {
                 Transactional.handle(arrival, world)
             }
         }
-        let findings = check("panics", &Ledger::default, &|| Box::new(Panics), &Budget::quick());
+        let findings = check("panics", &Ledger::default, &|_| Box::new(Panics), &Budget::quick());
         let broken: Vec<_> = findings.iter().filter(|finding| finding.verdict.is_broken()).collect();
         let [Finding { invariant: Invariant::Ic10, failure: Some(failure), .. }] = &broken[..] else {
             panic!("{broken:?}")
@@ -185,7 +185,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let budget = Budget { regressions: Some(directory.path().into()), ..Budget::quick() };
         let found = |bug, budget: &Budget| {
-            let findings = check("wrong", &Ledger::default, &|| Box::new(Rogue::new(bug)), budget);
+            let findings = check("wrong", &Ledger::default, &|_| Box::new(Rogue::new(bug)), budget);
             findings.into_iter().find(|finding| finding.invariant == Invariant::Ic2).expect("judged")
         };
         let failure = found(Bug::I09, &budget).failure.expect("the ack comes before the effect");

@@ -49,7 +49,7 @@ pub struct Run {
 pub fn run<H: Host, S: Store>(
     host: impl FnOnce(&Settings) -> H,
     store: S,
-    consumer: &dyn Fn() -> Box<dyn Consumer<S>>,
+    consumer: &dyn Fn(&mut S) -> Box<dyn Consumer<S>>,
     plan: &ConsumerPlan,
 ) -> Result<Run, Error> {
     let deliveries_allowed = plan.allowed.unwrap_or(u32::MAX);
@@ -63,7 +63,7 @@ pub fn run<H: Host, S: Store>(
         confirmed: BTreeSet::new(),
         store,
         rested: Duration::ZERO,
-        consumer: Some(consumer()),
+        consumer: None,
         handling: None,
         make: consumer,
         stalled: None,
@@ -99,11 +99,11 @@ struct Stage<'a, S, K> {
     confirmed: BTreeSet<Token>,
     store: S,
     rested: Duration,
-    /// `None`: it is handling something.
+    /// `None`: it is handling something, or has yet to be made.
     consumer: Option<Box<dyn Consumer<S>>>,
     /// What the consumer is handling.
     handling: Option<Receipt>,
-    make: &'a dyn Fn() -> Box<dyn Consumer<S>>,
+    make: &'a dyn Fn(&mut S) -> Box<dyn Consumer<S>>,
     stalled: Option<Delivery>,
     crashed: bool,
 }
@@ -201,7 +201,7 @@ impl<S: Store, K: Session> Stage<'_, S, K> {
     fn handle(&mut self, delivery: &Delivery, fate: Fate) {
         let Some(intent) = Intent::read(&delivery.body) else { return };
         let arrival = Arrival { intent, receipt: delivery.receipt, attempt: delivery.attempt };
-        let mut consumer = self.consumer.take().unwrap_or_else(self.make);
+        let mut consumer = self.consumer.take().unwrap_or_else(|| (self.make)(&mut self.store));
         let before = self.handling.replace(delivery.receipt);
         let mut world = World::new(self, intent.token, fate);
         let ended = calling(Call::Handle, || consumer.handle(&arrival, &mut world));
@@ -209,8 +209,8 @@ impl<S: Store, K: Session> Stage<'_, S, K> {
         self.handling = before;
         self.crashed = ended == Err(Stop::Killed);
         if self.crashed {
-            self.store.crashed();
-            self.consumer = Some((self.make)());
+            // With it go its memory and its connections.
+            drop(consumer);
         } else {
             self.consumer = Some(consumer);
             if !acked {
@@ -275,14 +275,13 @@ impl<S: Store, K: Session> Backstage<S> for Stage<'_, S, K> {
 
     fn overtake(&mut self) {
         self.advance(LEASE);
-        let first = self.consumer.take();
         self.log.become_actor(OTHER);
         // A broker that refuses is found out when the first consumer goes on.
         if let Ok(Some(delivery)) = self.receive() {
             self.handle(&delivery, Fate::default());
         }
         self.log.become_actor(CONSUMER);
-        self.consumer = first;
+        self.consumer = None;
     }
 }
 

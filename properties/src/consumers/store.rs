@@ -4,7 +4,8 @@ use crate::consumers::Intent;
 use crate::history::Observed;
 
 /// What a consumer changes, and what is asked of it about that: a database behind any driver, a file, a service of
-/// somebody else. The harness keeps it while consumers come and go, and looks into it while none is running.
+/// somebody else. The harness keeps it while consumers come and go. A consumer that needs a connection of its own makes
+/// one from the store when it is made; when it is killed it is dropped, and the connection with it.
 pub trait Store {
     /// What is there of each intent that left something: how often its effect is, and whether a record of it is. Only
     /// what is committed counts: of a database, read it through a connection that is not the consumer's.
@@ -12,10 +13,6 @@ pub trait Store {
     /// A consumer without records (its effect itself says that it happened, as a row named by the intent does) has one
     /// recorded wherever there is an effect.
     fn observe(&mut self) -> Vec<Observed>;
-
-    /// The consumer was killed in the middle of something: what it had begun and not committed is to be as if it had
-    /// never been. A database does that when its connection is closed.
-    fn crashed(&mut self) {}
 
     /// Whether the state is other than if each of these intents had been applied once, and nothing else. What
     /// [`Store::observe`] can count need not be compared again; a sum that does not know of what can.

@@ -223,7 +223,7 @@ pub fn table(budget: &Budget) -> Vec<RogueResult> {
 }
 
 fn catch(bug: Bug, budget: &Budget) -> RogueResult {
-    let findings = check(bug.id(), &Ledger::default, &|| Box::new(Rogue::new(bug)), budget);
+    let findings = check(bug.id(), &Ledger::default, &|_| Box::new(Rogue::new(bug)), budget);
     let broken = || findings.iter().filter(|finding| finding.verdict.is_broken());
     let expected = broken().find(|finding| finding.invariant == bug.expected());
     RogueResult {
