@@ -1,6 +1,7 @@
 //! What an engine found out about one promise of one queue.
 
 use serde::{Deserialize, Serialize};
+use stanchion_reports::results::Lanes;
 
 use crate::invariant::Invariant;
 use crate::verdict::Verdict;
@@ -20,6 +21,21 @@ pub struct Finding {
     pub failure: Option<Failure>,
 }
 
+/// A run that is drawn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Picture {
+    /// For a terminal: at most 100 columns.
+    pub text: String,
+    /// As data.
+    pub lanes: Option<Lanes>,
+}
+
+impl From<String> for Picture {
+    fn from(text: String) -> Picture {
+        Picture { text, lanes: None }
+    }
+}
+
 /// The smallest run that breaks a promise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
@@ -35,6 +51,9 @@ pub struct Failure {
     pub steps_after: usize,
     /// The run, drawn for a terminal: at most 100 columns.
     pub picture: String,
+    /// The same for whoever draws it in another way; `None` where there is a text alone.
+    #[serde(default)]
+    pub lanes: Option<Lanes>,
     /// The one line that does it again.
     pub replay: Option<String>,
 }

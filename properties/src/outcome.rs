@@ -159,7 +159,7 @@ fn failure(entry: &Entry, engine: &str, finding: &Finding, budget: &Budget) -> O
         steps_before: failure.steps_before as u64,
         steps_after: failure.steps_after as u64,
         timeline: failure.picture.clone(),
-        culprits: Vec::new(),
+        lanes: failure.lanes.clone(),
         plan: failure.plan.clone().unwrap_or_default(),
         // What threads and kills decide cannot be repeated, but tried again.
         replay: failure.replay.clone().unwrap_or_else(|| {

@@ -6,8 +6,12 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use stanchion_queues::{Crash, Reason, Refusal, Settle, Time};
+use stanchion_reports::results::{Act, ActKind, Lanes};
 
-use crate::history::{Actor, Event, HARNESS, Handle, History, Observed, Outcome, SendOutcome, Token, What};
+use crate::finding::Picture;
+use crate::history::{
+    Actor, Event, HARNESS, Handle, History, Observed, Outcome, PENDING, SendOutcome, Token, What,
+};
 use crate::verdict::Counterexample;
 
 /// The widest line.
@@ -27,7 +31,7 @@ const MARGIN: usize = 19;
 
 /// Draws a counterexample. `notes` are printed at the end, one per line and not wrapped: what must be copied
 /// stays whole.
-pub fn draw(history: &History, counterexample: &Counterexample, notes: &[String]) -> String {
+pub fn draw(history: &History, counterexample: &Counterexample, notes: &[String]) -> Picture {
     draw_with(history, counterexample, &[], notes)
 }
 
@@ -37,36 +41,39 @@ pub(crate) fn draw_with(
     counterexample: &Counterexample,
     story: &[(&str, String)],
     notes: &[String],
-) -> String {
+) -> Picture {
     let page = Page::new(history, counterexample);
+    let rows = page.choose();
+    let mut lanes = page.lanes(&rows);
+    lanes
+        .notes
+        .extend(story.iter().map(|(lead, words)| (lead.trim_end_matches([' ', ':']).into(), words.clone())));
     let mut text = heading(counterexample);
     for (lead, words) in story {
         wrap(&mut text, lead, words);
     }
     text.push('\n');
-    page.rows(&mut text);
+    page.rows(&mut text, &rows);
     text.push('\n');
-    for (number, &culprit) in counterexample.culprits.iter().enumerate() {
-        if let Some(event) = history.events.get(culprit) {
-            let words = capitalised(&page.in_words(event));
-            wrap(&mut text, &format!("{:>2}. ", number + 1), &format!("{words} (event {culprit})"));
-        }
+    for (number, words) in lanes.culprits.iter().enumerate() {
+        wrap(&mut text, &format!("{:>2}. ", number + 1), words);
     }
     if let Some(licence) = &counterexample.missing_licence {
         wrap(&mut text, "Missing: ", licence);
     }
-    wrap(&mut text, "Ledger: ", &ledger(history));
-    wrap(
-        &mut text,
-        "Legend: ",
-        "m message, r receipt, #n attempt, +t delay or lease, ? in doubt, >> the violation",
-    );
+    let ledger = ledger(history);
+    wrap(&mut text, "Ledger: ", &ledger);
+    lanes.notes.push(("Ledger".into(), ledger));
+    wrap(&mut text, "Legend: ", &format!("{LEGEND}, >> the violation"));
+    lanes.notes.push(("Legend".into(), LEGEND.into()));
     for note in notes {
         text.push_str(note);
         text.push('\n');
     }
-    text
+    Picture { text, lanes: Some(lanes) }
 }
+
+const LEGEND: &str = "m message, r receipt, #n attempt, +t delay or lease, ? in doubt";
 
 /// The broken promise, and how it was broken.
 pub(crate) fn heading(counterexample: &Counterexample) -> String {
@@ -244,13 +251,90 @@ impl<'a> Page<'a> {
         rows
     }
 
-    fn rows(&self, text: &mut String) {
-        let rows = self.choose();
+    /// Whoever does something that is shown.
+    fn actors(&self, rows: &[Row]) -> Vec<Actor> {
         let acts = rows.iter().filter_map(|row| match row {
             Row::Act(index) => Some(self.history.events[*index].actor),
             _ => None,
         });
-        let actors: Vec<Actor> = acts.collect::<BTreeSet<_>>().into_iter().collect();
+        acts.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// The same rows as data: what one call did is one act.
+    fn lanes(&self, rows: &[Row]) -> Lanes {
+        let actors = self.actors(rows);
+        let mut acts: Vec<Act> = Vec::new();
+        let mut last_call = None;
+        for row in rows {
+            let index = match row {
+                Row::Hidden(count) => {
+                    let call = acts.last().map_or(0, |act: &Act| act.ret.unwrap_or(act.call));
+                    let lines = vec![hidden(*count)];
+                    acts.push(Act { call, ret: Some(call), lines, kind: ActKind::Hidden, ..Act::default() });
+                    last_call = None;
+                    continue;
+                }
+                Row::Act(index) | Row::Band(index, ..) => *index,
+            };
+            let event = &self.history.events[index];
+            let culprits = self.culprits.iter().enumerate().filter(|(_, culprit)| **culprit == index);
+            let culprits = culprits.map(|(number, _)| number + 1);
+            let call = Some((event.actor, event.op));
+            if let (Row::Act(_), Some(act)) = (row, acts.last_mut().filter(|_| last_call == call)) {
+                act.lines.push(self.act(event));
+                act.culprits.extend(culprits);
+                continue;
+            }
+            let (lane, line, kind) = match row {
+                Row::Band(_, fill, words) => {
+                    let kind = match fill {
+                        '=' => ActKind::Fault,
+                        '.' => ActKind::Time,
+                        _ => ActKind::Phase,
+                    };
+                    (None, words.clone(), kind)
+                }
+                _ => {
+                    let lane = actors.iter().position(|actor| *actor == event.actor);
+                    (lane, self.act(event), ActKind::Call)
+                }
+            };
+            last_call = call.filter(|_| kind == ActKind::Call);
+            acts.push(Act {
+                lane,
+                call: event.call,
+                ret: (event.ret != PENDING).then_some(event.ret),
+                time: self.time(event),
+                lines: vec![line],
+                kind,
+                in_doubt: is_in_doubt(event),
+                culprits: culprits.collect(),
+            });
+        }
+        Lanes {
+            names: actors.iter().map(|actor| self.name(*actor)).collect(),
+            acts,
+            culprits: self.told(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// The culprits in words.
+    fn told(&self) -> Vec<String> {
+        let known =
+            self.culprits.iter().filter_map(|&culprit| Some((culprit, self.history.events.get(culprit)?)));
+        known
+            .map(|(culprit, event)| format!("{} (event {culprit})", capitalised(&self.in_words(event))))
+            .collect()
+    }
+
+    /// When it was over, as far as is known.
+    fn time(&self, event: &Event) -> String {
+        self.shown(if event.until == Time::FAR_FUTURE { event.at } else { event.until })
+    }
+
+    fn rows(&self, text: &mut String, rows: &[Row]) {
+        let actors = self.actors(rows);
         let named = actors.len() > MOST_LANES;
         let lanes = if named { 1 } else { actors.len().max(1) };
         let lane = ((WIDTH - MARGIN) / lanes - 2).min(if named { WIDTH } else { WIDEST_LANE });
@@ -264,12 +348,9 @@ impl<'a> Page<'a> {
         let headers: String =
             headers.iter().map(|header| format!("{header:<width$}", width = lane + 2)).collect();
         line(text, &format!("{:>17}  {headers}", "time"));
-        for row in &rows {
+        for row in rows {
             match row {
-                Row::Hidden(count) => {
-                    let what = if *count == 1 { "event" } else { "events" };
-                    line(text, &format!("{:MARGIN$}... {count} other {what} ...", ""));
-                }
+                Row::Hidden(count) => line(text, &format!("{:MARGIN$}... {} ...", "", hidden(*count))),
                 Row::Band(index, fill, what) => {
                     let words = fit(&format!("{fill}{fill}{fill} {what} "), band);
                     let rest: String =
@@ -296,9 +377,7 @@ impl<'a> Page<'a> {
         let number = self.culprits.iter().position(|&culprit| culprit == index);
         let mark = if self.culprits.last() == Some(&index) { ">>" } else { "" };
         let number = number.map_or(String::new(), |number| (number + 1).to_string());
-        let event = &self.history.events[index];
-        let time = if event.until == Time::FAR_FUTURE { event.at } else { event.until };
-        format!("{mark:<2} {number:<2}{:>12}  ", self.shown(time))
+        format!("{mark:<2} {number:<2}{:>12}  ", self.time(&self.history.events[index]))
     }
 
     /// An event in a few characters.
@@ -449,6 +528,25 @@ impl<'a> Page<'a> {
             What::Observed { store, .. } => format!("The effects were observed: {}.", effects(store)),
         }
     }
+}
+
+fn hidden(count: usize) -> String {
+    format!("{count} other {}", if count == 1 { "event" } else { "events" })
+}
+
+/// Whether nobody was told what came of it.
+fn is_in_doubt(event: &Event) -> bool {
+    let untold = matches!(
+        &event.what,
+        What::Send { outcome: SendOutcome::InDoubt, .. }
+            | What::Receive { got: None, .. }
+            | What::Settle { outcome: Outcome::InDoubt, .. }
+            | What::Extend { outcome: Outcome::InDoubt, .. }
+            | What::Browse { letters: None, .. }
+            | What::Redrive { moved: None, .. }
+            | What::Depth { depth: None }
+    );
+    untold || event.ret == PENDING
 }
 
 /// Whether other rows say as much: a session begins with its first call, and a receive shows in its
@@ -617,7 +715,15 @@ mod tests {
             culprits: vec![deliveries[1], acks[0], deliveries[2]],
         };
         let page = draw(&history, &broken, &["Replay: type this".into()]);
-        assert_eq!(page, include_str!("timeline.golden.txt"), "\n{page}");
+        assert_eq!(page.text, include_str!("timeline.golden.txt"), "\n{}", page.text);
+        let lanes = page.lanes.expect("a history has lanes");
+        assert_eq!(lanes.culprits.len(), 3);
+        let mut numbers: Vec<usize> = lanes.acts.iter().flat_map(|act| act.culprits.clone()).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, [1, 2, 3], "each culprit has its act");
+        let doubt = lanes.acts.iter().find(|act| act.in_doubt).expect("a reply was lost");
+        assert!(doubt.lines[0].ends_with(" ?") && doubt.lane.is_some(), "{doubt:?}");
+        assert!(lanes.acts.is_sorted_by_key(|act| act.call));
     }
 
     #[test]
@@ -628,7 +734,7 @@ mod tests {
                 let history = run(hosting(bug), &Plans::default().draw(seed)).expect("it starts");
                 for (_, verdict) in judge(&history) {
                     let Verdict::Broken(counterexample) = verdict else { continue };
-                    let page = draw(&history, &counterexample, &[]);
+                    let page = draw(&history, &counterexample, &[]).text;
                     assert!(page.lines().all(|line| line.chars().count() <= WIDTH), "{page}");
                     assert!(page.lines().count() < 2 * MOST_ROWS, "{page}");
                     assert!(page.contains("\n>>"), "{page}");

@@ -9,6 +9,7 @@ mod findings;
 mod format;
 pub mod fragment;
 pub mod html;
+mod lanes;
 pub mod markdown;
 pub mod results;
 mod svg;

@@ -520,12 +520,65 @@ pub struct Failure {
     pub steps_after: u64,
     /// The run as lanes of ASCII, at most 100 columns.
     pub timeline: String,
-    /// The events that break the promise, in order, in words.
-    pub culprits: Vec<String>,
+    /// The same run as data, for pages that draw it themselves.
+    pub lanes: Option<Lanes>,
     /// The smallest plan, as its engine reads it.
     pub plan: serde_json::Value,
     /// The command that runs it again.
     pub replay: String,
+}
+
+/// A run with a lane for each of those who take part.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Lanes {
+    /// Who takes part.
+    pub names: Vec<String>,
+    /// What happens, in the order of the calls.
+    pub acts: Vec<Act>,
+    /// The events that break the promise, in order, in words.
+    pub culprits: Vec<String>,
+    /// What else there is to say, each with what it is about: ("Ledger", "confirmed 2, acked 1").
+    pub notes: Vec<(String, String)>,
+}
+
+/// One thing that happens in a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Act {
+    /// Whose it is, by its place among the names; `None`: it concerns all.
+    pub lane: Option<usize>,
+    /// The ticks of its call and its return; `None`: it never returned. Ticks order what happens and measure nothing.
+    pub call: u64,
+    /// See `call`.
+    pub ret: Option<u64>,
+    /// The broker's time when it was over, in words; empty where there is none.
+    pub time: String,
+    /// What is done and what came of it, a line for each message.
+    pub lines: Vec<String>,
+    /// What sort of thing it is.
+    pub kind: ActKind,
+    /// Nobody was told what came of it.
+    pub in_doubt: bool,
+    /// Its places among the culprits, from 1.
+    pub culprits: Vec<usize>,
+}
+
+/// What sort of thing happens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActKind {
+    /// A call of somebody's.
+    #[default]
+    Call,
+    /// A crash, a restart, a lost session, a panic.
+    Fault,
+    /// Time passes.
+    Time,
+    /// A phase of the run begins or ends.
+    Phase,
+    /// Things that have nothing to do with it are left out.
+    Hidden,
 }
 
 /// A queue that is wrong on purpose.

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 use crate::format::short;
 
 /// The size of text, as in the style sheet.
-const TEXT: f64 = 13.0;
+pub(crate) const TEXT: f64 = 13.0;
 /// The smallest width in which points can be told apart.
 const PLOT: f64 = 240.0;
 /// The width that a chart takes if its labels leave that much room.
@@ -348,13 +348,13 @@ fn tick(value: f64, unit: &str) -> String {
 }
 
 /// A coordinate, to a tenth of a pixel.
-fn px(value: f64) -> String {
+pub(crate) fn px(value: f64) -> String {
     let text = format!("{value:.1}");
     text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     fn dot(label: &str, values: &[f64], words: &str) -> Dot {
@@ -392,7 +392,7 @@ mod tests {
     }
 
     /// What is wrong with the texts of a picture: out of it, or over each other.
-    fn collisions(svg: &str) -> Vec<String> {
+    pub(crate) fn collisions(svg: &str) -> Vec<String> {
         let (total, texts) = texts(svg);
         let mut wrong = Vec::new();
         for (i, a) in texts.iter().enumerate() {

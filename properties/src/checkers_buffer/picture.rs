@@ -1,6 +1,9 @@
 //! Counterexamples that a person can read: one line per operation, drawn as windows.
 
+use std::collections::BTreeSet;
 use std::fmt;
+
+use stanchion_reports::results::{Act, Lanes};
 
 use crate::buffer_history::{Tick, Window, split};
 use crate::history::{PENDING, Token};
@@ -29,7 +32,7 @@ pub struct Operation {
 }
 
 /// A thread, by its end of the buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Who {
     /// The n-th producer.
     Producer(usize),
@@ -81,6 +84,29 @@ impl fmt::Display for Did {
             Did::Torn => f.write_str("pop -> torn"),
             Did::Unreturned => f.write_str("pop"),
             Did::Empty => f.write_str("pop -> empty"),
+        }
+    }
+}
+
+impl BufferCounterexample {
+    /// The operations with a lane for each thread; `round` says how the run was set up.
+    pub fn lanes(&self, round: &str) -> Lanes {
+        let mut operations = self.operations.clone();
+        operations.sort_by_key(|operation| operation.window.call);
+        let threads: BTreeSet<Who> = operations.iter().map(|operation| operation.who).collect();
+        let acts = operations.iter().map(|Operation { who, did, window }| Act {
+            lane: threads.iter().position(|thread| thread == who),
+            call: window.call,
+            ret: (window.ret != PENDING).then_some(window.ret),
+            lines: vec![did.to_string()],
+            in_doubt: window.ret == PENDING,
+            ..Act::default()
+        });
+        Lanes {
+            names: threads.iter().map(ToString::to_string).collect(),
+            acts: acts.collect(),
+            culprits: Vec::new(),
+            notes: vec![("Round".into(), round.into())],
         }
     }
 }

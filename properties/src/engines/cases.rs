@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::engines::budget::Budget;
 use crate::engines::watchdog::{self, Stuck};
-use crate::finding::Failure;
+use crate::finding::{Failure, Picture};
 use crate::invariant::Invariant;
 use crate::plan::case_seed;
 use crate::regressions::{self, FORMAT, Keep, Regression, RegressionError};
@@ -87,7 +87,7 @@ impl<P: Keep> Case<P> {
         budget: &Budget,
         how: Counterexample,
         mut broken: impl FnMut(&P) -> Option<(R, Counterexample)>,
-        draw: impl FnOnce(&R, &Counterexample, &[String]) -> String,
+        draw: impl FnOnce(&R, &Counterexample, &[String]) -> Picture,
     ) -> (Counterexample, Failure, Vec<RegressionError>) {
         let mut file = self.file(budget, how.invariant);
         if file.is_new {
@@ -105,12 +105,12 @@ impl<P: Keep> Case<P> {
         notes.extend(file.notes());
         let picture = match again {
             Some((run, how)) => draw(&run, &how, &notes),
-            None => format!(
+            None => Picture::from(format!(
                 "{} is broken: {}\nThe same plan did not fail again: the queue is not deterministic.\n{}\n",
                 how.invariant.id(),
                 how.sentence,
                 notes.join("\n")
-            ),
+            )),
         };
         let failure = self.failure(&file, shrunk.plan, picture);
         (how, failure, file.errors)
@@ -151,14 +151,14 @@ impl<P: Keep> Case<P> {
             picture += &note;
             picture.push('\n');
         }
-        self.failure(&file, plan, picture)
+        self.failure(&file, plan, picture.into())
     }
 
     fn origin(&self) -> String {
         format!("Seed:   case {} of {}, seed {}", self.index, self.queue, self.seed)
     }
 
-    fn failure(&self, file: &File<'_, P>, plan: P, picture: String) -> Failure {
+    fn failure(&self, file: &File<'_, P>, plan: P, picture: Picture) -> Failure {
         let steps_after = plan.steps().len();
         let plan: regressions::SavedPlan = plan.into();
         Failure {
@@ -167,7 +167,8 @@ impl<P: Keep> Case<P> {
             plan: serde_json::to_value(&plan).ok(),
             steps_before: file.steps_before,
             steps_after,
-            picture,
+            picture: picture.text,
+            lanes: picture.lanes,
             replay: file.replay_line(),
         }
     }

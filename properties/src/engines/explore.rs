@@ -11,7 +11,7 @@ use crate::coverage::Coverage;
 use crate::engines::budget::Budget;
 use crate::engines::cases::{self, Case};
 use crate::engines::sequential::{NotStarted, run};
-use crate::finding::Finding;
+use crate::finding::{Finding, Picture};
 use crate::history::History;
 use crate::invariant::Invariant;
 use crate::plan::Plans;
@@ -89,7 +89,7 @@ pub(crate) fn explore_cases<P, R>(
     budget: &Budget,
     new: impl Iterator<Item = Result<Case<P>, NotStarted>>,
     judged: impl Fn(&P) -> Result<(R, Vec<(Invariant, Verdict)>), NotStarted>,
-    picture: impl Fn(&R, &Counterexample, &[String]) -> String,
+    picture: impl Fn(&R, &Counterexample, &[String]) -> Picture,
 ) -> Result<Exploration, ExploreError>
 where
     P: Keep + Send,

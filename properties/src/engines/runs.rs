@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use crate::engines::watchdog;
-use crate::finding::{Failure, Finding};
+use crate::finding::{Failure, Finding, Picture};
 use crate::history::History;
 use crate::invariant::Invariant;
 use crate::plan::case_seed;
@@ -27,14 +27,16 @@ pub(super) struct Run {
 
 impl Run {
     /// As no plan repeats it.
-    pub(super) fn failure(&self, picture: String) -> Failure {
+    pub(super) fn failure(&self, picture: impl Into<Picture>) -> Failure {
+        let Picture { text, lanes } = picture.into();
         Failure {
             case: self.case,
             seed: self.seed,
             plan: None,
             steps_before: self.steps,
             steps_after: self.steps,
-            picture,
+            picture: text,
+            lanes,
             replay: None,
         }
     }
@@ -52,12 +54,12 @@ impl Findings {
     }
 
     /// Adds what one run says of one promise; `picture` draws what broke it.
-    pub(super) fn add(
+    pub(super) fn add<P: Into<Picture>>(
         &mut self,
         run: &Run,
         invariant: Invariant,
         verdict: Verdict,
-        picture: impl FnOnce(&Counterexample) -> String,
+        picture: impl FnOnce(&Counterexample) -> P,
     ) {
         if self.is_broken(invariant) {
             return;

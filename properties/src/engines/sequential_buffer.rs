@@ -211,7 +211,7 @@ fn explain<B: Buffer>(
     };
     let (how, failure, _) =
         case.explain(budget, counterexample(&breach), broken, |transcript, how, notes| {
-            picture(transcript, how, notes)
+            picture(transcript, how, notes).into()
         });
     Finding { invariant, verdict: Verdict::Broken(how), cases, events, failure: Some(failure) }
 }

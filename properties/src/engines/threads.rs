@@ -7,7 +7,7 @@
 use stanchion_queues::{Buffer, BufferContract, Shape};
 
 use crate::checkers_buffer::{self, Decided, Effort, Lies};
-use crate::finding::Finding;
+use crate::finding::{Finding, Picture};
 use crate::invariant::Invariant;
 use crate::timeline;
 use crate::verdict::{Counterexample, Verdict};
@@ -133,8 +133,9 @@ fn rounds<B: Buffer>(budget: &Budget, clock: &Clock) -> Result<Report, String> {
                 findings.add(&this, invariant, verdict, |counterexample| {
                     let drawing =
                         judgement.counterexamples.iter().find(|drawing| drawing.invariant == invariant);
-                    let drawing = drawing.map_or(String::new(), ToString::to_string);
-                    format!("{round}\n{}\n{drawing}", counterexample.sentence)
+                    let drawn = drawing.map_or(String::new(), ToString::to_string);
+                    let text = format!("{round}\n{}\n{drawn}", counterexample.sentence);
+                    Picture { text, lanes: drawing.map(|drawing| drawing.lanes(&round.to_string())) }
                 });
             }
         }

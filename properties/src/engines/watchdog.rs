@@ -345,6 +345,7 @@ mod tests {
                 steps_before: stuck.step,
                 steps_after: 0,
                 picture: stuck.sentence(),
+                lanes: None,
                 replay: None,
             });
             step(3);

@@ -5,7 +5,8 @@ use maud::{Markup, html};
 use super::{class, symbol};
 use crate::findings::{Findings, group, group_name};
 use crate::format::{count, plural};
-use crate::results::{Failure, Kind, Queue, Results, Status};
+use crate::lanes;
+use crate::results::{Failure, Kind, Lanes, Queue, Results, Status};
 
 const KINDS: [(Kind, &str); 3] =
     [(Kind::Broker, "Brokers"), (Kind::Buffer, "Buffers"), (Kind::Consumer, "Consumers")];
@@ -156,7 +157,7 @@ pub(super) fn failures(findings: &Findings<'_>) -> Option<Markup> {
     let failures = findings.failures();
     (!failures.is_empty()).then(|| {
         html! {
-            p { "Each is the smallest run that still breaks the promise. Time runs downwards or to the right as the lanes say; numbers mark the events that matter." }
+            p { "Each is the smallest run that still breaks the promise. Time runs downwards: what stands below began after what stands above had ended. A dashed box is a call that nobody was told the end of; numbers mark what matters." }
             @for (i, failure) in failures.iter().enumerate() {
                 article id=(format!("failure-{}", i + 1)) { (story(findings, failure)) }
             }
@@ -174,12 +175,10 @@ fn story(findings: &Findings<'_>, failure: &Failure) -> Markup {
         }
         h3 { (failure.title) }
         @if let Some(licence) = &failure.missing_licence { p { "Missing: " (licence) } }
-        @if !failure.timeline.is_empty() {
-            pre tabindex="0" aria-label="The run, lane by lane" { (failure.timeline.trim_end_matches('\n')) }
-        }
-        @if !failure.culprits.is_empty() {
-            h4 { "What happened" }
-            ol { @for culprit in &failure.culprits { li { (culprit) } } }
+        @match &failure.lanes {
+            Some(lanes) => (drawn(failure, lanes)),
+            None if failure.timeline.is_empty() => {}
+            None => (text(failure)),
         }
         @if !failure.replay.is_empty() {
             h4 { "See it again" }
@@ -198,6 +197,28 @@ fn story(findings: &Findings<'_>, failure: &Failure) -> Markup {
             }
         }
     }
+}
+
+fn drawn(failure: &Failure, of: &Lanes) -> Markup {
+    html! {
+        figure {
+            div.scroll tabindex="0" { (lanes::draw(&format!("lanes-{}", failure.id), &failure.title, of)) }
+            @if !failure.timeline.is_empty() {
+                details { summary { "The same as text" } (text(failure)) }
+            }
+        }
+        @if !of.culprits.is_empty() {
+            h4 { "What matters" }
+            ol { @for culprit in &of.culprits { li { (culprit) } } }
+        }
+        @if !of.notes.is_empty() {
+            dl.notes { @for (about, words) in &of.notes { dt { (about) } dd { (words) } } }
+        }
+    }
+}
+
+fn text(failure: &Failure) -> Markup {
+    html! { pre tabindex="0" aria-label="The run, lane by lane" { (failure.timeline.trim_end_matches('\n')) } }
 }
 
 /// One table for each kind of queue: terms down, queues across.

@@ -1,8 +1,8 @@
 //! Rich synthetic results: everything that a page can show occurs in them.
 
 use stanchion_reports::results::{
-    Answer, Better, Card, CardLine, Comparison, Difference, Estimate, Failure, Kind, Ledger, Limit,
-    Measurement, Property, Queue, Results, Rogue, Run, State, Status, Trial,
+    Act, ActKind, Answer, Better, Card, CardLine, Comparison, Difference, Estimate, Failure, Kind, Lanes,
+    Ledger, Limit, Measurement, Property, Queue, Results, Rogue, Run, State, Status, Trial,
 };
 
 const PROMISES: [(&str, &str, &str); 22] = [
@@ -212,14 +212,7 @@ fn failures(results: &mut Results) {
         steps_before: 212,
         steps_after: 7,
         timeline: TIMELINE.into(),
-        culprits: [
-            "Step 2: the send of m2 is confirmed.",
-            "Step 4: m2 is handed to consumer 2, attempt 1.",
-            "The power fails while consumer 2 holds m2; its lease ends.",
-            "Step 7: the queue says it is empty, and m2 is not among the dead letters.",
-        ]
-        .map(String::from)
-        .into(),
+        lanes: Some(missing_after_the_crash()),
         plan: serde_json::json!({"version": 1, "steps": [{"send": 1}, {"send": 2}, {"receive": {"session": 1}}, {"crash": "power"}]}),
         replay: "STANCHION_SEED=5e1f00d5 cargo test --test conformance -- file::confirmed_survives".into(),
     });
@@ -234,10 +227,56 @@ fn failures(results: &mut Results) {
         steps_before: 96,
         steps_after: 3,
         timeline: "consumer 1  |--- lease of m1 ------------------------|\nconsumer 2              |--- lease of m1 (!) ---|".into(),
-        culprits: vec!["Step 2: m1 is handed to consumer 1.".into(), "Step 3: m1 is handed to consumer 2.".into()],
+        lanes: None,
         plan: serde_json::Value::Null,
         replay: "cargo test --test conformance -- 'leased mutex_deque::no_unlicensed_redelivery'".into(),
     });
+}
+
+fn missing_after_the_crash() -> Lanes {
+    let act = |lane: usize, call: u64, ret: Option<u64>, lines: &[&str], culprits: &[usize]| Act {
+        lane: Some(lane),
+        call,
+        ret,
+        time: "0ns".into(),
+        lines: lines.iter().map(|line| (*line).to_owned()).collect(),
+        in_doubt: ret.is_none(),
+        culprits: culprits.into(),
+        ..Act::default()
+    };
+    let band = |kind, call: u64, words: &str| Act {
+        call,
+        ret: Some(call + 1),
+        lines: vec![words.into()],
+        kind,
+        ..Act::default()
+    };
+    Lanes {
+        names: ["session 1", "session 2", "drain"].map(String::from).into(),
+        acts: vec![
+            act(0, 0, Some(1), &["send m1 ok", "send m2 ok"], &[1]),
+            act(1, 2, Some(5), &["receive m1 = r1 #1 +10s", "receive m2 = r2 #1 +10s"], &[2]),
+            act(0, 3, Some(4), &["send m3 full"], &[]),
+            act(1, 6, None, &["ack r1 ?"], &[]),
+            Act { culprits: vec![3], ..band(ActKind::Fault, 8, "the power fails") },
+            band(ActKind::Fault, 10, "the broker starts again"),
+            band(ActKind::Hidden, 12, "4 other events"),
+            band(ActKind::Time, 14, "20s pass"),
+            act(2, 16, Some(17), &["receive: nothing"], &[4]),
+        ],
+        culprits: [
+            "Session 1 sent m2 and was told it is stored. (event 3)",
+            "Session 2 received m2 (id 1) as r2: attempt 1, leased until 10s. (event 6)",
+            "The power failed. (event 9)",
+            "The drain asked for 16 and was told there is nothing. (event 15)",
+        ]
+        .map(String::from)
+        .into(),
+        notes: vec![(
+            "Ledger".into(),
+            "confirmed 2, refused 1, in doubt 0, delivered 2 (0 again), acked 0".into(),
+        )],
+    }
 }
 
 /// Noise that is the same in every run: a number from -1 to 1.

@@ -66,7 +66,7 @@ impl Report {
                 if let Verdict::Broken(how) = &verdict
                     && shown < SHOWN
                 {
-                    let picture = story::draw(&ran, how, &[]);
+                    let picture = story::draw(&ran, how, &[]).text;
                     self.broken.push((invariant, self.images, plan.clone(), picture));
                 }
                 let so_far = self.verdicts.remove(&invariant).unwrap_or(Verdict::NotClaimed);

@@ -10,6 +10,7 @@ use stanchion_queues::{Crash, Settle};
 use super::host::{Blown, During};
 use super::run::Ran;
 use crate::describe;
+use crate::finding::Picture;
 use crate::history::{Event, History, Outcome, SendOutcome, Token, What};
 use crate::invariant::Invariant;
 use crate::plan::{How, Step};
@@ -20,7 +21,7 @@ use crate::verdict::Counterexample;
 const NAMED: usize = 12;
 
 /// Draws an image that breaks a promise.
-pub(super) fn draw(ran: &Ran, how: &Counterexample, notes: &[String]) -> String {
+pub(super) fn draw(ran: &Ran, how: &Counterexample, notes: &[String]) -> Picture {
     timeline::draw_with(&ran.history, how, &story(ran, how.invariant), notes)
 }
 
