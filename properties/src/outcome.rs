@@ -10,6 +10,7 @@ use crate::engines::budget::Budget;
 use crate::finding::Finding;
 use crate::regressions;
 use crate::rogues::RogueResult;
+use crate::rogues::matrix::Kill;
 use crate::suite::Entry;
 use crate::verdict::Verdict;
 
@@ -106,6 +107,27 @@ pub fn store_rogues(met: &[RogueResult]) {
     let mut results = Results::of(Run::capture("rogues"));
     results.rogues = met.iter().map(rogue).collect();
     store(&[("rogues".into(), results)]);
+}
+
+/// Stores a group of the kill matrix for the report.
+pub fn store_matrix(group: &str, kills: &[Kill]) {
+    let mut results = Results::of(Run::capture("rogues"));
+    results.kills = kills.iter().map(kill).collect();
+    store(&[(format!("kills.{group}"), results)]);
+}
+
+fn kill(kill: &Kill) -> results::Kill {
+    results::Kill {
+        bug: kill.bug.clone(),
+        what: kill.what.clone(),
+        expected: kill.expected.id().into(),
+        engine: kill.engines.first().map_or(String::new(), |(engine, _)| engine.clone()),
+        caught: kill.caught as u64,
+        seeds: kill.seeds as u64,
+        cases: kill.cases.get(kill.cases.len() / 2).copied(),
+        seconds: kill.seconds.get(kill.seconds.len() / 2).copied(),
+        slowest: kill.seconds.last().copied(),
+    }
 }
 
 fn rogue(met: &RogueResult) -> results::Rogue {

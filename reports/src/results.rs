@@ -44,6 +44,9 @@ pub struct Results {
     /// Queues that are wrong on purpose, and whether they were caught. Key: `bug`, `engine`.
     #[serde(default)]
     pub rogues: Vec<Rogue>,
+    /// The same with several seeds. Key: `bug`.
+    #[serde(default)]
+    pub kills: Vec<Kill>,
 }
 
 impl Default for Results {
@@ -58,6 +61,7 @@ impl Default for Results {
             comparisons: Vec::new(),
             failures: Vec::new(),
             rogues: Vec::new(),
+            kills: Vec::new(),
         }
     }
 }
@@ -85,6 +89,7 @@ impl Results {
                 == (&b.workload, &b.parameters, &b.a, &b.b, b.control)
         });
         merge(&mut self.failures, later.failures, |a, b| a.id == b.id);
+        merge(&mut self.kills, later.kills, |a, b| a.bug == b.bug);
         merge(&mut self.rogues, later.rogues, |a, b| (&a.bug, &a.engine) == (&b.bug, &b.engine));
     }
 }
@@ -579,6 +584,30 @@ pub enum ActKind {
     Phase,
     /// Things that have nothing to do with it are left out.
     Hidden,
+}
+
+/// A queue that is wrong on purpose, with several seeds: whether it is caught whatever the seed, or by luck.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Kill {
+    /// The bug's id: "D2".
+    pub bug: String,
+    /// What is wrong.
+    pub what: String,
+    /// The invariant that must catch it.
+    pub expected: String,
+    /// The engine that caught it most often.
+    pub engine: String,
+    /// With so many seeds it was caught by that invariant.
+    pub caught: u64,
+    /// Of so many.
+    pub seeds: u64,
+    /// The median of the cases that it took, where it was caught.
+    pub cases: Option<u64>,
+    /// The median of the seconds.
+    pub seconds: Option<f64>,
+    /// The most seconds.
+    pub slowest: Option<f64>,
 }
 
 /// A queue that is wrong on purpose.

@@ -166,7 +166,7 @@ fn text_from_results_cannot_become_markup() {
         failure.title = evil.into();
         failure.timeline = evil.into();
         failure.replay = evil.into();
-        for lanes in &mut failure.lanes {
+        if let Some(lanes) = &mut failure.lanes {
             lanes.names.iter_mut().chain(&mut lanes.culprits).for_each(|text| *text = evil.into());
             lanes.notes = vec![(evil.into(), evil.into())];
             for act in &mut lanes.acts {

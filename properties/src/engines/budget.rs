@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::watchdog::PATIENCE;
+use crate::invariant::Invariant;
 
 /// How much an engine explores. Counted in cases, never in time: the same budget finds the same failures on
 /// every machine.
@@ -24,6 +25,8 @@ pub struct Budget {
     /// Whether simulated clients are interrupted inside the broker, and not only on the way to it and back; see
     /// [`super::simulated`].
     pub interrupts: bool,
+    /// The buffer engines stop at the first run that breaks this promise: nothing else is asked. `None`: they go on.
+    pub until: Option<Invariant>,
 }
 
 impl Budget {
@@ -37,6 +40,7 @@ impl Budget {
             replay: None,
             patience: PATIENCE,
             interrupts: true,
+            until: None,
         }
     }
 

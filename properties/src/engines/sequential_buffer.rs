@@ -142,6 +142,9 @@ pub fn check<B: Buffer>(queue: &str, budget: &Budget) -> Vec<Finding> {
                     .or_insert_with(|| explain::<B>(&case, breach, budget, tried, steps));
             }
         }
+        if budget.until.is_some_and(|promise| broken.contains_key(&promise)) {
+            break;
+        }
     }
     let findings = TESTED.into_iter().map(|invariant| {
         broken.remove(&invariant).unwrap_or_else(|| {

@@ -150,6 +150,9 @@ fn rounds<B: Buffer>(budget: &Budget, clock: &Clock) -> Result<Report, String> {
         findings.add(&this, invariant, verdict, |found| {
             format!("{round}\n{}: {}\n", invariant.id(), found.sentence)
         });
+        if budget.until.is_some_and(|promise| findings.is_broken(promise)) {
+            break;
+        }
     }
     report.findings = findings.into_vec();
     Ok(report)

@@ -525,7 +525,7 @@ fn caught(bug: Bug, budget: &Budget) -> Option<RogueResult> {
     };
     for (engine, check) in engines(bug) {
         let mut tried = budget.cases;
-        let given = budget.clone();
+        let given = Budget { until: Some(expected), ..budget.clone() };
         let findings = watch(budget.patience, Invariant::Li1, move || with_bug(bug, || check(&given)));
         for finding in findings.into_iter().filter(|finding| finding.verdict.is_broken()) {
             if finding.invariant != expected {

@@ -274,7 +274,7 @@ fn contract_table(title: &str, queues: &[&Queue]) -> Markup {
 }
 
 /// The kill table.
-pub(super) fn rogues(results: &Results) -> Option<Markup> {
+fn table_of_rogues(results: &Results) -> Option<Markup> {
     let all = results.rogues.len();
     let caught = results.rogues.iter().filter(|rogue| rogue.caught).count();
     let dash = |n: Option<u64>| n.map_or("–".to_owned(), count);
@@ -309,6 +309,62 @@ pub(super) fn rogues(results: &Results) -> Option<Markup> {
                                 td.n { (dash(rogue.cases)) }
                                 td.n { (dash(rogue.shrunk)) }
                                 td { (rogue.engine) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    })
+}
+
+/// The kill table, and the matrix.
+pub(super) fn rogues(results: &Results) -> Option<Markup> {
+    let (rogues, kills) = (table_of_rogues(results), matrix_of_kills(results));
+    (rogues.is_some() || kills.is_some())
+        .then(|| html! { (rogues.unwrap_or_default()) (kills.unwrap_or_default()) })
+}
+
+/// The same bugs whatever the seed.
+fn matrix_of_kills(results: &Results) -> Option<Markup> {
+    let kills = &results.kills;
+    let always = kills.iter().filter(|kill| kill.caught == kill.seeds).count();
+    let never = kills.iter().filter(|kill| kill.caught == 0).count();
+    let slowest =
+        kills.iter().filter_map(|kill| Some((kill.slowest?, kill))).max_by(|a, b| a.0.total_cmp(&b.0));
+    let seconds = |value: Option<f64>| value.map_or("–".to_owned(), |seconds| format!("{seconds:.2}"));
+    (!kills.is_empty()).then(|| {
+        html! {
+            h3 { "Whatever the seed" }
+            p {
+                (always) " of " (kills.len()) " are caught with every seed, " (kills.len() - always - never)
+                " with some and " (never) " with none."
+                @if let Some((slowest, kill)) = slowest { " The slowest took " (format!("{slowest:.1}")) " s (" (kill.bug) ")." }
+                " Times are those of the machine that ran it, which may have done other things meanwhile."
+            }
+            details {
+                summary { "Bug by bug" }
+                div.scroll {
+                    table {
+                        thead {
+                            tr {
+                                th scope="col" { "Bug" } th scope="col" { "What is wrong" } th scope="col" { "Must break" }
+                                th scope="col" { "Engine" } th.n scope="col" { "Seeds" } th.n scope="col" { "Cases, median" }
+                                th.n scope="col" { "Seconds, median" } th.n scope="col" { "Slowest" }
+                            }
+                        }
+                        tbody {
+                            @for kill in kills {
+                                tr {
+                                    th scope="row" { (kill.bug) }
+                                    td { (kill.what) }
+                                    td { (kill.expected) }
+                                    td { (kill.engine) }
+                                    td.n.broken[kill.caught < kill.seeds] { (kill.caught) " of " (kill.seeds) }
+                                    td.n { (kill.cases.map_or("–".to_owned(), count)) }
+                                    td.n { (seconds(kill.seconds)) }
+                                    td.n { (seconds(kill.slowest)) }
+                                }
                             }
                         }
                     }

@@ -1,8 +1,8 @@
 //! Rich synthetic results: everything that a page can show occurs in them.
 
 use stanchion_reports::results::{
-    Act, ActKind, Answer, Better, Card, CardLine, Comparison, Difference, Estimate, Failure, Kind, Lanes,
-    Ledger, Limit, Measurement, Property, Queue, Results, Rogue, Run, State, Status, Trial,
+    Act, ActKind, Answer, Better, Card, CardLine, Comparison, Difference, Estimate, Failure, Kill, Kind,
+    Lanes, Ledger, Limit, Measurement, Property, Queue, Results, Rogue, Run, State, Status, Trial,
 };
 
 const PROMISES: [(&str, &str, &str); 22] = [
@@ -402,6 +402,17 @@ fn rogues(results: &mut Results) {
             cases: (cases > 0).then_some(cases),
             shrunk: (shrunk > 0).then_some(shrunk),
             engine: engine.into(),
+        });
+        results.kills.push(Kill {
+            bug: bug.into(),
+            what: what.into(),
+            expected: expected.into(),
+            engine: engine.into(),
+            caught: if expected == by { 10 } else { cases % 10 },
+            seeds: 10,
+            cases: (cases > 0).then_some(cases),
+            seconds: (cases > 0).then_some(0.25),
+            slowest: (cases > 0).then_some(16.5),
         });
     }
 }
