@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 
-use stanchion_queues::file::storage::{Storage, StorageFile};
+use stanchion_queues::file::storage::{Block, Storage, StorageFile};
 use stanchion_queues::file::{FileSession, RealDir};
 use stanchion_queues::{Session, Settle, Settled, Settlement};
 
@@ -112,6 +112,10 @@ impl<F: StorageFile> StorageFile for CountedFile<F> {
 
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
         self.file.read_at(into, offset)
+    }
+
+    fn ready(&self) -> io::Result<Block> {
+        self.file.ready()
     }
 
     fn write_at(&self, from: &[u8], offset: u64) -> io::Result<()> {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::look::LookDir;
-use super::reading::{Body, Next, ReadError, Reader, read_header};
+use super::reading::{Body, Next, ReadError, Reader, check_len, read_header};
 use super::record::Record;
 use super::segment::{End, Header, Name, VERSION};
 use super::state::State;
@@ -154,6 +154,7 @@ impl Segment {
         mut state: Option<&mut State>,
         closed: &mut bool,
     ) -> Result<(), (u64, String)> {
+        check_len(file, &header).map_err(|error| error.clone_text())?;
         let mut reader =
             Reader::new(file, header, known).map_err(|error| ReadError::Io(error).clone_text())?;
         loop {

@@ -17,12 +17,12 @@ use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::frame::{self, Kind, SECTOR};
+use super::frame::{self, Kind};
 use super::record::{LONGEST, Payload, Read, Record};
 use super::rng::mix;
-use super::segment::{End, FRAMES, Header, Marks, Name, Segment};
+use super::segment::{End, Header, Marks, Name, Segment, frames};
 use super::spare::Spare;
-use super::storage::{Storage, StorageFile};
+use super::storage::{Block, Storage, StorageFile};
 
 /// How long segments are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +45,8 @@ impl Sizes {
 /// No frame has more records than fit into so many bytes, unless it is a single one.
 const FRAME: u64 = 256 << 20;
 
-/// Room for what is said once: that a segment is given up, and, with an eighth of its length, for the index.
-const SLACK: u64 = 2 * SECTOR as u64;
+/// Room for what is said once, in blocks: that a segment is given up, and, with an eighth of its length, for the index.
+const SLACK: u64 = 2;
 
 /// How much is prepared for each byte that is appended: the next segment, twice as long, is to be ready in a quarter of
 /// this one.
@@ -116,11 +116,12 @@ impl<S: Storage> Log<S> {
         records: &mut [Record],
     ) -> io::Result<(Log<S>, Vec<Read>)> {
         let Beginning { number, seed, mut marks, before, longest } = beginning;
-        let least = FRAMES + needed(records);
+        let mut spare = Spare::create(&storage, number)?;
+        let block = spare.file.ready()?;
+        let least = frames(block) + needed(records, block);
         if least > u64::from(u32::MAX) {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
-        let mut spare = Spare::create(&storage, number)?;
         if let Err(error) = spare.grow(sizes.least.max(least), u64::MAX) {
             is_full(&error).then_some(()).ok_or(error)?;
             // Whoever is out of space may still look at what there is.
@@ -129,8 +130,9 @@ impl<S: Storage> Log<S> {
             spare.grow(least, u64::MAX)?;
         }
         let salt = mix(seed ^ mix(number));
-        let end = End { at: FRAMES, ..End::default() };
-        let mut segment = Segment { file: spare.file, number, salt, len: spare.len, end, index: Vec::new() };
+        let end = End { at: frames(block), ..End::default() };
+        let len = spare.len;
+        let mut segment = Segment { file: spare.file, number, salt, block, len, end, index: Vec::new() };
         let (mut buffer, mut read) = (Vec::new(), Vec::new());
         let mut rest = &mut *records;
         while !rest.is_empty() {
@@ -141,14 +143,14 @@ impl<S: Storage> Log<S> {
             rest = behind;
         }
         let begun = segment.end.at;
-        let header = Header { number, salt, begun, recycled: false, marks, before };
+        let header = Header { number, salt, begun, recycled: false, marks, before, block, len };
         give_name(&storage, spare.name, &segment.file, &header)?;
         for record in &*records {
             note(record, &mut marks, &mut segment.index);
         }
-        let begun = vec![Begun { number, file: Arc::clone(&segment.file), len: segment.len }];
+        let begun = vec![Begun { number, file: Arc::clone(&segment.file), len }];
         let (spares, next_spare) = (VecDeque::new(), number.saturating_add(1));
-        let longest = longest.max(segment.len);
+        let longest = longest.max(len);
         let log = Log {
             storage,
             sizes,
@@ -173,8 +175,8 @@ impl<S: Storage> Log<S> {
 
     /// The end of that segment, for a mistake.
     pub(super) fn tail(&self) -> Segment<S::File> {
-        let Segment { number, salt, len, end, .. } = self.segment;
-        Segment { file: Arc::clone(&self.segment.file), number, salt, len, end, index: Vec::new() }
+        let Segment { number, salt, block, len, end, .. } = self.segment;
+        Segment { file: Arc::clone(&self.segment.file), number, salt, block, len, end, index: Vec::new() }
     }
 
     /// Somebody else has appended to it, by mistake.
@@ -221,7 +223,7 @@ impl<S: Storage> Log<S> {
     fn commit_frame(&mut self, records: &mut [Record]) -> Result<Vec<Read>, CommitError> {
         let mut buffer = mem::take(&mut self.buffer);
         let places = encode(records, &mut buffer);
-        let frame = buffer.len().next_multiple_of(SECTOR) as u64;
+        let frame = buffer.len().next_multiple_of(self.segment.block.bytes()) as u64;
         let indexed = records.len() * LONGEST;
         // What is only a witness does not use up the space that was kept for acks.
         let messages = records.iter().any(|record| record.is_send() || record.is_move())
@@ -249,22 +251,24 @@ impl<S: Storage> Log<S> {
 
     /// The space was promised, and there is none: makes sure that what was written of a frame is not taken for one.
     fn take_back<T>(&mut self, at: u64) -> Result<T, CommitError> {
-        self.segment.file.write_durably(&[0; SECTOR], at).map_err(CommitError::Broken)?;
+        let zeroes = vec![0; self.segment.block.bytes()];
+        self.segment.file.write_durably(&zeroes, at).map_err(CommitError::Broken)?;
         Err(CommitError::Full)
     }
 
     /// A message is taken only while a spare is ready that is as long as any segment: there is space for all acks that it
-    /// takes to give a segment up, each in a sector of its own as the messages were. So a full disk can be drained, if what
+    /// takes to give a segment up, each in a block of its own as the messages were. So a full disk can be drained, if what
     /// was sent in one batch is acked in one: acks one by one of messages that shared a commit take more space than there was.
     fn make_room(&mut self, frame: u64, indexed: usize, messages: bool) -> Result<(), CommitError> {
         let longest = self.longest.min(self.sizes.most);
-        let slack = if messages { longest / 8 + SLACK } else { 0 };
+        let block = self.segment.block;
+        let slack = if messages { longest / 8 + SLACK * block.bytes() as u64 } else { 0 };
         if self.segment.has_room(frame, indexed, slack) {
             return if messages { self.have_spare(0, longest) } else { Ok(()) };
         }
-        let index = frame::filled(indexed as u64).unwrap_or(u64::MAX);
-        let needed = (FRAMES + frame).saturating_add(index).saturating_add(slack);
-        self.have_spare(0, needed.next_multiple_of(SECTOR as u64))?;
+        let index = frame::filled(indexed as u64, block).unwrap_or(u64::MAX);
+        let needed = (frames(block) + frame).saturating_add(index).saturating_add(slack);
+        self.have_spare(0, needed.next_multiple_of(block.bytes() as u64))?;
         if messages {
             let next = self.spares.front().map_or(0, |spare| spare.len);
             self.have_spare(1, longest.max(next).min(self.sizes.most))?;
@@ -314,14 +318,19 @@ impl<S: Storage> Log<S> {
     fn roll(&mut self) -> Result<(), CommitError> {
         let before = self.write_index()?;
         let Some(spare) = self.spares.pop_front() else { return Err(CommitError::Full) };
+        let block = spare.file.ready().map_err(CommitError::Broken)?;
+        if block != self.segment.block {
+            let other = "the file system writes in other blocks than it said before";
+            return Err(CommitError::Broken(io::Error::other(other)));
+        }
         let number = self.segment.number + 1;
         let salt = mix(self.seed ^ mix(number));
         let Spare { name, file, len, recycled, .. } = spare;
-        let header = Header { number, salt, begun: FRAMES, recycled, marks: self.marks, before };
+        let end = End { at: frames(block), ..End::default() };
+        let header = Header { number, salt, begun: end.at, recycled, marks: self.marks, before, block, len };
         give_name(&self.storage, name, &file, &header).map_err(CommitError::Broken)?;
         self.begun.push(Begun { number, file: Arc::clone(&file), len });
-        let end = End { at: FRAMES, ..End::default() };
-        self.segment = Segment { file, number, salt, len, end, index: Vec::new() };
+        self.segment = Segment { file, number, salt, block, len, end, index: Vec::new() };
         self.longest = self.longest.max(len);
         Ok(())
     }
@@ -379,13 +388,13 @@ fn give_name<S: Storage>(storage: &S, spare: Name, file: &S::File, header: &Head
 }
 
 /// At most so many bytes are frames with these records.
-fn needed(records: &[Record]) -> u64 {
+fn needed(records: &[Record], block: Block) -> u64 {
     let mut rest = records;
     let mut needed = 0;
     while !rest.is_empty() {
         let (part, behind) = rest.split_at(first_part(rest));
         let body = part.iter().map(|record| record.payload_len() + LONGEST as u64).sum();
-        needed += frame::filled(body).unwrap_or(u64::MAX);
+        needed += frame::filled(body, block).unwrap_or(u64::MAX);
         rest = behind;
     }
     needed

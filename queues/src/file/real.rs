@@ -4,13 +4,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 
 use super::direct::{Aligned, Direct};
-use super::storage::{Storage, StorageFile};
+use super::storage::{Block, Storage, StorageFile};
 use crate::broker::Error;
 
 const LOCK: &str = "lock";
@@ -28,26 +28,34 @@ struct Owned {
     /// The system releases the lock when this is closed, also if the process is killed.
     lock: File,
     cut_off: AtomicBool,
-    /// The file system has not refused direct writes yet.
-    direct: AtomicBool,
+    /// Found out with the first file that is readied.
+    way: OnceLock<Way>,
     memory: Aligned,
+}
+
+/// How durable writes are made.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Direct(Block),
+    Buffered,
 }
 
 /// A file of a [`RealDir`].
 #[derive(Debug)]
 pub struct RealFile {
     file: File,
-    direct: Option<Direct>,
+    path: PathBuf,
+    direct: OnceLock<Direct>,
     owned: Arc<Owned>,
 }
 
 /// How what is committed reaches the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Past the page cache (`O_DIRECT`), and durable when the write returns (`O_DSYNC`): a sector is all that is
-    /// written of a small commit.
+    /// Past the page cache (`O_DIRECT`), and durable when the write returns (`RWF_DSYNC`): of a small commit a sector is
+    /// all that is written, or a page if the file system does not say that it takes sectors.
     Direct,
-    /// Into the page cache, and then `fdatasync`: at least a page is written.
+    /// Into the page cache, and then `fdatasync`, in whole pages.
     Buffered,
 }
 
@@ -68,23 +76,23 @@ impl RealDir {
             return Err(failed("keep a queue in", path, source, "Give a directory, not a file"));
         }
         let lock = take(path)?;
-        let (cut_off, direct) = (AtomicBool::new(false), AtomicBool::new(true));
+        let (cut_off, way) = (AtomicBool::new(false), OnceLock::new());
         let memory = Aligned::default();
         Ok(RealDir {
-            owned: Arc::new(Owned { path: path.to_owned(), directory, lock, cut_off, direct, memory }),
+            owned: Arc::new(Owned { path: path.to_owned(), directory, lock, cut_off, way, memory }),
         })
     }
 
     /// The same with direct writes switched off: see [`RealDir::mode`].
     #[must_use]
     pub fn buffered(self) -> RealDir {
-        self.owned.direct.store(false, Ordering::Relaxed);
+        self.owned.way.get_or_init(|| Way::Buffered);
         self
     }
 
-    /// How commits are written: directly, until the file system refuses that.
+    /// How commits are written: directly, unless the file system refuses that. It is asked when a queue is opened.
     pub fn mode(&self) -> Mode {
-        if self.owned.direct.load(Ordering::Relaxed) { Mode::Direct } else { Mode::Buffered }
+        if matches!(self.owned.way.get(), Some(Way::Buffered)) { Mode::Buffered } else { Mode::Direct }
     }
 
     /// Where it is.
@@ -101,12 +109,8 @@ impl RealDir {
     }
 
     fn file(&self, file: io::Result<File>, name: &str) -> io::Result<RealFile> {
-        let file = file?;
-        let direct = if self.mode() == Mode::Direct { Direct::open(&self.at(name)) } else { None };
-        if direct.is_none() {
-            self.owned.direct.store(false, Ordering::Relaxed);
-        }
-        Ok(RealFile { file, direct, owned: Arc::clone(&self.owned) })
+        let (path, direct) = (self.at(name), OnceLock::new());
+        Ok(RealFile { file: file?, path, direct, owned: Arc::clone(&self.owned) })
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -192,6 +196,17 @@ impl RealFile {
     fn alive(&self) -> io::Result<&File> {
         self.owned.alive().map(|()| &self.file)
     }
+
+    /// Tries how files like this one are written durably.
+    fn find_way(&self) -> io::Result<Way> {
+        let Some(direct) = Direct::open(&self.path)? else { return Ok(Way::Buffered) };
+        let Some(block) = direct.block() else { return Ok(Way::Buffered) };
+        match direct.write(&vec![0; block.bytes()], 0, &self.owned.memory) {
+            Err(error) if Direct::is_refused(&error) => Ok(Way::Buffered),
+            Err(error) => Err(error),
+            Ok(()) => Ok(Way::Direct(block)),
+        }
+    }
 }
 
 impl Storage for RealDir {
@@ -250,22 +265,36 @@ impl StorageFile for RealFile {
         self.alive()?.read_exact_at(into, offset)
     }
 
+    fn ready(&self) -> io::Result<Block> {
+        self.alive()?;
+        let way = match self.owned.way.get() {
+            Some(way) => *way,
+            None => {
+                let found = self.find_way()?;
+                *self.owned.way.get_or_init(|| found)
+            }
+        };
+        match way {
+            Way::Buffered => Ok(Block::Page),
+            Way::Direct(block) => {
+                if self.direct.get().is_none() {
+                    let refused = || io::Error::other("the file system takes no direct writes any more");
+                    let direct = Direct::open(&self.path)?.ok_or_else(refused)?;
+                    self.direct.get_or_init(|| direct);
+                }
+                Ok(block)
+            }
+        }
+    }
+
     fn write_at(&self, from: &[u8], offset: u64) -> io::Result<()> {
         self.alive()?.write_all_at(from, offset)
     }
 
     fn write_durably(&self, from: &[u8], offset: u64) -> io::Result<()> {
         let file = self.alive()?;
-        if let Some(direct) = &self.direct
-            && self.owned.direct.load(Ordering::Relaxed)
-        {
-            match direct.write(from, offset, &self.owned.memory) {
-                Some(Err(error)) if Direct::is_refused(&error) => {
-                    self.owned.direct.store(false, Ordering::Relaxed);
-                }
-                Some(written) => return written,
-                None => {}
-            }
+        if let Some(direct) = self.direct.get() {
+            return direct.write(from, offset, &self.owned.memory);
         }
         file.write_all_at(from, offset)?;
         file.sync_data()
@@ -318,6 +347,28 @@ mod tests {
         assert_eq!(dir.open("a").expect_err("was renamed").kind(), io::ErrorKind::NotFound);
         dir.remove("b").expect("removes");
         assert_eq!(dir.list().expect("lists"), [LOCK]);
+    }
+
+    #[test]
+    fn durable_writes_arrive_in_either_mode_and_are_of_pages_where_they_are_not_direct() {
+        for buffered in [false, true] {
+            let temp = tempfile::tempdir().expect("a directory");
+            let dir = RealDir::open(temp.path()).expect("opens");
+            let dir = if buffered { dir.buffered() } else { dir };
+            let file = dir.create("a").expect("creates");
+            let block = file.ready().expect("is readied");
+            println!("{:?} in blocks of {} bytes", dir.mode(), block.bytes());
+            assert!(dir.mode() == Mode::Direct || block == Block::Page);
+            assert!(!buffered || dir.mode() == Mode::Buffered);
+            assert_eq!(dir.create("b").and_then(|other| other.ready()).expect("the same"), block);
+            let block = block.bytes();
+            let long = vec![3; (3 << 20) + block];
+            file.write_durably(&long, block as u64).expect("writes");
+            file.write_durably(&vec![4; block], 0).expect("writes");
+            let mut expected = vec![4; block];
+            expected.extend(long);
+            assert!(fs::read(dir.at("a")).expect("reads") == expected);
+        }
     }
 
     #[test]

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::body::anew;
 use super::log::{Beginning, Log, Sizes};
-use super::reading::{Body, Next, ReadError, Reader, read_header};
+use super::reading::{Body, Next, ReadError, Reader, check_len, read_header};
 use super::record::{At, Payload, Read, Record, Stored};
 use super::rng::mix;
 use super::segment::{End, Header, Marks, Name, VERSION};
 use super::state::State;
-use super::storage::{Storage, StorageFile};
+use super::storage::Storage;
 use crate::broker::{Error, Settings};
 
 /// What was found when a queue was opened.
@@ -37,7 +37,6 @@ pub(super) struct Opened<S: Storage> {
 struct Found<F> {
     number: u64,
     file: Arc<F>,
-    len: u64,
     header: Header,
 }
 
@@ -106,7 +105,7 @@ pub(super) fn recover<S: Storage>(
     for name in names.iter().filter(|name| matches!(name, Name::Spare(_))) {
         storage.remove(&name.to_string()).map_err(|e| failed("remove a spare segment from", e))?;
     }
-    let longest = found.iter().map(|segment| segment.len).max().unwrap_or(0);
+    let longest = found.iter().map(|segment| segment.header.len).max().unwrap_or(0);
     let beginning = Beginning { number, seed: salt_seed(settings), marks, before: end, longest };
     let (log, read) = Log::begin(storage.clone(), sizes, beginning, &mut records)
         .map_err(|e| failed("begin a new segment in", e))?;
@@ -117,12 +116,12 @@ pub(super) fn recover<S: Storage>(
     }
 
     let mut segments = BTreeMap::new();
-    for Found { number, file, len, .. } in found {
+    for Found { number, file, header } in found {
         if number < state.released() {
             // What cannot be removed is in nobody's way, and the next open tries again.
             let _ = storage.remove(&Name::Segment(number).to_string());
         } else {
-            segments.insert(number, (file, len));
+            segments.insert(number, (file, header.len));
         }
     }
     Ok(Opened { state, log, segments, read, recovered })
@@ -130,8 +129,8 @@ pub(super) fn recover<S: Storage>(
 
 /// Messages to be written anew, so that lives that end before they commit anything do not fill the disk.
 fn moves<S: Storage>(storage: &S, found: &[Found<S::File>], state: &State, sizes: Sizes) -> Vec<Record> {
-    let used: u64 =
-        found.iter().filter(|found| found.number >= state.released()).map(|found| found.len).sum();
+    let needed = found.iter().filter(|found| found.number >= state.released());
+    let used: u64 = needed.map(|found| found.header.len).sum();
     let Some((first, _)) = state.first_live().filter(|_| sizes.is_sparse(used, state.live_bytes())) else {
         return Vec::new();
     };
@@ -167,8 +166,8 @@ fn find<S: Storage>(storage: &S, names: &[Name]) -> Result<Vec<Found<S::File>>, 
             remedy: "Make it readable and writable",
         })?;
         let header = read_header(&file, number).map_err(explained)?;
-        let len = file.len().map_err(|error| explained(error.into()))?;
-        found.push(Found { number, file: Arc::new(file), len, header });
+        check_len(&file, &header).map_err(explained)?;
+        found.push(Found { number, file: Arc::new(file), header });
     }
     found.reverse();
     Ok(found)

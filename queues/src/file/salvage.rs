@@ -6,14 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::body::anew;
-use super::frame::{self, HEADER, Header as FrameHeader, Kind, SECTOR};
+use super::frame::{self, HEADER, Header as FrameHeader, Kind};
 use super::log::{Beginning, Log, Sizes};
 use super::queue::LIMITS;
 use super::reading::{Body as Frame, Reader, read_header};
 use super::real::RealDir;
 use super::record::{At, Payload, Read, Record};
 use super::recovery::salt_seed;
-use super::segment::{End, FRAMES, Header, Marks, Name};
+use super::segment::{End, Header, Marks, Name};
 use super::state::State;
 use super::storage::{Storage, StorageFile};
 use crate::broker::{Error, Settings};
@@ -147,6 +147,10 @@ fn read_all<F: StorageFile>(segments: &[Segment<F>], salvaged: &mut Salvaged) ->
         missing.extend(next.filter(|next| next.number > number + 1).map(|next| next.number - 1));
         let next = next.filter(|next| next.number == number + 1).and_then(|next| next.header);
         let known = next.map(|next| next.before);
+        let len = file.len()?;
+        if len < header.len {
+            salvaged.gaps.push((name.clone(), len, header.len));
+        }
         let mut apply = |record: &Record| {
             // What makes no sense now would have made sense after what is missing.
             let _ = state.apply(record);
@@ -183,15 +187,16 @@ fn read_frames<F: StorageFile>(
 ) -> io::Result<()> {
     let len = file.len()?;
     let end = known.map_or(len, |known| known.at.min(len));
-    let (mut at, mut whole_to) = (FRAMES, FRAMES);
+    let (mut at, mut whole_to) = (header.frames(), header.frames());
+    let block = header.block.bytes() as u64;
     while at < end {
-        match frame_at(file, header.salt, at, len)? {
+        match frame_at(file, &header, at, len)? {
             Some((frame, true)) => {
                 if at > whole_to {
                     gap(whole_to, at);
                 }
                 each(&frame, header.number, apply);
-                at += frame::filled(frame.bytes.len() as u64).unwrap_or(SECTOR as u64);
+                at += frame::filled(frame.bytes.len() as u64, header.block).unwrap_or(block);
                 whole_to = at;
             }
             Some((frame, false)) => {
@@ -205,9 +210,9 @@ fn read_frames<F: StorageFile>(
                         apply(record);
                     }
                 });
-                at += SECTOR as u64;
+                at += block;
             }
-            None => at += SECTOR as u64,
+            None => at += block,
         }
     }
     if known.is_some() && end > whole_to {
@@ -217,14 +222,21 @@ fn read_frames<F: StorageFile>(
 }
 
 /// The frame of this segment that begins here, and whether its body is whole.
-fn frame_at<F: StorageFile>(file: &F, salt: u64, at: u64, len: u64) -> io::Result<Option<(Frame, bool)>> {
+fn frame_at<F: StorageFile>(
+    file: &F,
+    segment: &Header,
+    at: u64,
+    len: u64,
+) -> io::Result<Option<(Frame, bool)>> {
+    let Header { salt, block, .. } = *segment;
     let mut head = [0; HEADER];
-    if len - at < SECTOR as u64 {
+    if len - at < block.bytes() as u64 {
         return Ok(None);
     }
     file.read_at(&mut head, at)?;
     let header = FrameHeader::parse(&head, Kind::Commit, salt);
-    let fits = |header: &FrameHeader| frame::filled(header.body).is_some_and(|filled| filled <= len - at);
+    let fits =
+        |header: &FrameHeader| frame::filled(header.body, block).is_some_and(|filled| filled <= len - at);
     let Some(header) = header.filter(fits) else { return Ok(None) };
     let mut bytes = vec![0; header.body as usize];
     file.read_at(&mut bytes, at + HEADER as u64)?;

@@ -5,8 +5,8 @@
 //!
 //! * [`Crash::Process`]: everything written stays, synced or not (and what was not synced can still be lost
 //!   by a later power failure).
-//! * [`Crash::Power`]: per file, what was synced stays. Of the *sector writes* (512 bytes, each a snapshot of
-//!   its sector as the system held it) that were not synced, none, all, a prefix in the order of writing, or
+//! * [`Crash::Power`]: per file, what was synced stays. Of the *sector writes* (512 bytes, or what
+//!   [`SimDisk::in_blocks`] says; each a snapshot of its sector as the system held it) that were not synced, none, all, a prefix in the order of writing, or
 //!   any subset survives, each of these with probability 1/4. With probability 1/4 one unsynced sector
 //!   is, besides, torn (its first bytes new, the rest old) or garbage; sectors that were not being written
 //!   are never damaged. Changes of a file's *length* survive as a prefix in their order, independently of the
@@ -31,13 +31,10 @@ use serde::{Deserialize, Serialize};
 
 use super::mistake::Mistake;
 use super::rng::Rng;
-use super::storage::{Storage, StorageFile};
+use super::storage::{Block, Storage, StorageFile};
 use super::survival::{AtRisk, Fault, SectorFate, Survival, Unfinished};
 use crate::broker::Crash;
 use crate::sync;
-
-/// What a disk writes as a whole, unless it is the one sector that is torn.
-const SECTOR: usize = 512;
 
 /// A simulated disk with one directory. Clones are handles of the same disk.
 #[derive(Clone)]
@@ -93,8 +90,11 @@ pub struct SimFile {
     inode: u64,
 }
 
-#[derive(Default)]
 struct Disk {
+    /// What is written as a whole, unless it is the one that is torn.
+    block: Block,
+    /// What it says of that.
+    said: Block,
     /// Handles of an earlier life are dead.
     life: u64,
     names: BTreeMap<String, u64>,
@@ -128,8 +128,9 @@ struct Disk {
     mistakes: u64,
 }
 
-#[derive(Default)]
 struct Inode {
+    /// What is written as a whole.
+    block: usize,
     /// What reads see.
     cached: Vec<u8>,
     /// What survives the worst power failure.
@@ -141,7 +142,7 @@ struct Inode {
 }
 
 enum Pending {
-    Sector { index: usize, data: Box<[u8; SECTOR]> },
+    Sector { index: usize, data: Box<[u8]> },
     Len(usize),
 }
 
@@ -200,7 +201,18 @@ impl Default for SimDisk {
 impl SimDisk {
     /// An empty disk without faults.
     pub fn new() -> SimDisk {
-        SimDisk { shared: Arc::new(Mutex::new(Disk::default())), life: 0, mistake: None }
+        SimDisk::in_blocks(Block::Sector)
+    }
+
+    /// One with sectors of this length; or a system in front of it that writes whole pages. What else is in a sector is
+    /// written with what is new.
+    pub fn in_blocks(block: Block) -> SimDisk {
+        SimDisk { shared: Arc::new(Mutex::new(Disk::new(block))), life: 0, mistake: None }
+    }
+
+    /// Says that its sectors are so long, whatever they are. For showing that a test can fail.
+    pub fn say_blocks(&self, block: Block) {
+        self.disk().said = block;
     }
 
     /// One on which the file queue makes this mistake. For showing that a test can fail.
@@ -386,6 +398,10 @@ impl StorageFile for SimFile {
         Ok(())
     }
 
+    fn ready(&self) -> io::Result<Block> {
+        Ok(self.disk.alive()?.said)
+    }
+
     fn write_at(&self, from: &[u8], offset: u64) -> io::Result<()> {
         self.disk.change(Change::Write { inode: self.inode, offset, bytes: from.to_vec() })
     }
@@ -412,6 +428,35 @@ impl Drop for SimFile {
 }
 
 impl Disk {
+    fn new(block: Block) -> Disk {
+        Disk {
+            block,
+            said: block,
+            life: 0,
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            pending_names: Vec::new(),
+            settled_names: 0,
+            inodes: BTreeMap::new(),
+            next_inode: 0,
+            counts: Counts::default(),
+            crash_after: None,
+            stopped: false,
+            in_flight: BTreeMap::new(),
+            begun: 0,
+            failing: None,
+            lying: false,
+            room: None,
+            survival: None,
+            risked: AtRisk::default(),
+            unfinished: Unfinished::default(),
+            failed: None,
+            fault: None,
+            rng: Rng::default(),
+            mistakes: 0,
+        }
+    }
+
     fn named(&self, name: &str) -> io::Result<u64> {
         self.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -465,7 +510,7 @@ impl Disk {
                 }
                 let inode = self.next_inode;
                 self.next_inode += 1;
-                self.inodes.insert(inode, Inode::default());
+                self.inodes.insert(inode, Inode::new(self.block));
                 self.name(Naming::Link(name, inode));
             }
             Change::Rename(from, to) => {
@@ -615,6 +660,7 @@ impl Disk {
     fn power_failure(&mut self, rng: &mut Rng) {
         self.risked = AtRisk {
             sectors: self.inodes.values().map(Inode::pending_sectors).sum(),
+            block: self.block.bytes(),
             lens: self.inodes.values().map(Inode::pending_lens).max().unwrap_or(0),
             names: self.pending_names.len(),
         };
@@ -735,6 +781,11 @@ impl Naming {
 }
 
 impl Inode {
+    fn new(block: Block) -> Inode {
+        let (cached, durable, pending) = (Vec::new(), Vec::new(), Vec::new());
+        Inode { block: block.bytes(), cached, durable, pending, settled: 0, handles: 0 }
+    }
+
     fn set_len(&mut self, len: usize) {
         self.cached.resize(len, 0);
         self.pending.push(Pending::Len(len));
@@ -749,10 +800,10 @@ impl Inode {
             self.set_len(end);
         }
         self.cached[start..end].copy_from_slice(bytes);
-        for index in start / SECTOR..end.div_ceil(SECTOR) {
-            let mut data = Box::new([0; SECTOR]);
-            let from = index * SECTOR;
-            let held = &self.cached[from..self.cached.len().min(from + SECTOR)];
+        for index in start / self.block..end.div_ceil(self.block) {
+            let mut data = vec![0; self.block].into_boxed_slice();
+            let from = index * self.block;
+            let held = &self.cached[from..self.cached.len().min(from + self.block)];
             data[..held.len()].copy_from_slice(held);
             self.pending.push(Pending::Sector { index, data });
         }
@@ -772,7 +823,7 @@ impl Inode {
         let sectors = self.pending_sectors();
         let lens = keep.prefix(self.pending.len() - sectors, rng);
         let prefix = keep.prefix(sectors, rng);
-        let mut nth = 0;
+        let (mut nth, block) = (0, self.block);
         self.survive(lens, || {
             let kept = match keep {
                 Keep::None => false,
@@ -781,7 +832,7 @@ impl Inode {
                 Keep::Subset => rng.below(2) == 0,
             };
             let fate = match (damaged == Some(nth), kept) {
-                (true, _) if rng.below(2) == 0 => SectorFate::Torn(rng.below(SECTOR)),
+                (true, _) if rng.below(2) == 0 => SectorFate::Torn(rng.below(block)),
                 (true, _) => SectorFate::Garbage(rng.next()),
                 (false, true) => SectorFate::Whole,
                 (false, false) => SectorFate::Lost,
@@ -805,20 +856,20 @@ impl Inode {
                 Pending::Len(_) => {}
                 Pending::Sector { index, data } => {
                     let fate = fate();
-                    let from = index * SECTOR;
-                    if fate != SectorFate::Lost && self.durable.len() < from + SECTOR {
-                        self.durable.resize(from + SECTOR, 0);
+                    let (from, to) = (index * self.block, (index + 1) * self.block);
+                    if fate != SectorFate::Lost && self.durable.len() < to {
+                        self.durable.resize(to, 0);
                     }
                     match fate {
                         SectorFate::Lost => {}
-                        SectorFate::Whole => self.durable[from..from + SECTOR].copy_from_slice(&data[..]),
+                        SectorFate::Whole => self.durable[from..to].copy_from_slice(&data),
                         SectorFate::Torn(new) => {
-                            let new = new.min(SECTOR);
+                            let new = new.min(self.block);
                             self.durable[from..from + new].copy_from_slice(&data[..new]);
                         }
                         SectorFate::Garbage(seed) => {
                             let mut rng = Rng::new(seed);
-                            self.durable[from..from + SECTOR].fill_with(|| rng.next() as u8);
+                            self.durable[from..to].fill_with(|| rng.next() as u8);
                         }
                     }
                 }

@@ -54,8 +54,10 @@ impl<F: StorageFile> Spare<F> {
         number: u64,
     ) -> io::Result<Spare<F>> {
         let name = Name::Spare(number);
+        drop(file);
         storage.rename(&Name::Segment(segment).to_string(), &name.to_string())?;
         storage.sync_dir()?;
+        let file = Arc::new(storage.open(&name.to_string())?);
         Ok(Spare { name, file, len, durable: true, recycled: true })
     }
 

@@ -9,6 +9,26 @@ use std::path::PathBuf;
 
 use super::mistake::Mistake;
 
+/// What a durable write is made of, so that none touches what another made durable: its place and its length are
+/// multiples of this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Block {
+    /// 512 bytes.
+    Sector,
+    /// 4096 bytes.
+    Page,
+}
+
+impl Block {
+    /// Its length.
+    pub fn bytes(self) -> usize {
+        match self {
+            Block::Sector => 512,
+            Block::Page => 4096,
+        }
+    }
+}
+
 /// One directory of files.
 pub trait Storage: Clone + fmt::Debug + Send + Sync + 'static {
     /// An open file.
@@ -80,7 +100,13 @@ pub trait StorageFile: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// What the system says; part of it may have been written.
     fn write_at(&self, from: &[u8], offset: u64) -> io::Result<()>;
-    /// The same, and makes it durable. The file was synced before: nothing else may be waiting for a sync.
+    /// Readies the file for [`StorageFile::write_durably`], and says of what blocks such writes are to be. What it holds may
+    /// be lost.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn ready(&self) -> io::Result<Block>;
+    /// Writes and makes that durable. The file was synced before: nothing else may be waiting for a sync.
     ///
     /// # Errors
     /// Those of both; a second try may wrongly succeed.

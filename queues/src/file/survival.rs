@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct AtRisk {
     /// Sector writes, of all files.
     pub sectors: usize,
+    /// How long a sector is.
+    pub block: usize,
     /// Changes of length, of the file that has the most.
     pub lens: usize,
     /// Changes of the directory.

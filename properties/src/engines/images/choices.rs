@@ -10,12 +10,13 @@ const ALL_SUBSETS: usize = 10;
 const DRAWN: usize = 256;
 /// Of so many sectors, each is damaged in turn.
 const DAMAGED: usize = 16;
-const SECTOR: u64 = 512;
+/// How long a sector is at least.
+const SECTOR: usize = 512;
 
 /// Everything that may be left, or a fair choice of `most` if that is more.
 pub(super) fn survivals(risk: AtRisk, most: usize, dice: &mut Dice) -> Vec<Survival> {
     let mut patterns = subsets(risk.sectors, dice);
-    patterns.extend(damaged(risk.sectors, dice));
+    patterns.extend(damaged(risk.sectors, risk.block, dice));
     let mut all = Vec::new();
     for sectors in patterns {
         for lens in 0..=risk.lens {
@@ -45,7 +46,7 @@ pub(super) fn drawn(dice: &mut Dice) -> Survival {
         })
         .collect();
     if dice.one_in(4) {
-        sectors[dice.below(6) as usize] = damage(dice);
+        sectors[dice.below(6) as usize] = damage(SECTOR, dice);
     }
     Survival { sectors, lens: dice.below(4) as usize, names: dice.below(4) as usize }
 }
@@ -54,11 +55,11 @@ fn whole(is: bool) -> SectorFate {
     if is { SectorFate::Whole } else { SectorFate::Lost }
 }
 
-fn damage(dice: &mut Dice) -> SectorFate {
+fn damage(block: usize, dice: &mut Dice) -> SectorFate {
     match dice.below(3) {
         // Within the header of whatever begins here, or anywhere.
         0 => SectorFate::Torn(1 + dice.below(40) as usize),
-        1 => SectorFate::Torn(1 + dice.below(SECTOR - 1) as usize),
+        1 => SectorFate::Torn(1 + dice.below(block as u64 - 1) as usize),
         _ => SectorFate::Garbage(dice.next()),
     }
 }
@@ -76,13 +77,15 @@ fn subsets(n: usize, dice: &mut Dice) -> Vec<Vec<SectorFate>> {
 }
 
 /// One damaged sector, the others all there, or only those before it.
-fn damaged(n: usize, dice: &mut Dice) -> Vec<Vec<SectorFate>> {
+fn damaged(n: usize, block: usize, dice: &mut Dice) -> Vec<Vec<SectorFate>> {
     let mut all = Vec::new();
     for turn in 0..n.min(DAMAGED) {
         let nth = if n <= DAMAGED { turn } else { dice.below(n as u64) as usize };
-        for torn in
-            [SectorFate::Torn(1 + dice.below(40) as usize), damage(dice), SectorFate::Garbage(dice.next())]
-        {
+        for torn in [
+            SectorFate::Torn(1 + dice.below(40) as usize),
+            damage(block, dice),
+            SectorFate::Garbage(dice.next()),
+        ] {
             for others in [n, nth] {
                 let mut sectors: Vec<SectorFate> = (0..n).map(|other| whole(other < others)).collect();
                 sectors[nth] = torn;
@@ -99,7 +102,7 @@ mod tests {
 
     #[test]
     fn few_sectors_survive_in_every_subset_and_each_is_damaged() {
-        let risk = AtRisk { sectors: 3, lens: 1, names: 2 };
+        let risk = AtRisk { sectors: 3, block: 4096, lens: 1, names: 2 };
         let all = survivals(risk, usize::MAX, &mut Dice::new(1));
         assert_eq!(all.len(), (8 + 3 * 3 * 2) * 2 * 3);
         let undamaged = |survival: &&Survival| {

@@ -5,6 +5,8 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+const SECTOR: usize = 512;
+
 fn content(disk: &SimDisk, name: &str) -> Vec<u8> {
     let file = disk.open(name).expect("opens");
     let mut bytes = vec![0; file.len().expect("has a length") as usize];
@@ -84,7 +86,7 @@ fn a_power_failure_leaves_what_was_chosen() {
     disk.create("b").expect("creates");
     disk.keep(Survival { sectors: vec![Whole, Lost, Torn(2), Garbage(7)], lens: 1, names: 0 });
     disk.crash(Crash::Power, 0);
-    assert_eq!(disk.risked(), AtRisk { sectors: 4, lens: 1, names: 1 });
+    assert_eq!(disk.risked(), AtRisk { sectors: 4, block: SECTOR, lens: 1, names: 1 });
     assert_eq!(disk.list().expect("lists"), ["a"]);
     let bytes = content(&disk, "a");
     let sectors: Vec<&[u8]> = bytes.chunks(SECTOR).collect();
@@ -112,6 +114,29 @@ fn the_chosen_call_fails_and_no_other() {
         disk.fail_after(0, fault);
         assert_eq!(file.sync().expect_err("fails too").kind(), kind);
     }
+}
+
+#[test]
+fn a_disk_of_pages_writes_and_damages_what_lies_beside_what_is_new() {
+    let mut touched = BTreeSet::new();
+    for seed in 0..200 {
+        let mut disk = SimDisk::in_blocks(Block::Page);
+        let file = durable_file(&disk, &[b'.'; 3 * 4096]);
+        assert_eq!(file.ready().expect("is alive"), Block::Page);
+        file.write_at(b"x", 5000).expect("writes");
+        disk.crash(Crash::Power, seed);
+        let bytes = content(&disk, "a");
+        let pages: Vec<&[u8]> = bytes.chunks(4096).collect();
+        assert!([pages[0], pages[2]].iter().all(|page| page.iter().all(|byte| *byte == b'.')));
+        let others =
+            pages[1].iter().enumerate().filter(|(n, byte)| *n != 5000 - 4096 && **byte != b'.').count();
+        touched.insert((pages[1][5000 - 4096] == b'x', others > 3000));
+        assert_eq!(disk.risked().block, 4096);
+    }
+    assert!(
+        touched.is_superset(&BTreeSet::from([(true, false), (false, false), (false, true)])),
+        "{touched:?}"
+    );
 }
 
 #[test]
@@ -268,7 +293,7 @@ fn what_a_crash_found_unfinished_is_told_in_words() {
     // The write that was interrupted is at risk as well.
     assert_eq!(unfinished.sectors, [("a".to_owned(), 1), ("a".to_owned(), 0)]);
     assert_eq!(unfinished.names, ["the creation of b"]);
-    assert_eq!(disk.risked(), AtRisk { sectors: 2, lens: 0, names: 1 });
+    assert_eq!(disk.risked(), AtRisk { sectors: 2, block: SECTOR, lens: 0, names: 1 });
 
     disk.fail_after(0, Fault::Full);
     disk.sync_dir().expect_err("it fails");

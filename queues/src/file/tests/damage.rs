@@ -8,9 +8,12 @@ use std::thread;
 use super::gate::wait_for;
 use super::*;
 use crate::broker::{Crash, Error, Host, Refusal};
+use crate::file::hostile::disk_of;
+use crate::file::inspect::look;
+use crate::file::salvage::salvage_storage;
 use crate::file::segment::{End, Header, Marks};
 use crate::file::sim::FailSync;
-use crate::file::storage::{Storage, StorageFile};
+use crate::file::storage::{Block, Storage, StorageFile};
 
 fn open(disk: &SimDisk) -> Queue {
     try_open(disk).expect("opens")
@@ -271,17 +274,54 @@ fn a_flipped_bit_is_reported_or_harmless_and_nothing_is_changed() {
 fn a_log_that_was_cut_is_missing_its_end_or_reported() {
     let (disk, name, len) = closed();
     let file = disk.open(&name).expect("opens");
+    let whole = file.len().expect("has a length");
+    let bytes = image(&disk).remove(0).1;
+    // In what is prepared, at the end of the last commit, and within what it was begun with.
+    for to in [whole - 1, len, len - 1, 1040, 600] {
+        file.set_len(to).expect("cuts");
+        let cut = try_open(&disk);
+        assert!(matches!(cut, Err(Error::Corrupt { offset, .. }) if offset == to), "cut to {to}: {cut:?}");
+        let look = look(&disk, Path::new("here")).expect("reads");
+        assert_eq!(look.segments[0].damage.as_ref().map(|(offset, _)| *offset), Some(to));
+        let saved = disk_of(&image(&disk));
+        let salvaged =
+            salvage_storage(&saved, &settings(100, 3), limits(4 << 10).sizes).expect("saves what there is");
+        assert!(salvaged.gaps.contains(&(name.clone(), to, whole)), "{salvaged}");
+        if to >= len {
+            assert_eq!(bodies(&open(&saved)), ["b", "c"]);
+        }
+        file.write_at(&bytes, 0).expect("mends it");
+    }
     file.set_len(1040).expect("cuts");
-    let cut = try_open(&disk);
-    assert!(
-        matches!(cut, Err(Error::Corrupt { offset: 1024, .. })),
-        "within what it was begun with: {cut:?}"
-    );
-    file.set_len(len).expect("grows with zeroes");
+    file.set_len(whole).expect("grows with zeroes");
     let cut = try_open(&disk);
     assert!(matches!(cut, Err(Error::Corrupt { offset: 1024, .. })), "{cut:?}");
     file.set_len(0).expect("cuts");
     assert!(matches!(try_open(&disk), Err(Error::Corrupt { offset: 0, .. })));
+}
+
+#[test]
+fn either_copy_of_a_header_is_enough_wherever_it_lies() {
+    for block in [Block::Sector, Block::Page] {
+        let disk = SimDisk::in_blocks(block);
+        let settings = settings(100, 3);
+        let queue = FileQueue::open_within(disk.clone(), &settings, limits(64 << 10)).expect("opens");
+        send(&mut queue.session().expect("opens"), &["a"]);
+        drop(queue);
+        let (name, _) = log_of(&disk);
+        let (whole, copy) = (image(&disk), block.bytes() as u64);
+        for (damaged, opens) in
+            [(&[0][..], true), (&[copy], true), (&[0, copy], false), (&[0, 512, 4096], false)]
+        {
+            let disk = disk_of(&whole);
+            let file = disk.open(&name).expect("opens");
+            damaged.iter().for_each(|at| file.write_at(&[7; 512], *at).expect("writes"));
+            match try_open(&disk) {
+                Ok(queue) => assert!(opens && bodies(&queue) == ["a"], "{block:?}: {damaged:?}"),
+                Err(error) => assert!(!opens && matches!(error, Error::Corrupt { .. }), "{error}"),
+            }
+        }
+    }
 }
 
 #[test]
@@ -329,8 +369,9 @@ fn foreign_files_are_left_alone_and_a_foreign_log_is_named() {
     }
     let disk = SimDisk::new();
     let marks = Marks { next_id: 1, next_death: 0, released: u64::MAX };
+    let (block, before) = (Block::Sector, End::default());
     let header =
-        Header { number: u64::MAX, salt: 1, begun: 1024, recycled: false, marks, before: End::default() };
+        Header { number: u64::MAX, salt: 1, begun: 1024, recycled: false, marks, before, block, len: 1024 };
     disk.create("log-ffffffffffffffff").expect("creates").write_at(&header.encode(), 0).expect("writes");
     let error = FileQueue::open(disk, &settings(1, 1)).expect_err("is the last number");
     assert!(matches!(error, Error::Corrupt { .. }), "{error}");
@@ -339,11 +380,18 @@ fn foreign_files_are_left_alone_and_a_foreign_log_is_named() {
 #[test]
 fn a_log_of_another_version_or_another_name_is_refused() {
     let (disk, name, _) = closed();
-    let flip = || [16, 512 + 16].map(|byte| disk.flip_bit(&name, byte * 8).expect("has that bit"));
+    // Of version 3.
+    let flip = || {
+        for (byte, bit) in [16, 512 + 16].into_iter().flat_map(|byte| (0..3).map(move |bit| (byte, bit))) {
+            disk.flip_bit(&name, byte * 8 + bit).expect("has that bit");
+        }
+    };
     flip();
     let error =
         FileQueue::open(disk.clone(), &settings(1, 1)).expect_err("is of another version").to_string();
-    assert!(error.contains("format version 2") && error.contains(&name), "{error}");
+    for said in ["format version 3", "reads version 4", &name, "Open it with the program that wrote it"] {
+        assert!(error.contains(said), "does not say {said:?}: {error}");
+    }
     flip();
     disk.rename(&name, "log-0000000000000077").expect("renames");
     let error = FileQueue::open(disk, &settings(1, 1)).expect_err("was renamed").to_string();

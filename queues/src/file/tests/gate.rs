@@ -6,7 +6,7 @@ use std::thread;
 
 use super::*;
 use crate::file::sim::SimFile;
-use crate::file::storage::{Storage, StorageFile};
+use crate::file::storage::{Block, Storage, StorageFile};
 
 #[derive(Clone, Debug)]
 pub(super) struct Gated {
@@ -119,6 +119,10 @@ impl StorageFile for GatedFile {
 
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
         self.0.read_at(into, offset)
+    }
+
+    fn ready(&self) -> io::Result<Block> {
+        self.0.ready()
     }
 
     fn write_at(&self, from: &[u8], offset: u64) -> io::Result<()> {
