@@ -22,7 +22,7 @@ use super::heartbeat::Bell;
 use super::log::{Begun, CommitError, Log, Sizes};
 use super::mistake::Mistake;
 use super::recent::Recent;
-use super::record::{At, Payload, Read, Record};
+use super::record::{At, Read, Record, Stored};
 use super::recovery::{Opened, Recovered};
 use super::segment::{End, Name};
 use super::state::State;
@@ -36,6 +36,9 @@ use crate::sync::{Mutex, MutexGuard, Spin};
 const RETURN: Duration = Duration::from_micros(150);
 /// After waits in vain, as many commits as this go without at most.
 const BACK_OFF: u32 = 64;
+
+/// After messages that the system does not read, as many commits as this move none at most.
+const MOVES_BACK_OFF: u32 = 1 << 10;
 
 /// How many messages are looked at in one commit for those that keep a segment.
 const LOOKS: usize = 1 << 14;
@@ -71,8 +74,7 @@ pub(super) struct Core<S: Storage> {
     sizes: Sizes,
     /// Where the search goes on for messages that keep a segment, and in which.
     search: (u64, u64),
-    /// A message that should have been written anew could not be read.
-    unreadable: bool,
+    moving: Moving,
     /// Nothing that matters was committed since the last witness.
     witnessed: bool,
     /// The bell was rung, and whoever waits for it has not gone back to waiting.
@@ -130,6 +132,18 @@ struct Returning {
     skip: u32,
 }
 
+/// How the system reads messages that are to be written anew.
+#[derive(Default)]
+struct Moving {
+    /// Doubles with each that it does not read: the disk may be slow to say so.
+    back_off: u32,
+    /// Commits to go without trying again.
+    skip: u32,
+}
+
+/// A message that is to be written anew, and where its bytes are.
+type Moved<F> = (Stored, Body<F>);
+
 /// A leader's duty. Should it unwind instead of forgetting it, nobody may wait for ever.
 struct Leading<'a, S: Storage> {
     shared: &'a Shared<S>,
@@ -165,7 +179,7 @@ impl<S: Storage> Shared<S> {
             recent: Recent::new(limits.recent),
             sizes: limits.sizes,
             search: (0, 0),
-            unreadable: false,
+            moving: Moving::default(),
             witnessed: true,
             rung: false,
             bell: Arc::default(),
@@ -251,9 +265,7 @@ impl<S: Storage> Shared<S> {
         };
         let Open { batch, records } = mem::take(&mut core.open);
         core.unsynced = Some(Arc::clone(&batch));
-        let (mut all, moves) = core.housekeeping(&log, &records);
-        all.extend(records);
-        let mut records = all;
+        let (housekeeping, moves) = core.housekeeping(&log, &records);
         let storage = &self.storage;
         if storage.makes(Mistake::LeadsTwice) {
             core.led = false;
@@ -264,7 +276,11 @@ impl<S: Storage> Shared<S> {
             batch.end(Ok(()).into());
         }
         let started = Instant::now();
-        let unreadable = read_moves(storage, moves, &mut records);
+        let tried = !moves.is_empty();
+        let anew = moves.into_iter().map(|(stored, body)| body.anew(storage, stored));
+        let (moves, unread): (Vec<_>, Vec<_>) = anew.partition(Result::is_ok);
+        let moves = moves.into_iter().filter_map(Result::ok);
+        let mut records: Vec<Record> = housekeeping.into_iter().chain(moves).chain(records).collect();
         let mut written = log.commit(&mut records);
         if matches!(written, Err(CommitError::Full)) && records.iter().any(Record::is_move) {
             records.retain(|record| !record.is_move());
@@ -282,7 +298,9 @@ impl<S: Storage> Shared<S> {
             }
         }
         let mut core = self.lock();
-        core.unreadable |= unreadable;
+        if tried {
+            core.moving.tried(unread.is_empty());
+        }
         core.reserved -= refused;
         core.returning.last_commit = started.elapsed();
         let others = core.finish(written, &mut log, &records);
@@ -372,6 +390,19 @@ impl<S: Storage> Shared<S> {
             *back_off = 0;
         }
         core
+    }
+}
+
+impl Moving {
+    fn skips(&mut self) -> bool {
+        let skips = self.skip > 0;
+        self.skip = self.skip.saturating_sub(1);
+        skips
+    }
+
+    fn tried(&mut self, all_read: bool) {
+        self.back_off = if all_read { 0 } else { (self.back_off * 2).clamp(1, MOVES_BACK_OFF) };
+        self.skip = self.back_off;
     }
 }
 
@@ -466,7 +497,7 @@ impl<S: Storage> Core<S> {
 
     /// What a commit says besides what it is asked to: who was handed what, which segments are not needed any more, and
     /// the messages that keep others in use, whose bytes are still to be read.
-    fn housekeeping(&mut self, log: &Log<S>, asked: &[Record]) -> (Vec<Record>, Vec<Body<S::File>>) {
+    fn housekeeping(&mut self, log: &Log<S>, asked: &[Record]) -> (Vec<Record>, Vec<Moved<S::File>>) {
         let mut records = self.state.unrecorded();
         let current = log.number();
         let first = self.state.first_live().map_or(current, |(segment, _)| segment);
@@ -474,22 +505,15 @@ impl<S: Storage> Core<S> {
         if first > self.state.released() && !self.storage.makes(Mistake::AppliesEarly) {
             records.push(Record::Released { below: first });
         }
-        if first == current || self.unreadable || !self.is_sparse(first, log) {
+        if first == current || !self.is_sparse(first, log) || self.moving.skips() {
             return (records, Vec::new());
         }
         let sent: u64 = asked.iter().map(Record::payload_len).sum();
         let from = if self.search.0 == first { self.search.1 } else { 0 };
         let (moved, next) = self.state.to_move(first, from, 2 * sent + self.sizes.least / 4, LOOKS);
         self.search = (first, if next == from { 0 } else { next });
-        let (mut moves, mut bodies) = (Vec::new(), Vec::new());
-        for (stored, at) in moved {
-            if let Some(body) = self.body(stored.id, at) {
-                moves.push(Record::Stored(stored, Payload::At(at)));
-                bodies.push(body);
-            }
-        }
-        records.extend(moves);
-        (records, bodies)
+        let bodies = moved.into_iter().filter_map(|(stored, at)| Some((stored, self.body(stored.id, at)?)));
+        (records, bodies.collect())
     }
 
     fn is_sparse(&self, first: u64, log: &Log<S>) -> bool {
@@ -548,21 +572,6 @@ impl<S: Storage> Core<S> {
 /// What those are told who wait for a batch that ended so: that.
 fn told<S: Storage>(storage: &S, outcome: Outcome) -> Outcome {
     if storage.makes(Mistake::ConfirmsFailed) { Ok(()).into() } else { outcome }
-}
-
-/// Reads the messages that are written anew; or leaves them where they are, and says so, if one cannot be read.
-fn read_moves<S: Storage>(storage: &S, bodies: Vec<Body<S::File>>, records: &mut Vec<Record>) -> bool {
-    let read: Result<Vec<Read>, _> = bodies.into_iter().map(|body| body.read(storage)).collect();
-    let Ok(read) = read else {
-        records.retain(|record| !record.is_move());
-        return true;
-    };
-    for (record, Read { key, body, .. }) in records.iter_mut().filter(|record| record.is_move()).zip(read) {
-        if let Record::Stored(_, payload) = record {
-            *payload = Payload::Here { key, body };
-        }
-    }
-    false
 }
 
 impl<S: Storage> Drop for Core<S> {

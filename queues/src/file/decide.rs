@@ -65,7 +65,8 @@ impl<S: Storage> Shared<S> {
                 let id = core.next_id;
                 core.next_id += 1;
                 let due = due(now, message.delay);
-                let stored = Stored { id, due, attempts: 0, handed: false, death: None, moved: false };
+                let (handed, death, moved, damaged) = (false, None, false, false);
+                let stored = Stored { id, due, attempts: 0, handed, death, moved, damaged };
                 let payload = Payload::Here { key: message.key.clone(), body: Arc::clone(&message.body) };
                 records.push(Record::Stored(stored, payload));
                 Sent::Confirmed(MessageId(id))

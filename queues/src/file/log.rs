@@ -430,7 +430,7 @@ fn place<F: StorageFile>(
 ) -> Vec<Read> {
     let placed = |(record, range): (&mut Record, Range<usize>)| match record {
         Record::Stored(stored, payload) => match mem::replace(payload, Payload::At(segment.place(range))) {
-            Payload::Here { key, body } => Some(Read { id: stored.id, key, body }),
+            Payload::Here { key, body } => Some(Read { id: stored.id, key, body, damaged: stored.damaged }),
             Payload::At(_) => None,
         },
         _ => None,

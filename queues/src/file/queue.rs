@@ -49,7 +49,8 @@ pub(super) const LIMITS: Limits =
 /// queue again recovers. A full disk is not such a failure: what did not fit is durably absent, sends are
 /// refused as unavailable, and once there is space the queue goes on. Sends leave space for settlements: a segment, which is
 /// enough to ack one by one what was sent one by one, and so to make room. A message whose stored bytes are damaged
-/// is not delivered: receives that come upon it answer [`Error::Corrupt`] until it is mended.
+/// is not delivered: receives that come upon it answer [`Error::Corrupt`], and those for dead letters do. When its segment is
+/// given up, what is left of it is carried along, and from then on it stays damaged; `salvage` leaves it out.
 pub struct FileQueue<S: Storage> {
     /// Ends before the queue does.
     heartbeat: Option<Arc<Heartbeat>>,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::body::anew;
+use super::body::Body as Bytes;
 use super::log::{Beginning, Log, Sizes};
 use super::reading::{Body, Next, ReadError, Reader, check_len, read_header};
 use super::record::{At, Payload, Read, Record, Stored};
@@ -137,10 +137,11 @@ fn moves<S: Storage>(storage: &S, found: &[Found<S::File>], state: &State, sizes
     let (moved, _) = state.to_move(first, 0, 4 * sizes.least, usize::MAX);
     let bytes = |(stored, at): (Stored, At)| {
         let segment = found.iter().find(|found| found.number == at.segment)?;
-        anew(storage, &segment.file, stored, at)
+        let bytes = Bytes::There { file: Arc::clone(&segment.file), at, id: stored.id };
+        bytes.anew(storage, stored).ok()
     };
-    // What cannot be read stays where it is; whoever receives it is told.
-    moved.into_iter().map_while(bytes).collect()
+    // What the system does not read stays where it is; whoever receives it is told.
+    moved.into_iter().filter_map(bytes).collect()
 }
 
 /// What a state says of itself, it can also become.

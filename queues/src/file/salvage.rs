@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::body::anew;
+use super::body::Body;
 use super::frame::{self, HEADER, Header as FrameHeader, Kind};
 use super::log::{Beginning, Log, Sizes};
 use super::queue::LIMITS;
@@ -91,8 +91,12 @@ pub(super) fn salvage_storage<S: Storage>(
     let mut records = Vec::new();
     for (stored, at) in state.all() {
         let segment = segments.iter().find(|segment| segment.number == at.segment);
-        match segment.and_then(|segment| anew(storage, &segment.file, stored, at)) {
-            Some(record) => records.push(record),
+        let whole = segment.and_then(|segment| {
+            let body = Body::There { file: Arc::clone(&segment.file), at, id: stored.id };
+            body.read(storage).ok()
+        });
+        match whole {
+            Some(Read { key, body, .. }) => records.push(Record::Stored(stored, Payload::Here { key, body })),
             None => {
                 let (from, segment) = (u64::from(at.offset), Name::Segment(at.segment).to_string());
                 salvaged.gaps.push((segment, from, from + u64::from(at.len)));

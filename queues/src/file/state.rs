@@ -207,7 +207,7 @@ impl State {
     }
 
     fn store(&mut self, stored: &Stored, at: At) -> Result<(), String> {
-        let Stored { id, due, attempts, handed, death, moved } = *stored;
+        let Stored { id, due, attempts, handed, death, moved, .. } = *stored;
         let numbers = death.map_or(id, |death| id.max(death.order));
         if numbers >= NUMBERS {
             return Err(format!("message {id} has a number that was never given"));
@@ -538,8 +538,8 @@ impl State {
         self.released
     }
 
-    /// Messages of this segment from id `from` on, as they are written elsewhere: about `bytes`, and not looking at more than
-    /// `looks` ids; and where to go on.
+    /// Messages of this segment from id `from` on, as they are written elsewhere unless they turn out to be damaged: about
+    /// `bytes`, and not looking at more than `looks` ids; and where to go on.
     pub(super) fn to_move(
         &self,
         segment: u64,
@@ -564,6 +564,7 @@ impl State {
                     handed,
                     death: self.deaths.get(&id).copied(),
                     moved: true,
+                    damaged: false,
                 };
                 moves.push((stored, at));
             }

@@ -22,6 +22,8 @@ struct Gate {
     /// How many may pass though it is closed.
     passes: usize,
     panics: bool,
+    /// Nothing can be read.
+    blind: bool,
 }
 
 #[derive(Debug)]
@@ -61,6 +63,11 @@ impl Gated {
     pub(super) fn open_to_panic(&self) {
         self.gate.0.lock().expect("no panic").panics = true;
         self.open();
+    }
+
+    /// From now on the system reads nothing, or all again.
+    pub(super) fn blind(&self, blind: bool) {
+        self.gate.0.lock().expect("no panic").blind = blind;
     }
 
     fn pass(&self) {
@@ -118,6 +125,9 @@ impl StorageFile for GatedFile {
     }
 
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
+        if self.1.gate.0.lock().expect("no panic").blind {
+            return Err(io::Error::other("simulated: the disk does not read"));
+        }
         self.0.read_at(into, offset)
     }
 
