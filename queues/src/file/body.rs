@@ -1,30 +1,30 @@
 //! Where the bytes of a message are, and reading them without holding anybody up.
 
 use std::io;
-use std::sync::Arc;
 
+use super::handles::Reader;
 use super::record::{At, Payload, Read, Record, Stored};
 use super::segment::Name;
 use super::storage::{Storage, StorageFile};
 use crate::broker::Error;
 
 /// The bytes of one message, or where to read them.
-pub(super) enum Body<F> {
+pub(super) enum Body<S: Storage> {
     Here(Read),
-    There { file: Arc<F>, at: At, id: u64 },
+    There { reader: Reader<S>, at: At, id: u64 },
 }
 
-impl<F: StorageFile> Body<F> {
+impl<S: Storage> Body<S> {
     /// Reads it, if need be.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if it is damaged, or was when it was moved; [`Error::Io`] if the system refuses.
-    pub(super) fn read<S: Storage<File = F>>(self, storage: &S) -> Result<Read, Error> {
-        let (file, at, id) = match self {
+    pub(super) fn read(self, storage: &S) -> Result<Read, Error> {
+        let (reader, at, id) = match self {
             Body::Here(read) => return Ok(read),
-            Body::There { file, at, id } => (file, at, id),
+            Body::There { reader, at, id } => (reader, at, id),
         };
-        let read = bytes(storage, &file, at)?.and_then(|bytes| decode(&bytes, id)).and_then(|read| {
+        let read = bytes(storage, &reader, at)?.and_then(|bytes| decode(&bytes, id)).and_then(|read| {
             if read.damaged {
                 Err(format!("message {id} was damaged when it was moved here"))
             } else {
@@ -42,11 +42,11 @@ impl<F: StorageFile> Body<F> {
     ///
     /// # Errors
     /// [`Error::Io`] if the system refuses.
-    pub(super) fn anew<S: Storage<File = F>>(self, storage: &S, stored: Stored) -> Result<Record, Error> {
+    pub(super) fn anew(self, storage: &S, stored: Stored) -> Result<Record, Error> {
         let Read { key, body, damaged, .. } = match self {
             Body::Here(read) => read,
-            Body::There { file, at, id } => {
-                let bytes = bytes(storage, &file, at)?.unwrap_or_default();
+            Body::There { reader, at, id } => {
+                let bytes = bytes(storage, &reader, at)?.unwrap_or_default();
                 let left = |_| Read { id, key: None, body: bytes.as_slice().into(), damaged: true };
                 decode(&bytes, id).unwrap_or_else(left)
             }
@@ -56,9 +56,9 @@ impl<F: StorageFile> Body<F> {
 }
 
 /// The bytes of a record of a message, if the file is that long.
-fn bytes<S: Storage>(storage: &S, file: &S::File, at: At) -> Result<Result<Vec<u8>, String>, Error> {
+fn bytes<S: Storage>(storage: &S, reader: &Reader<S>, at: At) -> Result<Result<Vec<u8>, String>, Error> {
     let mut bytes = vec![0; at.len as usize];
-    match file.read_at(&mut bytes, at.offset.into()) {
+    match reader.file().and_then(|file| file.read_at(&mut bytes, at.offset.into())) {
         Ok(()) => Ok(Ok(bytes)),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             Ok(Err("the file ends before".to_owned()))

@@ -11,13 +11,15 @@
 //! failure ends every batch, also the open one, whose records may build on those of the failed one.
 
 use std::collections::{BTreeMap, HashSet};
+use std::io;
 use std::mem;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::batch::{Batch, Outcome, Woken};
 use super::body::Body;
-use super::failure::Failure;
+use super::failure::{self, Failure};
+use super::handles::Handles;
 use super::heartbeat::Bell;
 use super::log::{Begun, CommitError, Log, Sizes};
 use super::mistake::Mistake;
@@ -69,7 +71,8 @@ pub(super) struct Core<S: Storage> {
     /// `None` while a leader has it.
     log: Option<Log<S>>,
     /// All segments that are needed, with their lengths.
-    files: BTreeMap<u64, (Arc<S::File>, u64)>,
+    files: BTreeMap<u64, u64>,
+    handles: Arc<Handles<S>>,
     recent: Recent,
     sizes: Sizes,
     /// Where the search goes on for messages that keep a segment, and in which.
@@ -142,7 +145,7 @@ struct Moving {
 }
 
 /// A message that is to be written anew, and where its bytes are.
-type Moved<F> = (Stored, Body<F>);
+type Moved<S> = (Stored, Body<S>);
 
 /// A leader's duty. Should it unwind instead of forgetting it, nobody may wait for ever.
 struct Leading<'a, S: Storage> {
@@ -161,6 +164,7 @@ impl<S: Storage> Shared<S> {
     pub(super) fn new(storage: S, settings: &Settings, limits: Limits, opened: Opened<S>) -> Shared<S> {
         let Opened { state, log, segments, read, recovered } = opened;
         let mut core = Core {
+            handles: Handles::new(storage.clone()),
             storage,
             settings: settings.clone(),
             life: log.number(),
@@ -282,12 +286,13 @@ impl<S: Storage> Shared<S> {
         let moves = moves.into_iter().filter_map(Result::ok);
         let mut records: Vec<Record> = housekeeping.into_iter().chain(moves).chain(records).collect();
         let mut written = log.commit(&mut records);
-        if matches!(written, Err(CommitError::Full)) && records.iter().any(Record::is_move) {
+        if matches!(written, Err(CommitError::Lacking(_))) && records.iter().any(Record::is_move) {
             records.retain(|record| !record.is_move());
             written = log.commit(&mut records);
         }
         let mut refused = 0;
-        if matches!(written, Err(CommitError::Full)) {
+        let mut lacking = None;
+        if let Err(CommitError::Lacking(error)) = written {
             refused = records.iter().filter(|record| record.is_send()).count();
             records.retain(|record| !record.is_send());
             if records.iter().all(|record| record.changes().is_empty()) {
@@ -295,7 +300,10 @@ impl<S: Storage> Shared<S> {
                 written = Ok(Vec::new());
             } else if refused > 0 {
                 written = log.commit(&mut records);
+            } else {
+                written = Err(CommitError::Lacking(failure::copy(&error)));
             }
+            lacking = Some(error);
         }
         let mut core = self.lock();
         if tried {
@@ -304,7 +312,10 @@ impl<S: Storage> Shared<S> {
         core.reserved -= refused;
         core.returning.last_commit = started.elapsed();
         let others = core.finish(written, &mut log, &records);
-        let sends = if refused > 0 { others.clone().and(Err(core.full(&log))) } else { others.clone() };
+        let sends = match lacking.filter(|_| refused > 0) {
+            Some(error) => others.clone().and(Err(core.lacking(error, &log))),
+            None => others.clone(),
+        };
         let outcome = Outcome { sends, others };
         core.unsynced = None;
         if outcome.others.is_ok() {
@@ -456,7 +467,7 @@ impl<S: Storage> Core<S> {
         records: &[Record],
     ) -> Result<(), Failure> {
         let applied = match written {
-            Err(CommitError::Full) => Err(self.full(log)),
+            Err(CommitError::Lacking(error)) => Err(self.lacking(error, log)),
             Err(CommitError::Broken(error)) => Err(self.poison(error)),
             // A thread that panicked may have left anything.
             Ok(_) if self.poisoned.is_some() => Err(self.poison("")),
@@ -469,8 +480,8 @@ impl<S: Storage> Core<S> {
         applied.inspect_err(|failure| self.fail(failure))
     }
 
-    fn full(&self, log: &Log<S>) -> Failure {
-        Failure::Full(self.storage.locate(&Name::Segment(log.number()).to_string()))
+    fn lacking(&self, error: io::Error, log: &Log<S>) -> Failure {
+        Failure::Lacking(self.storage.locate(&Name::Segment(log.number()).to_string()), Arc::new(error))
     }
 
     /// A log that may be appended to, and messages that were just written to it.
@@ -482,22 +493,20 @@ impl<S: Storage> Core<S> {
 
     fn take_in_segments(&mut self, log: &mut Log<S>) {
         let begun = log.begun().into_iter();
-        self.files.extend(begun.map(|Begun { number, file, len }| (number, (file, len))));
+        self.files.extend(begun.map(|Begun { number, len }| (number, len)));
     }
 
-    /// Where the bytes of a message are. `None`: its segment is not open, which cannot be.
-    pub(super) fn body(&self, id: u64, at: At) -> Option<Body<S::File>> {
+    /// Where the bytes of a message are.
+    pub(super) fn body(&self, id: u64, at: At) -> Body<S> {
         match self.recent.get(id) {
-            Some(read) => Some(Body::Here(read.clone())),
-            None => {
-                self.files.get(&at.segment).map(|(file, _)| Body::There { file: Arc::clone(file), at, id })
-            }
+            Some(read) => Body::Here(read.clone()),
+            None => Body::There { reader: self.handles.reader(at.segment), at, id },
         }
     }
 
     /// What a commit says besides what it is asked to: who was handed what, which segments are not needed any more, and
     /// the messages that keep others in use, whose bytes are still to be read.
-    fn housekeeping(&mut self, log: &Log<S>, asked: &[Record]) -> (Vec<Record>, Vec<Moved<S::File>>) {
+    fn housekeeping(&mut self, log: &Log<S>, asked: &[Record]) -> (Vec<Record>, Vec<Moved<S>>) {
         let mut records = self.state.unrecorded();
         let current = log.number();
         let first = self.state.first_live().map_or(current, |(segment, _)| segment);
@@ -512,20 +521,26 @@ impl<S: Storage> Core<S> {
         let from = if self.search.0 == first { self.search.1 } else { 0 };
         let (moved, next) = self.state.to_move(first, from, 2 * sent + self.sizes.least / 4, LOOKS);
         self.search = (first, if next == from { 0 } else { next });
-        let bodies = moved.into_iter().filter_map(|(stored, at)| Some((stored, self.body(stored.id, at)?)));
+        let bodies = moved.into_iter().map(|(stored, at)| (stored, self.body(stored.id, at)));
         (records, bodies.collect())
     }
 
     fn is_sparse(&self, first: u64, log: &Log<S>) -> bool {
-        let sealed: u64 = self.files.range(first..log.number()).map(|(_, (_, len))| len).sum();
+        let sealed: u64 = self.files.range(first..log.number()).map(|(_, len)| len).sum();
         self.sizes.is_sparse(sealed + log.filled(), self.state.live_bytes())
     }
 
-    /// The segments that are not needed any more.
-    fn retired(&mut self) -> Vec<Begun<S::File>> {
-        let kept = self.files.split_off(&self.state.released());
-        let retired = mem::replace(&mut self.files, kept);
-        retired.into_iter().map(|(number, (file, len))| Begun { number, file, len }).collect()
+    /// The segments that are not needed any more. What somebody is about to read stays a little longer.
+    fn retired(&mut self) -> Vec<Begun> {
+        let below = self.files.range(..self.state.released());
+        let retired: Vec<Begun> = below
+            .filter(|(number, _)| self.handles.forget(**number))
+            .map(|(&number, &len)| Begun { number, len })
+            .collect();
+        for gone in &retired {
+            self.files.remove(&gone.number);
+        }
+        retired
     }
 
     fn apply(&mut self, records: &[Record]) -> Result<(), String> {

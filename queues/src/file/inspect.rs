@@ -76,18 +76,19 @@ pub(super) fn look<S: Storage>(storage: &S, path: &Path) -> Result<Inspection, E
         remedy: "Give a directory that you may read",
     };
     let mut spares = (0, 0);
-    let mut files = Vec::new();
+    let (mut files, mut headers) = (Vec::new(), Vec::new());
     for name in storage.list().map_err(|e| failed("", e))? {
         let Some(parsed) = Name::parse(&name) else { continue };
         let file = storage.open(&name).map_err(|e| failed(&name, e))?;
         let bytes = file.len().map_err(|e| failed(&name, e))?;
         match parsed {
-            Name::Segment(number) => files.push((number, name, file, bytes)),
+            Name::Segment(number) => {
+                headers.push(read_header(&file, number));
+                files.push((number, name, bytes));
+            }
             Name::Spare(_) => spares = (spares.0 + 1, spares.1 + bytes),
         }
     }
-    let headers: Vec<Result<Header, ReadError>> =
-        files.iter().map(|(number, _, file, _)| read_header(file, *number)).collect();
     // The segments that are read when the queue is opened.
     let first = (1..files.len()).rev().find(|n| files[*n].0 != files[n - 1].0 + 1).unwrap_or(0);
     let mut state = headers.get(first).and_then(|header| header.as_ref().ok()).map(|header| {
@@ -96,13 +97,14 @@ pub(super) fn look<S: Storage>(storage: &S, path: &Path) -> Result<Inspection, E
         state
     });
     let (mut segments, mut closed) = (Vec::new(), false);
-    for (nth, (number, name, file, bytes)) in files.iter().enumerate() {
+    for (nth, (number, name, bytes)) in files.iter().enumerate() {
         let mut segment = Segment::new(name, *bytes);
         let next = headers.get(nth + 1).and_then(|next| next.as_ref().ok());
         let known = next.filter(|next| next.number == number + 1).map(|next| next.before);
         let read = match &headers[nth] {
             Ok(header) => {
-                segment.read(file, *header, known, state.as_mut().filter(|_| nth >= first), &mut closed)
+                let file = storage.open(name).map_err(|e| failed(name, e))?;
+                segment.read(&file, *header, known, state.as_mut().filter(|_| nth >= first), &mut closed)
             }
             Err(error) => Err(error.clone_text()),
         };

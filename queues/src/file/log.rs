@@ -17,6 +17,7 @@ use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::failure::{is_full, is_lacking};
 use super::frame::{self, Kind};
 use super::record::{LONGEST, Payload, Read, Record};
 use super::rng::mix;
@@ -58,8 +59,8 @@ const LARGE: u64 = 32 << 10;
 /// Why a commit failed.
 #[derive(Debug)]
 pub(super) enum CommitError {
-    /// No space; if anything had been written of it, that is durably gone again.
-    Full,
+    /// No space, or no more open files; if anything had been written of it, that is durably gone again.
+    Lacking(io::Error),
     /// Anything else: it may or may not be stored, and nothing may be appended.
     Broken(io::Error),
 }
@@ -83,13 +84,12 @@ pub(super) struct Log<S: Storage> {
     marks: Marks,
     buffer: Vec<u8>,
     /// Segments that were begun since somebody asked.
-    begun: Vec<Begun<S::File>>,
+    begun: Vec<Begun>,
 }
 
 /// A segment that others may read.
-pub(super) struct Begun<F> {
+pub(super) struct Begun {
     pub(super) number: u64,
-    pub(super) file: Arc<F>,
     pub(super) len: u64,
 }
 
@@ -117,7 +117,7 @@ impl<S: Storage> Log<S> {
     ) -> io::Result<(Log<S>, Vec<Read>)> {
         let Beginning { number, seed, mut marks, before, longest } = beginning;
         let mut spare = Spare::create(&storage, number)?;
-        let block = spare.file.ready()?;
+        let block = spare.block;
         let least = frames(block) + needed(records, block);
         if least > u64::from(u32::MAX) {
             return Err(io::ErrorKind::FileTooLarge.into());
@@ -148,7 +148,7 @@ impl<S: Storage> Log<S> {
         for record in &*records {
             note(record, &mut marks, &mut segment.index);
         }
-        let begun = vec![Begun { number, file: Arc::clone(&segment.file), len }];
+        let begun = vec![Begun { number, len }];
         let (spares, next_spare) = (VecDeque::new(), number.saturating_add(1));
         let longest = longest.max(len);
         let log = Log {
@@ -192,7 +192,7 @@ impl<S: Storage> Log<S> {
     }
 
     /// The segments that were begun since the last call.
-    pub(super) fn begun(&mut self) -> Vec<Begun<S::File>> {
+    pub(super) fn begun(&mut self) -> Vec<Begun> {
         mem::take(&mut self.begun)
     }
 
@@ -209,7 +209,7 @@ impl<S: Storage> Log<S> {
             let (part, behind) = rest.split_at_mut(first_part(rest));
             read.extend(self.commit_frame(part).map_err(|error| match error {
                 // What was before is there.
-                CommitError::Full if !first => CommitError::Broken(io::ErrorKind::StorageFull.into()),
+                CommitError::Lacking(error) if !first => CommitError::Broken(error),
                 other => other,
             })?);
             first = false;
@@ -238,7 +238,7 @@ impl<S: Storage> Log<S> {
             Ok(()) => {}
             Err(error) if is_full(&error) => {
                 unplace(records, read);
-                return self.take_back(at);
+                return self.take_back(at, error);
             }
             Err(error) => return Err(CommitError::Broken(error)),
         }
@@ -250,10 +250,10 @@ impl<S: Storage> Log<S> {
     }
 
     /// The space was promised, and there is none: makes sure that what was written of a frame is not taken for one.
-    fn take_back<T>(&mut self, at: u64) -> Result<T, CommitError> {
+    fn take_back<T>(&mut self, at: u64, error: io::Error) -> Result<T, CommitError> {
         let zeroes = vec![0; self.segment.block.bytes()];
         self.segment.file.write_durably(&zeroes, at).map_err(CommitError::Broken)?;
-        Err(CommitError::Full)
+        Err(CommitError::Lacking(error))
     }
 
     /// A message is taken only while a spare is ready that is as long as any segment: there is space for all acks that it
@@ -287,19 +287,16 @@ impl<S: Storage> Log<S> {
         if self.spares.get(nth).is_some_and(|spare| spare.is_ready(least)) {
             return Ok(());
         }
-        let mut made = Err(CommitError::Full);
-        for len in [self.next_len().max(least), least] {
-            if matches!(made, Err(CommitError::Full)) {
-                made = self.grow_spare(nth, len, u64::MAX);
-            }
+        match self.grow_spare(nth, self.next_len().max(least), u64::MAX) {
+            Err(CommitError::Lacking(_)) => self.grow_spare(nth, least, u64::MAX),
+            made => made,
         }
-        made
     }
 
     /// Works on a spare, which may be a new one; gives back its space if there is too little.
     fn grow_spare(&mut self, nth: usize, len: u64, bytes: u64) -> Result<(), CommitError> {
         if nth == self.spares.len() {
-            let spare = Spare::create(&self.storage, self.next_spare).map_err(full_or_broken)?;
+            let spare = Spare::create(&self.storage, self.next_spare).map_err(lacking_or_broken)?;
             self.next_spare += 1;
             self.spares.push_back(spare);
         }
@@ -310,15 +307,16 @@ impl<S: Storage> Log<S> {
                 // If it stays, it is in nobody's way, and the next open removes it.
                 let _ = self.storage.remove(&spare.name.to_string());
             }
-            full_or_broken(error)
+            lacking_or_broken(error)
         })
     }
 
     /// Ends the segment and begins the next one in the spare.
     fn roll(&mut self) -> Result<(), CommitError> {
         let before = self.write_index()?;
-        let Some(spare) = self.spares.pop_front() else { return Err(CommitError::Full) };
-        let block = spare.file.ready().map_err(CommitError::Broken)?;
+        let none = || CommitError::Lacking(io::ErrorKind::StorageFull.into());
+        let spare = self.spares.pop_front().ok_or_else(none)?;
+        let block = spare.block;
         if block != self.segment.block {
             let other = "the file system writes in other blocks than it said before";
             return Err(CommitError::Broken(io::Error::other(other)));
@@ -329,7 +327,7 @@ impl<S: Storage> Log<S> {
         let end = End { at: frames(block), ..End::default() };
         let header = Header { number, salt, begun: end.at, recycled, marks: self.marks, before, block, len };
         give_name(&self.storage, name, &file, &header).map_err(CommitError::Broken)?;
-        self.begun.push(Begun { number, file: Arc::clone(&file), len });
+        self.begun.push(Begun { number, len });
         self.segment = Segment { file, number, salt, block, len, end, index: Vec::new() };
         self.longest = self.longest.max(len);
         Ok(())
@@ -363,13 +361,12 @@ impl<S: Storage> Log<S> {
         }
     }
 
-    /// A segment is not needed any more: it becomes a spare, or goes. Nobody else reads the file if this is the only handle.
-    pub(super) fn retire(&mut self, segment: Begun<S::File>) {
-        let Begun { number, file, len } = segment;
+    /// A segment is not needed any more, and nobody reads it: it becomes a spare, or goes.
+    pub(super) fn retire(&mut self, Begun { number, len }: Begun) {
         let wanted = self.spares.len() < 2 && len >= self.next_len();
-        if wanted && Arc::strong_count(&file) == 1 {
+        if wanted {
             // If it failed, nobody knows the name of the file; but neither name is in anybody's way.
-            if let Ok(spare) = Spare::recycle(&self.storage, number, file, len, self.next_spare) {
+            if let Ok(spare) = Spare::recycle(&self.storage, number, len, self.next_spare) {
                 self.spares.push_front(spare);
             }
             self.next_spare += 1;
@@ -460,10 +457,6 @@ fn note(record: &Record, marks: &mut Marks, index: &mut Vec<u8>) {
     record.encode(index);
 }
 
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-fn full_or_broken(error: io::Error) -> CommitError {
-    if is_full(&error) { CommitError::Full } else { CommitError::Broken(error) }
+fn lacking_or_broken(error: io::Error) -> CommitError {
+    if is_lacking(&error) { CommitError::Lacking(error) } else { CommitError::Broken(error) }
 }

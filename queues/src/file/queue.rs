@@ -47,7 +47,8 @@ pub(super) const LIMITS: Limits =
 /// After a failed write or sync nothing is known, and nothing is confirmed: what was being committed is in
 /// doubt, later sends are refused as unavailable, everything else answers [`Error::Poisoned`]. Opening the
 /// queue again recovers. A full disk is not such a failure: what did not fit is durably absent, sends are
-/// refused as unavailable, and once there is space the queue goes on. Sends leave space for settlements: a segment, which is
+/// refused as unavailable, and once there is space the queue goes on; nor is a process that may open no more files. (A queue
+/// has some twenty open, however many segments it has.) Sends leave space for settlements: a segment, which is
 /// enough to ack one by one what was sent one by one, and so to make room. A message whose stored bytes are damaged
 /// is not delivered: receives that come upon it answer [`Error::Corrupt`], and those for dead letters do. When its segment is
 /// given up, what is left of it is carried along, and from then on it stays damaged; `salvage` leaves it out.

@@ -1,9 +1,9 @@
 //! Opening: what the log says becomes the state of a new life, which begins a segment of its own.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::body::Body as Bytes;
+use super::handles::Handles;
 use super::log::{Beginning, Log, Sizes};
 use super::reading::{Body, Next, ReadError, Reader, check_len, read_header};
 use super::record::{At, Payload, Read, Record, Stored};
@@ -27,16 +27,15 @@ pub(super) struct Opened<S: Storage> {
     pub(super) state: State,
     pub(super) log: Log<S>,
     /// The segments that are needed, but for the last.
-    pub(super) segments: BTreeMap<u64, (Arc<S::File>, u64)>,
+    pub(super) segments: BTreeMap<u64, u64>,
     /// Messages that were just written anew.
     pub(super) read: Vec<Read>,
     pub(super) recovered: Recovered,
 }
 
 /// A segment that was found.
-struct Found<F> {
+struct Found {
     number: u64,
-    file: Arc<F>,
     header: Header,
 }
 
@@ -116,19 +115,20 @@ pub(super) fn recover<S: Storage>(
     }
 
     let mut segments = BTreeMap::new();
-    for Found { number, file, header } in found {
+    for Found { number, header } in found {
         if number < state.released() {
             // What cannot be removed is in nobody's way, and the next open tries again.
             let _ = storage.remove(&Name::Segment(number).to_string());
         } else {
-            segments.insert(number, (file, header.len));
+            segments.insert(number, header.len);
         }
     }
     Ok(Opened { state, log, segments, read, recovered })
 }
 
 /// Messages to be written anew, so that lives that end before they commit anything do not fill the disk.
-fn moves<S: Storage>(storage: &S, found: &[Found<S::File>], state: &State, sizes: Sizes) -> Vec<Record> {
+fn moves<S: Storage>(storage: &S, found: &[Found], state: &State, sizes: Sizes) -> Vec<Record> {
+    let handles = Handles::new(storage.clone());
     let needed = found.iter().filter(|found| found.number >= state.released());
     let used: u64 = needed.map(|found| found.header.len).sum();
     let Some((first, _)) = state.first_live().filter(|_| sizes.is_sparse(used, state.live_bytes())) else {
@@ -136,8 +136,7 @@ fn moves<S: Storage>(storage: &S, found: &[Found<S::File>], state: &State, sizes
     };
     let (moved, _) = state.to_move(first, 0, 4 * sizes.least, usize::MAX);
     let bytes = |(stored, at): (Stored, At)| {
-        let segment = found.iter().find(|found| found.number == at.segment)?;
-        let bytes = Bytes::There { file: Arc::clone(&segment.file), at, id: stored.id };
+        let bytes = Bytes::There { reader: handles.reader(at.segment), at, id: stored.id };
         bytes.anew(storage, stored).ok()
     };
     // What the system does not read stays where it is; whoever receives it is told.
@@ -150,32 +149,33 @@ fn apply_own(state: &mut State, records: &[Record]) -> Result<(), Error> {
 }
 
 /// The segments that follow each other up to the last. Those before a gap were given up, or else one is missed.
-fn find<S: Storage>(storage: &S, names: &[Name]) -> Result<Vec<Found<S::File>>, Error> {
+fn find<S: Storage>(storage: &S, names: &[Name]) -> Result<Vec<Found>, Error> {
     let mut numbers: Vec<u64> =
         names.iter().filter_map(|name| if let Name::Segment(n) = name { Some(*n) } else { None }).collect();
     numbers.sort_unstable();
-    let mut found: Vec<Found<S::File>> = Vec::new();
+    let mut found: Vec<Found> = Vec::new();
     for number in numbers.into_iter().rev() {
         if found.last().is_some_and(|next| next.number != number + 1) {
             break;
         }
         let explained = |error| explain(storage, number, error);
-        let file = storage.open(&Name::Segment(number).to_string()).map_err(|source| Error::Io {
-            action: "read",
-            path: storage.locate(&Name::Segment(number).to_string()),
-            source,
-            remedy: "Make it readable and writable",
-        })?;
+        let file = open(storage, number)?;
         let header = read_header(&file, number).map_err(explained)?;
         check_len(&file, &header).map_err(explained)?;
-        found.push(Found { number, file: Arc::new(file), header });
+        found.push(Found { number, header });
     }
     found.reverse();
     Ok(found)
 }
 
+fn open<S: Storage>(storage: &S, number: u64) -> Result<S::File, Error> {
+    let name = Name::Segment(number).to_string();
+    let (action, remedy) = ("read", "Make it readable and writable");
+    storage.open(&name).map_err(|source| Error::Io { action, path: storage.locate(&name), source, remedy })
+}
+
 /// Applies all that the segments say, but for the last commit.
-fn load<S: Storage>(storage: &S, found: &[Found<S::File>]) -> Result<Loaded, Error> {
+fn load<S: Storage>(storage: &S, found: &[Found]) -> Result<Loaded, Error> {
     let none = Marks { next_id: 1, next_death: 0, released: 1 };
     let mut state = State::starting_at(found.first().map_or(none, |first| first.header.marks));
     state.reads_from(found.first().map_or(0, |first| first.number));
@@ -183,8 +183,8 @@ fn load<S: Storage>(storage: &S, found: &[Found<S::File>]) -> Result<Loaded, Err
     for (nth, segment) in found.iter().enumerate() {
         let explained = |error| explain(storage, segment.number, error);
         let known = found.get(nth + 1).map(|next| next.header.before);
-        let mut reader =
-            Reader::new(&*segment.file, segment.header, known).map_err(|e| explained(e.into()))?;
+        let file = open(storage, segment.number)?;
+        let mut reader = Reader::new(&file, segment.header, known).map_err(|e| explained(e.into()))?;
         let apply = |body: &Body, state: &mut State| {
             body.records(segment.number, |record| state.apply(&record)).map_err(explained)
         };

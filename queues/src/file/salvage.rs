@@ -3,10 +3,10 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::body::Body;
 use super::frame::{self, HEADER, Header as FrameHeader, Kind};
+use super::handles::Handles;
 use super::log::{Beginning, Log, Sizes};
 use super::queue::LIMITS;
 use super::reading::{Body as Frame, Reader, read_header};
@@ -57,9 +57,8 @@ pub fn salvage(path: &Path, settings: &Settings) -> Result<Salvaged, Error> {
     salvage_storage(&RealDir::open(path)?, settings, LIMITS.sizes)
 }
 
-struct Segment<F> {
+struct Segment {
     number: u64,
-    file: Arc<F>,
     header: Option<Header>,
 }
 
@@ -81,21 +80,20 @@ pub(super) fn salvage_storage<S: Storage>(
         if let Name::Segment(number) = *name {
             let file = storage.open(&name.to_string()).map_err(failed)?;
             let header = read_header(&file, number).ok();
-            segments.push(Segment { number, file: Arc::new(file), header });
+            segments.push(Segment { number, header });
         }
     }
     segments.sort_by_key(|segment| segment.number);
 
     let mut salvaged = Salvaged::default();
-    let state = read_all(&segments, &mut salvaged).map_err(failed)?;
+    let state = read_all(storage, &segments, &mut salvaged).map_err(failed)?;
     let mut records = Vec::new();
+    let handles = Handles::new(storage.clone());
     for (stored, at) in state.all() {
-        let segment = segments.iter().find(|segment| segment.number == at.segment);
-        let whole = segment.and_then(|segment| {
-            let body = Body::There { file: Arc::clone(&segment.file), at, id: stored.id };
-            body.read(storage).ok()
-        });
-        match whole {
+        let reader = handles.reader(at.segment);
+        reader.file().map_err(failed)?;
+        let body = Body::There { reader, at, id: stored.id };
+        match body.read(storage).ok() {
             Some(Read { key, body, .. }) => records.push(Record::Stored(stored, Payload::Here { key, body })),
             None => {
                 let (from, segment) = (u64::from(at.offset), Name::Segment(at.segment).to_string());
@@ -105,12 +103,12 @@ pub(super) fn salvage_storage<S: Storage>(
         }
     }
     salvaged.messages = records.len() as u64;
-    for Segment { number, file, .. } in &segments {
+    for Segment { number, .. } in &segments {
         let name = Name::Segment(*number).to_string();
         if salvaged.gaps.iter().any(|(damaged, ..)| *damaged == name) {
             let copy = format!("damaged-{name}");
             if !listed.contains(&copy) {
-                keep_copy(storage, &**file, &copy).map_err(failed)?;
+                storage.open(&name).and_then(|file| keep_copy(storage, &file, &copy)).map_err(failed)?;
             }
             salvaged.copies.push(copy);
         }
@@ -135,13 +133,14 @@ pub(super) fn salvage_storage<S: Storage>(
 }
 
 /// The state that all whole commits make.
-fn read_all<F: StorageFile>(segments: &[Segment<F>], salvaged: &mut Salvaged) -> io::Result<State> {
+fn read_all<S: Storage>(storage: &S, segments: &[Segment], salvaged: &mut Salvaged) -> io::Result<State> {
     let mut state = State::starting_at(Marks { next_id: 1, next_death: 0, released: 1 });
     state.reads_from(segments.first().map_or(0, |segment| segment.number));
     state.may_lack_anything();
     let mut missing = Vec::new();
-    for (nth, Segment { number, file, header }) in segments.iter().enumerate() {
+    for (nth, Segment { number, header }) in segments.iter().enumerate() {
         let name = Name::Segment(*number).to_string();
+        let file = storage.open(&name)?;
         let Some(header) = header else {
             salvaged.gaps.push((name, 0, file.len()?));
             continue;
@@ -159,9 +158,9 @@ fn read_all<F: StorageFile>(segments: &[Segment<F>], salvaged: &mut Salvaged) ->
             // What makes no sense now would have made sense after what is missing.
             let _ = state.apply(record);
         };
-        match Reader::new(&**file, *header, known)?.index()? {
+        match Reader::new(&file, *header, known)?.index()? {
             Some(index) => each(&index, *number, &mut apply),
-            None => read_frames(&**file, *header, known, &mut apply, |from, to| {
+            None => read_frames(&file, *header, known, &mut apply, |from, to| {
                 salvaged.gaps.push((name.clone(), from, to));
             })?,
         }

@@ -27,6 +27,7 @@ use std::io;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::mistake::Mistake;
@@ -114,6 +115,8 @@ struct Disk {
     failing: Option<(FailSync, u64)>,
     lying: bool,
     room: Option<u64>,
+    /// How many files may be open.
+    handles: usize,
     /// Chosen for the next power failure.
     survival: Option<Survival>,
     /// What the latest power failure put at risk.
@@ -266,6 +269,11 @@ impl SimDisk {
         self.disk().room = (bytes < u64::MAX).then_some(bytes);
     }
 
+    /// Lets so many files be open at once, and no more; `usize::MAX`: as many as anybody likes.
+    pub fn open_at_most(&self, files: usize) {
+        self.disk().handles = files;
+    }
+
     /// Chooses what the next power failure leaves.
     pub fn keep(&self, survival: Survival) {
         self.disk().survival = Some(survival);
@@ -343,6 +351,7 @@ impl SimDisk {
     fn handle(&self, name: &str) -> io::Result<SimFile> {
         let mut disk = self.alive()?;
         let inode = disk.named(name)?;
+        disk.has_handle()?;
         disk.inode(inode)?.handles += 1;
         Ok(SimFile { disk: self.clone(), inode })
     }
@@ -352,6 +361,7 @@ impl Storage for SimDisk {
     type File = SimFile;
 
     fn create(&self, name: &str) -> io::Result<SimFile> {
+        self.alive()?.has_handle()?;
         self.change(Change::Create(name.to_owned()))?;
         self.handle(name)
     }
@@ -447,6 +457,7 @@ impl Disk {
             failing: None,
             lying: false,
             room: None,
+            handles: usize::MAX,
             survival: None,
             risked: AtRisk::default(),
             unfinished: Unfinished::default(),
@@ -463,6 +474,12 @@ impl Disk {
 
     fn inode(&mut self, inode: u64) -> io::Result<&mut Inode> {
         self.inodes.get_mut(&inode).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Whether another file may be open.
+    fn has_handle(&self) -> io::Result<()> {
+        let open: usize = self.inodes.values().map(|inode| inode.handles).sum();
+        if self.handles < usize::MAX && open >= self.handles { Err(Errno::MFILE.into()) } else { Ok(()) }
     }
 
     fn begin(&mut self, change: Change) -> u64 {

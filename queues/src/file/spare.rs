@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::segment::Name;
-use super::storage::{Storage, StorageFile};
+use super::storage::{Block, Storage, StorageFile};
 
 /// How many zeroes are written at once.
 const ZEROES: u64 = 256 << 10;
@@ -14,6 +14,8 @@ const ZEROES: u64 = 256 << 10;
 pub(super) struct Spare<F> {
     pub(super) name: Name,
     pub(super) file: Arc<F>,
+    /// It is readied for commits of these.
+    pub(super) block: Block,
     /// How much of it is written.
     pub(super) len: u64,
     /// All of that is durable.
@@ -38,7 +40,8 @@ impl<F: StorageFile> Spare<F> {
             storage.create(&name.to_string())
         });
         let file = Arc::new(created?);
-        Ok(Spare { name, file, len: 0, durable: true, recycled: false })
+        let block = file.ready()?;
+        Ok(Spare { name, file, block, len: 0, durable: true, recycled: false })
     }
 
     /// Makes one of a segment that is not needed any more. Its old name is durably gone before anything is written:
@@ -49,16 +52,15 @@ impl<F: StorageFile> Spare<F> {
     pub(super) fn recycle<S: Storage<File = F>>(
         storage: &S,
         segment: u64,
-        file: Arc<F>,
         len: u64,
         number: u64,
     ) -> io::Result<Spare<F>> {
         let name = Name::Spare(number);
-        drop(file);
         storage.rename(&Name::Segment(segment).to_string(), &name.to_string())?;
         storage.sync_dir()?;
         let file = Arc::new(storage.open(&name.to_string())?);
-        Ok(Spare { name, file, len, durable: true, recycled: true })
+        let block = file.ready()?;
+        Ok(Spare { name, file, block, len, durable: true, recycled: true })
     }
 
     /// Writes it up to there, but no more than so many bytes; if that is all, it becomes durable.

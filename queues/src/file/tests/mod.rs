@@ -5,6 +5,7 @@ mod damage;
 mod forged;
 mod gate;
 mod group;
+mod handles;
 mod known;
 mod rules;
 mod segments;
