@@ -23,7 +23,7 @@ use super::record::{LONGEST, Payload, Read, Record};
 use super::rng::mix;
 use super::segment::{End, Header, Marks, Name, Segment, frames};
 use super::spare::Spare;
-use super::storage::{Block, Storage, StorageFile};
+use super::storage::{Block, Storage, StorageFile, sync_name};
 
 /// How long segments are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -365,7 +365,7 @@ impl<S: Storage> Log<S> {
     pub(super) fn retire(&mut self, Begun { number, len }: Begun) {
         let wanted = self.spares.len() < 2 && len >= self.next_len();
         if wanted {
-            // If it failed, nobody knows the name of the file; but neither name is in anybody's way.
+            // If it failed, the file is gone, or its old name is, which is in nobody's way.
             if let Ok(spare) = Spare::recycle(&self.storage, number, len, self.next_spare) {
                 self.spares.push_front(spare);
             }
@@ -376,12 +376,14 @@ impl<S: Storage> Log<S> {
     }
 }
 
-/// Makes a spare a segment, durably; all that is in it is synced with its header before it has the name.
+/// Makes a spare a segment, durably; all that is in it is synced with its header before it has the name. If that cannot be
+/// made durable nobody may see it: the next life would take it for durable, and believe a sync that repeats this one.
 fn give_name<S: Storage>(storage: &S, spare: Name, file: &S::File, header: &Header) -> io::Result<()> {
     file.write_at(&header.encode(), 0)?;
     file.sync()?;
-    storage.rename(&spare.to_string(), &Name::Segment(header.number).to_string())?;
-    storage.sync_dir()
+    let name = Name::Segment(header.number).to_string();
+    storage.rename(&spare.to_string(), &name)?;
+    sync_name(storage, &name)
 }
 
 /// At most so many bytes are frames with these records.

@@ -15,7 +15,7 @@ use super::record::{At, Payload, Read, Record};
 use super::recovery::salt_seed;
 use super::segment::{End, Header, Marks, Name};
 use super::state::State;
-use super::storage::{Storage, StorageFile};
+use super::storage::{Storage, StorageFile, sync_name};
 use crate::broker::{Error, Settings};
 
 /// What was saved, and what was not.
@@ -262,5 +262,5 @@ fn keep_copy<S: Storage>(storage: &S, file: &S::File, name: &str) -> io::Result<
     }
     copy.sync()?;
     storage.rename(&unfinished, name)?;
-    storage.sync_dir()
+    sync_name(storage, name)
 }

@@ -10,9 +10,12 @@
 //!   any subset survives, each of these with probability 1/4. With probability 1/4 one unsynced sector
 //!   is, besides, torn (its first bytes new, the rest old) or garbage; sectors that were not being written
 //!   are never damaged. Changes of a file's *length* survive as a prefix in their order, independently of the
-//!   data: a file may be longer than its data (zeroes) or cut it off. Changes of the *directory* (creations,
-//!   renames, removals) that were not synced survive as a prefix in their order; syncing a file does not make
-//!   its name durable.
+//!   data: a file may be longer than its data (zeroes) or cut it off. Of the changes of the *directory* (creations,
+//!   renames, removals) that were not synced, again none, all, a prefix or any subset survives, each wholly; syncing a
+//!   file does not make its name durable.
+//!
+//! What a sync that failed left unwritten, of a file or of the directory and whatever the reason, is forgotten:
+//! no later sync makes it durable, though reads may still show it.
 //!
 //! [`SimDisk::keep`] chooses what a power failure leaves instead of drawing it.
 //!
@@ -151,8 +154,8 @@ enum Pending {
 
 enum Naming {
     Link(String, u64),
-    Rename(String, String),
-    Remove(String),
+    Rename(String, String, u64),
+    Remove(String, u64),
 }
 
 struct Begun {
@@ -183,6 +186,14 @@ enum Keep {
 impl Keep {
     fn draw(rng: &mut Rng) -> Keep {
         [Keep::None, Keep::All, Keep::Prefix, Keep::Subset][rng.below(4)]
+    }
+
+    /// Which of `n` changes survive.
+    fn of(self, n: usize, rng: &mut Rng) -> Vec<bool> {
+        let prefix = self.prefix(n, rng);
+        (0..n)
+            .map(|nth| if matches!(self, Keep::Subset) { rng.below(2) == 0 } else { nth < prefix })
+            .collect()
     }
 
     /// How long a prefix of `n` changes that happen in order survives.
@@ -531,22 +542,18 @@ impl Disk {
                 self.name(Naming::Link(name, inode));
             }
             Change::Rename(from, to) => {
-                self.named(&from)?;
-                self.name(Naming::Rename(from, to));
+                let inode = self.named(&from)?;
+                self.name(Naming::Rename(from, to, inode));
             }
             Change::Remove(name) => {
-                self.named(&name)?;
-                self.name(Naming::Remove(name));
+                let inode = self.named(&name)?;
+                self.name(Naming::Remove(name, inode));
             }
             Change::SyncDir => {
                 self.counts.dir_syncs += 1;
                 if !self.lying {
                     let many = before.saturating_sub(self.settled_names);
-                    for naming in self.pending_names.drain(..many) {
-                        naming.apply(&mut self.durable_names);
-                    }
-                    self.settled_names += many;
-                    self.forget_unreachable();
+                    self.settle_names(many, |_| true);
                 }
             }
             Change::Write { inode, offset, bytes } => return self.write(inode, offset, &bytes),
@@ -569,9 +576,20 @@ impl Disk {
             (Change::Write { inode, offset, bytes }, _) => {
                 self.write(*inode, *offset, &bytes[..bytes.len() / 2])?;
             }
-            (Change::Sync(_), Fault::Io(how)) => {
+            (Change::Sync(_), _) => {
+                let drawn = [FailSync::KeepPages, FailSync::DropPages][self.rng.below(2)];
+                let how = if let Fault::Io(how) = fault { how } else { drawn };
                 self.failing = Some((how, 1));
-                return self.apply(begun);
+                // It fails.
+                let _ = self.apply(begun);
+            }
+            (Change::SyncDir, _) => {
+                self.counts.dir_syncs += 1;
+                let many = begun.before.saturating_sub(self.settled_names);
+                let mut rng = self.rng;
+                let kept = Keep::draw(&mut rng).of(many, &mut rng);
+                self.rng = rng;
+                self.settle_names(many, |nth| kept[nth]);
             }
             _ => {}
         }
@@ -579,6 +597,17 @@ impl Disk {
             Fault::Full => io::ErrorKind::StorageFull.into(),
             Fault::Io(_) => cannot(),
         })
+    }
+
+    /// Of the first changes of the directory that are pending, makes those durable that are kept, and forgets the others.
+    fn settle_names(&mut self, many: usize, mut kept: impl FnMut(usize) -> bool) {
+        for (nth, naming) in self.pending_names.drain(..many).enumerate() {
+            if kept(nth) {
+                naming.apply(&mut self.durable_names);
+            }
+        }
+        self.settled_names += many;
+        self.forget_unreachable();
     }
 
     fn name(&mut self, naming: Naming) {
@@ -726,10 +755,7 @@ impl Disk {
     }
 
     fn leave(&mut self, survival: &Survival) {
-        self.settled_names += self.pending_names.len();
-        for naming in self.pending_names.drain(..).take(survival.names) {
-            naming.apply(&mut self.durable_names);
-        }
+        self.settle_names(self.pending_names.len(), |nth| survival.keeps_name(nth));
         self.names = self.durable_names.clone();
         let mut fates = survival.sectors.iter().copied();
         for inode in self.inodes.values_mut() {
@@ -739,11 +765,9 @@ impl Disk {
     }
 
     fn leave_drawn(&mut self, rng: &mut Rng) {
-        let kept = Keep::draw(rng).prefix(self.pending_names.len(), rng);
-        self.settled_names += self.pending_names.len();
-        for naming in self.pending_names.drain(..).take(kept) {
-            naming.apply(&mut self.durable_names);
-        }
+        let many = self.pending_names.len();
+        let kept = Keep::draw(rng).of(many, rng);
+        self.settle_names(many, |nth| kept[nth]);
         self.names = self.durable_names.clone();
 
         let keep = Keep::draw(rng);
@@ -766,7 +790,7 @@ impl Disk {
         self.inodes.retain(|id, inode| {
             inode.handles > 0
                 || names.values().chain(durable.values()).any(|named| named == id)
-                || pending.iter().any(|naming| matches!(naming, Naming::Link(_, linked) if linked == id))
+                || pending.iter().any(|naming| naming.inode() == *id)
         });
     }
 }
@@ -775,23 +799,32 @@ impl Naming {
     fn words(&self) -> String {
         match self {
             Naming::Link(name, _) => format!("the creation of {name}"),
-            Naming::Rename(from, to) => format!("the renaming of {from} to {to}"),
-            Naming::Remove(name) => format!("the removal of {name}"),
+            Naming::Rename(from, to, _) => format!("the renaming of {from} to {to}"),
+            Naming::Remove(name, _) => format!("the removal of {name}"),
         }
     }
 
+    fn inode(&self) -> u64 {
+        let (Naming::Link(_, inode) | Naming::Rename(_, _, inode) | Naming::Remove(_, inode)) = self;
+        *inode
+    }
+
+    /// Does it where what was before may be missing.
     fn apply(&self, names: &mut BTreeMap<String, u64>) {
         match self {
             Naming::Link(name, inode) => {
                 names.insert(name.clone(), *inode);
             }
-            Naming::Rename(from, to) => {
-                if let Some(inode) = names.remove(from) {
-                    names.insert(to.clone(), inode);
+            Naming::Rename(from, to, inode) => {
+                if names.get(from) == Some(inode) {
+                    names.remove(from);
                 }
+                names.insert(to.clone(), *inode);
             }
-            Naming::Remove(name) => {
-                names.remove(name);
+            Naming::Remove(name, inode) => {
+                if names.get(name) == Some(inode) {
+                    names.remove(name);
+                }
             }
         }
     }

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::segment::Name;
-use super::storage::{Block, Storage, StorageFile};
+use super::storage::{Block, Storage, StorageFile, sync_name};
 
 /// How many zeroes are written at once.
 const ZEROES: u64 = 256 << 10;
@@ -57,9 +57,15 @@ impl<F: StorageFile> Spare<F> {
     ) -> io::Result<Spare<F>> {
         let name = Name::Spare(number);
         storage.rename(&Name::Segment(segment).to_string(), &name.to_string())?;
-        storage.sync_dir()?;
-        let file = Arc::new(storage.open(&name.to_string())?);
-        let block = file.ready()?;
+        sync_name(storage, &name.to_string())?;
+        let readied = || {
+            let file = Arc::new(storage.open(&name.to_string())?);
+            file.ready().map(|block| (file, block))
+        };
+        let (file, block) = readied().inspect_err(|_| {
+            // If it stays, it is in nobody's way, and the next open removes it.
+            let _ = storage.remove(&name.to_string());
+        })?;
         Ok(Spare { name, file, block, len, durable: true, recycled: true })
     }
 

@@ -76,6 +76,14 @@ pub trait Storage: Clone + fmt::Debug + Send + Sync + 'static {
     }
 }
 
+/// Makes a name durable that was given a moment ago; if that fails, takes it away again.
+pub(super) fn sync_name<S: Storage>(storage: &S, name: &str) -> io::Result<()> {
+    storage.sync_dir().inspect_err(|_| {
+        // If that fails too, more is wrong than a queue can mend.
+        let _ = storage.remove(name);
+    })
+}
+
 /// An open file of a [`Storage`].
 pub trait StorageFile: fmt::Debug + Send + Sync + 'static {
     /// How long it is, in bytes.

@@ -6,6 +6,8 @@ use crate::dice::Dice;
 
 /// Up to so many sectors, every subset is gone through.
 const ALL_SUBSETS: usize = 10;
+/// And of so many changes of the directory.
+const ALL_NAMES: usize = 4;
 /// Above that, so many drawn ones beside the regular ones.
 const DRAWN: usize = 256;
 /// Of so many sectors, each is damaged in turn.
@@ -20,7 +22,7 @@ pub(super) fn survivals(risk: AtRisk, most: usize, dice: &mut Dice) -> Vec<Survi
     let mut all = Vec::new();
     for sectors in patterns {
         for lens in 0..=risk.lens {
-            for names in 0..=risk.names {
+            for names in names(risk.names) {
                 all.push(Survival { sectors: sectors.clone(), lens, names });
             }
         }
@@ -48,7 +50,19 @@ pub(super) fn drawn(dice: &mut Dice) -> Survival {
     if dice.one_in(4) {
         sectors[dice.below(6) as usize] = damage(SECTOR, dice);
     }
-    Survival { sectors, lens: dice.below(4) as usize, names: dice.below(4) as usize }
+    Survival { sectors, lens: dice.below(4) as usize, names: dice.below(8) }
+}
+
+/// Every subset of so many changes of the directory; of many, the regular ones.
+fn names(n: usize) -> Vec<u64> {
+    let n = n.min(63);
+    if n <= ALL_NAMES {
+        return (0..1 << n).collect();
+    }
+    let all = (1 << n) - 1;
+    let single = (0..n).map(|nth| 1 << nth);
+    let prefixes = (0..=n).map(|many| (1 << many) - 1);
+    prefixes.chain(single.clone()).chain(single.map(|one| all - one)).collect()
 }
 
 fn whole(is: bool) -> SectorFate {
@@ -104,11 +118,12 @@ mod tests {
     fn few_sectors_survive_in_every_subset_and_each_is_damaged() {
         let risk = AtRisk { sectors: 3, block: 4096, lens: 1, names: 2 };
         let all = survivals(risk, usize::MAX, &mut Dice::new(1));
-        assert_eq!(all.len(), (8 + 3 * 3 * 2) * 2 * 3);
+        assert_eq!(all.len(), (8 + 3 * 3 * 2) * 2 * 4);
         let undamaged = |survival: &&Survival| {
             survival.sectors.iter().all(|fate| matches!(fate, SectorFate::Lost | SectorFate::Whole))
         };
-        assert_eq!(all.iter().filter(undamaged).count(), 8 * 6);
+        assert_eq!(all.iter().filter(undamaged).count(), 8 * 8);
+        assert_eq!(names(6).len(), 7 + 6 + 6);
         assert_eq!(survivals(risk, 7, &mut Dice::new(1)).len(), 7);
     }
 

@@ -207,6 +207,76 @@ fn a_failed_sync_is_not_repaired_by_a_second_one() {
 }
 
 #[test]
+fn a_sync_that_fails_for_want_of_space_forgets_what_it_did_not_write() {
+    let left: BTreeSet<Vec<u8>> = (0..40)
+        .map(|seed| {
+            let mut disk = SimDisk::new();
+            let file = durable_file(&disk, b"old");
+            (0..seed).for_each(|_| {
+                disk.disk().rng.next();
+            });
+            file.write_at(b"new", 0).expect("writes");
+            disk.fail_after(0, Fault::Full);
+            assert_eq!(file.sync().expect_err("is full").kind(), io::ErrorKind::StorageFull);
+            file.sync().expect("and then pretends");
+            disk.crash(Crash::Power, seed);
+            content(&disk, "a")
+        })
+        .collect();
+    assert_eq!(left, BTreeSet::from([b"new".to_vec(), b"old".to_vec()]));
+}
+
+#[test]
+fn a_failed_sync_of_the_directory_is_not_repaired_by_a_second_one() {
+    for fault in [Fault::Io(FailSync::KeepPages), Fault::Full] {
+        let left: BTreeSet<String> = (0..60)
+            .map(|seed| {
+                let mut disk = SimDisk::new();
+                durable_file(&disk, b"1");
+                (0..seed).for_each(|_| {
+                    disk.disk().rng.next();
+                });
+                disk.create("b").expect("creates");
+                disk.rename("a", "c").expect("renames");
+                disk.fail_after(0, fault);
+                disk.sync_dir().expect_err("fails once");
+                assert_eq!(disk.list().expect("lists"), ["b", "c"]);
+                disk.sync_dir().expect("and then pretends");
+                disk.rename("b", "d").expect("renames");
+                disk.sync_dir().expect("this one is new");
+                disk.crash(Crash::Power, seed);
+                disk.list().expect("lists").join(",")
+            })
+            .collect();
+        assert_eq!(left, BTreeSet::from(["a,d", "c,d"].map(str::to_owned)), "{fault:?}");
+    }
+}
+
+#[test]
+fn any_changes_of_the_directory_may_be_lost() {
+    let changed = || {
+        let disk = SimDisk::new();
+        drop(durable_file(&disk, b"1"));
+        disk.create("b").expect("creates");
+        disk.rename("b", "c").expect("renames");
+        disk.remove("a").expect("removes");
+        disk
+    };
+    let left = |mut disk: SimDisk, seed| {
+        disk.crash(Crash::Power, seed);
+        disk.list().expect("lists").join(",")
+    };
+    let chosen = (0..8).map(|names| {
+        let disk = changed();
+        disk.keep(Survival { names, ..Survival::default() });
+        left(disk, 0)
+    });
+    assert_eq!(chosen.collect::<Vec<_>>(), ["a", "a,b", "a,c", "a,c", "", "b", "c", "c"]);
+    let drawn: BTreeSet<String> = (0..200).map(|seed| left(changed(), seed)).collect();
+    assert_eq!(drawn.len(), 6, "{drawn:?}");
+}
+
+#[test]
 fn a_lying_disk_forgets_what_it_synced() {
     let forgot = (0..16).any(|seed| {
         let mut disk = SimDisk::new();
