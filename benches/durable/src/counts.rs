@@ -140,6 +140,10 @@ impl<F: StorageFile> StorageFile for CountedFile<F> {
         self.file.set_len(len)
     }
 
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.file.allocate(len)
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.counters.syncs.fetch_add(1, Relaxed);
         self.file.sync()
@@ -261,6 +265,8 @@ fn ack<S: Storage>(session: &mut FileSession<S>, many: usize) -> Result<(), Fail
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     #[test]
@@ -277,6 +283,16 @@ mod tests {
         let mut read = [9; 5];
         file.read_at(&mut read, 3).expect("reads");
         assert_eq!((&read, file.len().expect("has one")), (b"hello", 100));
+    }
+
+    #[test]
+    fn a_file_takes_its_space_as_one_that_is_not_counted_does() {
+        let directory = crate::scratch().expect("a directory");
+        let storage = RealDir::open(directory.path()).expect("opens");
+        storage.create("plain").and_then(|file| file.allocate(1 << 20)).expect("has space");
+        Counted::new(storage).create("counted").and_then(|file| file.allocate(1 << 20)).expect("has space");
+        let blocks = |name| directory.path().join(name).metadata().expect("is there").blocks();
+        assert_eq!(blocks("counted"), blocks("plain"));
     }
 
     #[test]

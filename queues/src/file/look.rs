@@ -87,6 +87,10 @@ impl StorageFile for LookFile {
         only_looked_at()
     }
 
+    fn allocate(&self, _: u64) -> io::Result<()> {
+        only_looked_at()
+    }
+
     fn sync(&self) -> io::Result<()> {
         only_looked_at()
     }

@@ -431,6 +431,11 @@ impl StorageFile for SimFile {
         self.disk.change(Change::SetLen { inode: self.inode, len })
     }
 
+    /// What it holds takes space at once.
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.set_len(len)
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.disk.change(Change::Sync(self.inode))
     }

@@ -131,9 +131,7 @@ pub trait StorageFile: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// What the system says: there may be no space for that.
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        self.set_len(len)
-    }
+    fn allocate(&self, len: u64) -> io::Result<()>;
     /// Makes all that was written to this file durable.
     ///
     /// # Errors

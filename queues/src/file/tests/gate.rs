@@ -143,6 +143,10 @@ impl StorageFile for GatedFile {
         self.0.set_len(len)
     }
 
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.0.allocate(len)
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.1.pass();
         self.0.sync()
