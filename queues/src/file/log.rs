@@ -43,6 +43,9 @@ impl Sizes {
     }
 }
 
+/// How many files are kept ready.
+pub(super) const SPARES: usize = 2;
+
 /// No frame has more records than fit into so many bytes, unless it is a single one.
 const FRAME: u64 = 256 << 20;
 
@@ -52,6 +55,9 @@ const SLACK: u64 = 2;
 /// How much is prepared for each byte that is appended: the next segment, twice as long, is to be ready in a quarter of
 /// this one.
 const WORK_AHEAD: u64 = 8;
+
+/// Whoever waits for a spare waits for no more zeroes than this.
+const WAITED_FOR: u64 = 1 << 20;
 
 /// A commit from so many bytes on takes longer than it takes to change an allocation.
 const LARGE: u64 = 32 << 10;
@@ -102,6 +108,8 @@ pub(super) struct Beginning {
     pub(super) before: End,
     /// How long the longest segment before is.
     pub(super) longest: u64,
+    /// Spares that are there, by their numbers.
+    pub(super) spares: Vec<u64>,
 }
 
 impl<S: Storage> Log<S> {
@@ -115,8 +123,10 @@ impl<S: Storage> Log<S> {
         beginning: Beginning,
         records: &mut [Record],
     ) -> io::Result<(Log<S>, Vec<Read>)> {
-        let Beginning { number, seed, mut marks, before, longest } = beginning;
-        let mut spare = Spare::create(&storage, number)?;
+        let Beginning { number, seed, mut marks, before, longest, mut spares } = beginning;
+        // Of a number of its own, so that no frame of this salt is in any other file.
+        let spare_number = spares.iter().max().map_or(number, |max| number.max(max + 1));
+        let mut spare = Spare::create(&storage, spare_number)?;
         let block = spare.block;
         let least = frames(block) + needed(records, block);
         if least > u64::from(u32::MAX) {
@@ -125,11 +135,16 @@ impl<S: Storage> Log<S> {
         if let Err(error) = spare.grow(sizes.least.max(least), u64::MAX) {
             is_full(&error).then_some(()).ok_or(error)?;
             // Whoever is out of space may still look at what there is.
-            spare.file.set_len(0)?;
-            spare.len = 0;
-            spare.grow(least, u64::MAX)?;
+            spare.shrink()?;
+            if spare.grow(least, u64::MAX).is_err() {
+                spare.shrink()?;
+                for other in spares.drain(..) {
+                    storage.remove(&Name::Spare(other).to_string())?;
+                }
+                spare.grow(least, u64::MAX)?;
+            }
         }
-        let salt = mix(seed ^ mix(number));
+        let salt = salt(seed, number, spare.name);
         let end = End { at: frames(block), ..End::default() };
         let len = spare.len;
         let mut segment = Segment { file: spare.file, number, salt, block, len, end, index: Vec::new() };
@@ -149,7 +164,13 @@ impl<S: Storage> Log<S> {
             note(record, &mut marks, &mut segment.index);
         }
         let begun = vec![Begun { number, len }];
-        let (spares, next_spare) = (VecDeque::new(), number.saturating_add(1));
+        let adopt = |number: u64| {
+            let adopted = Spare::adopt(&storage, number);
+            // If it stays, it is in nobody's way.
+            adopted.inspect_err(|_| drop(storage.remove(&Name::Spare(number).to_string()))).ok()
+        };
+        let spares = spares.into_iter().filter_map(adopt).collect();
+        let next_spare = spare_number.saturating_add(1);
         let longest = longest.max(len);
         let log = Log {
             storage,
@@ -295,13 +316,16 @@ impl<S: Storage> Log<S> {
 
     /// Works on a spare, which may be a new one; gives back its space if there is too little.
     fn grow_spare(&mut self, nth: usize, len: u64, bytes: u64) -> Result<(), CommitError> {
+        let waited_for = bytes == u64::MAX;
         if nth == self.spares.len() {
             let spare = Spare::create(&self.storage, self.next_spare).map_err(lacking_or_broken)?;
             self.next_spare += 1;
             self.spares.push_back(spare);
         }
         let spare = &mut self.spares[nth];
-        let grown = if self.large { spare.allocate(len) } else { spare.grow(len, bytes) };
+        let many = len.saturating_sub(spare.len) > WAITED_FOR;
+        let at_once = self.large || waited_for && many;
+        let grown = if at_once { spare.allocate(len) } else { spare.grow(len, bytes) };
         grown.map_err(|error| {
             if let Some(spare) = self.spares.remove(nth) {
                 // If it stays, it is in nobody's way, and the next open removes it.
@@ -322,8 +346,8 @@ impl<S: Storage> Log<S> {
             return Err(CommitError::Broken(io::Error::other(other)));
         }
         let number = self.segment.number + 1;
-        let salt = mix(self.seed ^ mix(number));
         let Spare { name, file, len, recycled, .. } = spare;
+        let salt = salt(self.seed, number, name);
         let end = End { at: frames(block), ..End::default() };
         let header = Header { number, salt, begun: end.at, recycled, marks: self.marks, before, block, len };
         give_name(&self.storage, name, &file, &header).map_err(CommitError::Broken)?;
@@ -352,18 +376,26 @@ impl<S: Storage> Log<S> {
         let half = self.segment.end.at >= self.segment.len / 2;
         let wanted = 1 + usize::from(half);
         let ready = self.spares.iter().filter(|spare| spare.is_ready(self.sizes.least)).count();
-        if ready >= wanted {
+        let unwritten = self.spares.iter().position(|spare| !spare.is_written()).filter(|_| !self.large);
+        let work = match unwritten {
+            _ if ready < wanted => Some((ready, self.next_len())),
+            Some(nth) => Some((nth, self.spares[nth].len)),
+            None => None,
+        };
+        let Some((nth, len)) = work else {
             self.owed = 0;
-        } else if self.owed >= self.sizes.least / 4 {
+            return;
+        };
+        if self.owed >= self.sizes.least / 4 {
             let owed = mem::take(&mut self.owed);
             // Whoever needs it tries again, and says what is wrong.
-            let _ = self.grow_spare(ready, self.next_len(), owed);
+            let _ = self.grow_spare(nth, len, owed);
         }
     }
 
     /// A segment is not needed any more, and nobody reads it: it becomes a spare, or goes.
     pub(super) fn retire(&mut self, Begun { number, len }: Begun) {
-        let wanted = self.spares.len() < 2 && len >= self.next_len();
+        let wanted = self.spares.len() < SPARES && len >= self.next_len();
         if wanted {
             // If it failed, the file is gone, or its old name is, which is in nobody's way.
             if let Ok(spare) = Spare::recycle(&self.storage, number, len, self.next_spare) {
@@ -374,6 +406,12 @@ impl<S: Storage> Log<S> {
             let _ = self.storage.remove(&Name::Segment(number).to_string());
         }
     }
+}
+
+/// Other frames than those of this life of this file have other salts.
+fn salt(seed: u64, number: u64, spare: Name) -> u64 {
+    let Name::Spare(file) = spare else { return mix(seed) };
+    mix(mix(seed ^ mix(number)) ^ file)
 }
 
 /// Makes a spare a segment, durably; all that is in it is synced with its header before it has the name. If that cannot be

@@ -1,16 +1,17 @@
 //! Opening: what the log says becomes the state of a new life, which begins a segment of its own.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use super::body::Body as Bytes;
 use super::handles::Handles;
-use super::log::{Beginning, Log, Sizes};
+use super::log::{Beginning, Log, SPARES, Sizes};
 use super::reading::{Body, Next, ReadError, Reader, check_len, read_header};
 use super::record::{At, Payload, Read, Record, Stored};
 use super::rng::mix;
-use super::segment::{End, Header, Marks, Name, VERSION};
+use super::segment::{End, Header, Marks, NUMBERS, Name, VERSION};
 use super::state::State;
-use super::storage::Storage;
+use super::storage::{Storage, StorageFile};
 use crate::broker::{Error, Settings};
 
 /// What was found when a queue was opened.
@@ -101,11 +102,9 @@ pub(super) fn recover<S: Storage>(
     records.extend(opening);
     records.extend(moves(storage, &found, &state, sizes));
 
-    for name in names.iter().filter(|name| matches!(name, Name::Spare(_))) {
-        storage.remove(&name.to_string()).map_err(|e| failed("remove a spare segment from", e))?;
-    }
+    let spares = spares(storage, &names, sizes).map_err(|e| failed("look at the spare segments in", e))?;
     let longest = found.iter().map(|segment| segment.header.len).max().unwrap_or(0);
-    let beginning = Beginning { number, seed: salt_seed(settings), marks, before: end, longest };
+    let beginning = Beginning { number, seed: salt_seed(settings), marks, before: end, longest, spares };
     let (log, read) = Log::begin(storage.clone(), sizes, beginning, &mut records)
         .map_err(|e| failed("begin a new segment in", e))?;
     for record in &records {
@@ -124,6 +123,26 @@ pub(super) fn recover<S: Storage>(
         }
     }
     Ok(Opened { state, log, segments, read, recovered })
+}
+
+/// The spares that are as long as segments, two at most; the others are removed.
+fn spares<S: Storage>(storage: &S, names: &[Name], sizes: Sizes) -> io::Result<Vec<u64>> {
+    let mut useful = Vec::new();
+    for name in names {
+        let Name::Spare(number) = *name else { continue };
+        let len = storage.open(&name.to_string())?.len()?;
+        if (sizes.least..=sizes.most).contains(&len) && number < NUMBERS {
+            useful.push((len, number));
+        } else {
+            storage.remove(&name.to_string())?;
+        }
+    }
+    useful.sort_unstable();
+    while useful.len() > SPARES {
+        let (_, shortest) = useful.remove(0);
+        storage.remove(&Name::Spare(shortest).to_string())?;
+    }
+    Ok(useful.into_iter().rev().map(|(_, number)| number).collect())
 }
 
 /// Messages to be written anew, so that lives that end before they commit anything do not fill the disk.

@@ -123,7 +123,8 @@ pub(super) fn salvage_storage<S: Storage>(
     }
     let marks = Marks { released: number, ..state.marks() };
     let seed = salt_seed(settings);
-    let beginning = Beginning { number, seed, marks, before: End::default(), longest: 0 };
+    let (before, spares) = (End::default(), Vec::new());
+    let beginning = Beginning { number, seed, marks, before, longest: 0, spares };
     Log::begin(storage.clone(), sizes, beginning, &mut records).map_err(failed)?;
     for Segment { number, .. } in &segments {
         // What cannot be removed is in nobody's way.

@@ -323,6 +323,74 @@ fn files_are_used_again() {
 }
 
 #[test]
+fn the_first_sender_does_not_wait_for_a_segment_to_be_written() {
+    const MIB: u64 = 1 << 20;
+    let sizes = Sizes { least: 64 << 10, most: 4 * MIB };
+    let open = |disk: &SimDisk| {
+        FileQueue::open_within(disk.clone(), &settings(100_000, 2), Limits { sizes, recent: 0 })
+            .expect("opens")
+    };
+    let spares = |disk: &SimDisk| -> Vec<(String, u64)> {
+        let files = image(disk).into_iter().filter(|(name, _)| name.starts_with("spare-"));
+        files.map(|(name, bytes)| (name, bytes.len() as u64)).collect()
+    };
+    let disk = SimDisk::new();
+    let queue = open(&disk);
+    let mut session = queue.session().expect("opens");
+    let batch: Vec<Message> = (0..20).map(|_| Message::new(vec![b'x'; 1000])).collect();
+    while !spares(&disk).iter().any(|(_, len)| *len == 4 * MIB) {
+        confirmed(&session.send(&batch));
+    }
+    drop((session, queue));
+    for keeps in [true, false] {
+        if !keeps {
+            spares(&disk).iter().for_each(|(name, _)| disk.remove(name).expect("removes"));
+        }
+        let queue = open(&disk);
+        let mut session = queue.session().expect("opens");
+        let (before, taken) = (disk.counts().bytes, space(&disk).1);
+        send(&mut session, &["first"]);
+        let (written, taken) = (disk.counts().bytes - before, space(&disk).1 - taken);
+        assert!(written < MIB, "{written} bytes, keeps: {keeps}");
+        assert_eq!(taken as u64 >= 4 * MIB, !keeps, "what is kept is used: {taken}");
+        // What was taken in haste is written while nobody waits.
+        while disk.counts().bytes - before < 4 * MIB && !keeps {
+            send(&mut session, &["another"]);
+        }
+        assert!(queue.shared.settings.clock.advance(SECOND));
+        drop((session, queue));
+    }
+}
+
+#[test]
+fn spares_of_any_kind_are_used_or_removed_and_never_read() {
+    let (disk, _, many) = several();
+    let stale = image(&disk).into_iter().rfind(|(name, _)| name.starts_with("log-")).expect("is there").1;
+    let whole = image(&disk);
+    let long = vec![b'?'; 1 << 20];
+    for (number, bytes) in [(7, stale.clone()), (u64::MAX, stale), (1, long), (900, Vec::new())] {
+        let disk = crate::file::hostile::disk_of(&whole);
+        let name = Name::Spare(number).to_string();
+        disk.create(&name).expect("creates").write_at(&bytes, 0).expect("writes");
+        for _ in 0..3 {
+            let queue = open(&disk);
+            let mut session = queue.session().expect("opens");
+            assert_eq!(session.depth().expect("works").ready as usize, many);
+            drop((session, queue));
+        }
+        let queue = open(&disk);
+        let mut session = queue.session().expect("opens");
+        let all = segments(&disk).len();
+        grow(&disk, &mut session, all + 3);
+        let depth = session.depth().expect("works");
+        drop((session, queue));
+        let queue = open(&disk);
+        assert_eq!(queue.session().expect("opens").depth().expect("works"), depth);
+        assert!(image(&disk).iter().filter(|(name, _)| name.starts_with("spare-")).count() <= 3);
+    }
+}
+
+#[test]
 fn a_look_says_what_there_is_and_what_is_wrong_and_changes_nothing() {
     let (disk, name, many) = several();
     let before: Vec<_> = disk.list().expect("lists").iter().map(|name| content(&disk, name)).collect();
