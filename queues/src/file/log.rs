@@ -279,7 +279,8 @@ impl<S: Storage> Log<S> {
 
     /// A message is taken only while a spare is ready that is as long as any segment: there is space for all acks that it
     /// takes to give a segment up, each in a block of its own as the messages were. So a full disk can be drained, if what
-    /// was sent in one batch is acked in one: acks one by one of messages that shared a commit take more space than there was.
+    /// was sent in one batch is acked in one. Acks one by one of messages that shared a commit take more space than those did, and
+    /// space for all of them would be many times as much.
     fn make_room(&mut self, frame: u64, indexed: usize, messages: bool) -> Result<(), CommitError> {
         let longest = self.longest.min(self.sizes.most);
         let block = self.segment.block;

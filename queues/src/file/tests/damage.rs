@@ -231,6 +231,55 @@ fn a_full_disk_can_be_emptied_by_acks() {
     }
 }
 
+/// How many calls find space on a full disk whose messages were sent in batches, and how many a segment has blocks for.
+fn settled_when_full(
+    block: Block,
+    mut settle_one: impl FnMut(&Queue, &mut FileSession<SimDisk>) -> bool,
+) -> (u64, u64) {
+    let disk = SimDisk::in_blocks(block);
+    let limits = limits(8 * block.bytes() as u64);
+    let queue = FileQueue::open_within(disk.clone(), &settings(100_000, 1000), limits).expect("opens");
+    let mut session = queue.session().expect("opens");
+    let batch = vec![Message::new(&b"small"[..]); 20];
+    (0..60).for_each(|_| drop(confirmed(&session.send(&batch))));
+    disk.fill(used(&disk));
+    while matches!(session.send(&batch)[0], Sent::Confirmed(_)) {}
+    let lens =
+        image(&disk).into_iter().filter(|(name, _)| name.starts_with("log-")).map(|(_, bytes)| bytes.len());
+    let longest = lens.max().expect("has segments") as u64;
+    let settled = (0..10_000).take_while(|_| settle_one(&queue, &mut session)).count() as u64;
+    // Each takes a block, and its place in the index.
+    (settled, longest / (block.bytes() as u64 + 25))
+}
+
+#[test]
+fn a_full_disk_takes_as_many_settlements_of_any_kind_as_a_segment_has_blocks() {
+    for block in [Block::Sector, Block::Page] {
+        for how in [Settle::Ack, nack(Duration::ZERO), nack(1000 * SECOND), Settle::Reject] {
+            let (settled, promised) = settled_when_full(block, |_, session| {
+                let held = session.receive(1, LEASE).expect("works").remove(0);
+                is_done(&settle(session, held.receipt, how))
+            });
+            assert!(settled + 4 >= promised, "{settled} of {promised}: {how:?}");
+        }
+        let (expired, promised) = settled_when_full(block, |queue, session| {
+            session.receive(1, LEASE).is_ok() && {
+                assert!(queue.shared.settings.clock.advance(LEASE));
+                session.depth().is_ok()
+            }
+        });
+        assert!(expired + 4 >= promised, "{expired} of {promised} expired");
+        // All that are held, in one call.
+        let (calls, _) = settled_when_full(block, |_, session| {
+            let held = session.receive(100, LEASE).expect("works");
+            let acks: Vec<Settlement> =
+                held.iter().map(|held| Settlement { receipt: held.receipt, how: Settle::Ack }).collect();
+            session.settle(&acks).iter().all(is_done)
+        });
+        assert_eq!(calls, 10_000, "acks of many make room");
+    }
+}
+
 #[test]
 fn who_shares_a_commit_with_messages_that_find_no_space_is_not_refused() {
     let disk = SimDisk::new();
