@@ -200,6 +200,7 @@ impl State {
                     let many = live.messages;
                     return Err(format!("segment {segment:016x} is given up with {many} messages in it"));
                 }
+                self.table.starts_at(self.released);
             }
             Record::Witness | Record::Closed => {}
         }
@@ -570,5 +571,34 @@ impl State {
             }
         }
         (moves, next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_go_on_for_ever() {
+        let mut state = State::starting_at(Marks { next_id: 1, next_death: 0, released: 1 });
+        state.reads_from(1);
+        let stored = Stored {
+            id: 1,
+            due: Time::ZERO,
+            attempts: 0,
+            handed: false,
+            death: None,
+            moved: false,
+            damaged: false,
+        };
+        // Many more than the table tells apart at once.
+        for segment in (0..5).map(|nth| 1 + nth * ((1 << 23) + 12_345)) {
+            let at = At { segment, offset: 1024, len: 9 };
+            let again = Stored { moved: segment > 1, ..stored };
+            state.apply(&Record::Stored(again, Payload::At(at))).expect("follows");
+            state.apply(&Record::Released { below: segment }).expect("nothing is before");
+            assert_eq!(state.to_move(segment, 0, u64::MAX, usize::MAX).0.len(), 1);
+            assert_eq!(state.all()[0].1, at);
+        }
     }
 }
