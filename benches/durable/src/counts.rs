@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 
-use stanchion_queues::file::storage::{Storage, StorageFile};
+use stanchion_queues::file::storage::{Block, Storage, StorageFile};
 use stanchion_queues::file::{FileSession, RealDir};
 use stanchion_queues::{Session, Settle, Settled, Settlement};
 
@@ -114,6 +114,10 @@ impl<F: StorageFile> StorageFile for CountedFile<F> {
         self.file.read_at(into, offset)
     }
 
+    fn ready(&self) -> io::Result<Block> {
+        self.file.ready()
+    }
+
     fn write_at(&self, from: &[u8], offset: u64) -> io::Result<()> {
         let bytes = from.len() as u64;
         if from.iter().all(|byte| *byte == 0) {
@@ -134,6 +138,10 @@ impl<F: StorageFile> StorageFile for CountedFile<F> {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.file.set_len(len)
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.file.allocate(len)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -257,6 +265,8 @@ fn ack<S: Storage>(session: &mut FileSession<S>, many: usize) -> Result<(), Fail
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     #[test]
@@ -273,6 +283,16 @@ mod tests {
         let mut read = [9; 5];
         file.read_at(&mut read, 3).expect("reads");
         assert_eq!((&read, file.len().expect("has one")), (b"hello", 100));
+    }
+
+    #[test]
+    fn a_file_takes_its_space_as_one_that_is_not_counted_does() {
+        let directory = crate::scratch().expect("a directory");
+        let storage = RealDir::open(directory.path()).expect("opens");
+        storage.create("plain").and_then(|file| file.allocate(1 << 20)).expect("has space");
+        Counted::new(storage).create("counted").and_then(|file| file.allocate(1 << 20)).expect("has space");
+        let blocks = |name| directory.path().join(name).metadata().expect("is there").blocks();
+        assert_eq!(blocks("counted"), blocks("plain"));
     }
 
     #[test]

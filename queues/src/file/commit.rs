@@ -11,18 +11,20 @@
 //! failure ends every batch, also the open one, whose records may build on those of the failed one.
 
 use std::collections::{BTreeMap, HashSet};
+use std::io;
 use std::mem;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::batch::{Batch, Outcome, Woken};
 use super::body::Body;
-use super::failure::Failure;
+use super::failure::{self, Failure};
+use super::handles::Handles;
 use super::heartbeat::Bell;
 use super::log::{Begun, CommitError, Log, Sizes};
 use super::mistake::Mistake;
 use super::recent::Recent;
-use super::record::{At, Payload, Read, Record};
+use super::record::{At, Read, Record, Stored};
 use super::recovery::{Opened, Recovered};
 use super::segment::{End, Name};
 use super::state::State;
@@ -36,6 +38,9 @@ use crate::sync::{Mutex, MutexGuard, Spin};
 const RETURN: Duration = Duration::from_micros(150);
 /// After waits in vain, as many commits as this go without at most.
 const BACK_OFF: u32 = 64;
+
+/// After messages that the system does not read, as many commits as this move none at most.
+const MOVES_BACK_OFF: u32 = 1 << 10;
 
 /// How many messages are looked at in one commit for those that keep a segment.
 const LOOKS: usize = 1 << 14;
@@ -66,13 +71,13 @@ pub(super) struct Core<S: Storage> {
     /// `None` while a leader has it.
     log: Option<Log<S>>,
     /// All segments that are needed, with their lengths.
-    files: BTreeMap<u64, (Arc<S::File>, u64)>,
+    files: BTreeMap<u64, u64>,
+    handles: Arc<Handles<S>>,
     recent: Recent,
     sizes: Sizes,
     /// Where the search goes on for messages that keep a segment, and in which.
     search: (u64, u64),
-    /// A message that should have been written anew could not be read.
-    unreadable: bool,
+    moving: Moving,
     /// Nothing that matters was committed since the last witness.
     witnessed: bool,
     /// The bell was rung, and whoever waits for it has not gone back to waiting.
@@ -130,6 +135,18 @@ struct Returning {
     skip: u32,
 }
 
+/// How the system reads messages that are to be written anew.
+#[derive(Default)]
+struct Moving {
+    /// Doubles with each that it does not read: the disk may be slow to say so.
+    back_off: u32,
+    /// Commits to go without trying again.
+    skip: u32,
+}
+
+/// A message that is to be written anew, and where its bytes are.
+type Moved<S> = (Stored, Body<S>);
+
 /// A leader's duty. Should it unwind instead of forgetting it, nobody may wait for ever.
 struct Leading<'a, S: Storage> {
     shared: &'a Shared<S>,
@@ -147,6 +164,7 @@ impl<S: Storage> Shared<S> {
     pub(super) fn new(storage: S, settings: &Settings, limits: Limits, opened: Opened<S>) -> Shared<S> {
         let Opened { state, log, segments, read, recovered } = opened;
         let mut core = Core {
+            handles: Handles::new(storage.clone()),
             storage,
             settings: settings.clone(),
             life: log.number(),
@@ -165,7 +183,7 @@ impl<S: Storage> Shared<S> {
             recent: Recent::new(limits.recent),
             sizes: limits.sizes,
             search: (0, 0),
-            unreadable: false,
+            moving: Moving::default(),
             witnessed: true,
             rung: false,
             bell: Arc::default(),
@@ -251,9 +269,7 @@ impl<S: Storage> Shared<S> {
         };
         let Open { batch, records } = mem::take(&mut core.open);
         core.unsynced = Some(Arc::clone(&batch));
-        let (mut all, moves) = core.housekeeping(&log, &records);
-        all.extend(records);
-        let mut records = all;
+        let (housekeeping, moves) = core.housekeeping(&log, &records);
         let storage = &self.storage;
         if storage.makes(Mistake::LeadsTwice) {
             core.led = false;
@@ -264,14 +280,19 @@ impl<S: Storage> Shared<S> {
             batch.end(Ok(()).into());
         }
         let started = Instant::now();
-        let unreadable = read_moves(storage, moves, &mut records);
+        let tried = !moves.is_empty();
+        let anew = moves.into_iter().map(|(stored, body)| body.anew(storage, stored));
+        let (moves, unread): (Vec<_>, Vec<_>) = anew.partition(Result::is_ok);
+        let moves = moves.into_iter().filter_map(Result::ok);
+        let mut records: Vec<Record> = housekeeping.into_iter().chain(moves).chain(records).collect();
         let mut written = log.commit(&mut records);
-        if matches!(written, Err(CommitError::Full)) && records.iter().any(Record::is_move) {
+        if matches!(written, Err(CommitError::Lacking(_))) && records.iter().any(Record::is_move) {
             records.retain(|record| !record.is_move());
             written = log.commit(&mut records);
         }
         let mut refused = 0;
-        if matches!(written, Err(CommitError::Full)) {
+        let mut lacking = None;
+        if let Err(CommitError::Lacking(error)) = written {
             refused = records.iter().filter(|record| record.is_send()).count();
             records.retain(|record| !record.is_send());
             if records.iter().all(|record| record.changes().is_empty()) {
@@ -279,14 +300,22 @@ impl<S: Storage> Shared<S> {
                 written = Ok(Vec::new());
             } else if refused > 0 {
                 written = log.commit(&mut records);
+            } else {
+                written = Err(CommitError::Lacking(failure::copy(&error)));
             }
+            lacking = Some(error);
         }
         let mut core = self.lock();
-        core.unreadable |= unreadable;
+        if tried {
+            core.moving.tried(unread.is_empty());
+        }
         core.reserved -= refused;
         core.returning.last_commit = started.elapsed();
         let others = core.finish(written, &mut log, &records);
-        let sends = if refused > 0 { others.clone().and(Err(core.full(&log))) } else { others.clone() };
+        let sends = match lacking.filter(|_| refused > 0) {
+            Some(error) => others.clone().and(Err(core.lacking(error, &log))),
+            None => others.clone(),
+        };
         let outcome = Outcome { sends, others };
         core.unsynced = None;
         if outcome.others.is_ok() {
@@ -375,6 +404,19 @@ impl<S: Storage> Shared<S> {
     }
 }
 
+impl Moving {
+    fn skips(&mut self) -> bool {
+        let skips = self.skip > 0;
+        self.skip = self.skip.saturating_sub(1);
+        skips
+    }
+
+    fn tried(&mut self, all_read: bool) {
+        self.back_off = if all_read { 0 } else { (self.back_off * 2).clamp(1, MOVES_BACK_OFF) };
+        self.skip = self.back_off;
+    }
+}
+
 impl<S: Storage> Core<S> {
     pub(super) fn working(&self) -> Result<(), Failure> {
         self.poisoned.as_ref().map_or(Ok(()), |why| Err(Failure::Before(why.clone())))
@@ -425,7 +467,7 @@ impl<S: Storage> Core<S> {
         records: &[Record],
     ) -> Result<(), Failure> {
         let applied = match written {
-            Err(CommitError::Full) => Err(self.full(log)),
+            Err(CommitError::Lacking(error)) => Err(self.lacking(error, log)),
             Err(CommitError::Broken(error)) => Err(self.poison(error)),
             // A thread that panicked may have left anything.
             Ok(_) if self.poisoned.is_some() => Err(self.poison("")),
@@ -438,8 +480,8 @@ impl<S: Storage> Core<S> {
         applied.inspect_err(|failure| self.fail(failure))
     }
 
-    fn full(&self, log: &Log<S>) -> Failure {
-        Failure::Full(self.storage.locate(&Name::Segment(log.number()).to_string()))
+    fn lacking(&self, error: io::Error, log: &Log<S>) -> Failure {
+        Failure::Lacking(self.storage.locate(&Name::Segment(log.number()).to_string()), Arc::new(error))
     }
 
     /// A log that may be appended to, and messages that were just written to it.
@@ -451,22 +493,20 @@ impl<S: Storage> Core<S> {
 
     fn take_in_segments(&mut self, log: &mut Log<S>) {
         let begun = log.begun().into_iter();
-        self.files.extend(begun.map(|Begun { number, file, len }| (number, (file, len))));
+        self.files.extend(begun.map(|Begun { number, len }| (number, len)));
     }
 
-    /// Where the bytes of a message are. `None`: its segment is not open, which cannot be.
-    pub(super) fn body(&self, id: u64, at: At) -> Option<Body<S::File>> {
+    /// Where the bytes of a message are.
+    pub(super) fn body(&self, id: u64, at: At) -> Body<S> {
         match self.recent.get(id) {
-            Some(read) => Some(Body::Here(read.clone())),
-            None => {
-                self.files.get(&at.segment).map(|(file, _)| Body::There { file: Arc::clone(file), at, id })
-            }
+            Some(read) => Body::Here(read.clone()),
+            None => Body::There { reader: self.handles.reader(at.segment), at, id },
         }
     }
 
     /// What a commit says besides what it is asked to: who was handed what, which segments are not needed any more, and
     /// the messages that keep others in use, whose bytes are still to be read.
-    fn housekeeping(&mut self, log: &Log<S>, asked: &[Record]) -> (Vec<Record>, Vec<Body<S::File>>) {
+    fn housekeeping(&mut self, log: &Log<S>, asked: &[Record]) -> (Vec<Record>, Vec<Moved<S>>) {
         let mut records = self.state.unrecorded();
         let current = log.number();
         let first = self.state.first_live().map_or(current, |(segment, _)| segment);
@@ -474,34 +514,33 @@ impl<S: Storage> Core<S> {
         if first > self.state.released() && !self.storage.makes(Mistake::AppliesEarly) {
             records.push(Record::Released { below: first });
         }
-        if first == current || self.unreadable || !self.is_sparse(first, log) {
+        if first == current || !self.is_sparse(first, log) || self.moving.skips() {
             return (records, Vec::new());
         }
         let sent: u64 = asked.iter().map(Record::payload_len).sum();
         let from = if self.search.0 == first { self.search.1 } else { 0 };
         let (moved, next) = self.state.to_move(first, from, 2 * sent + self.sizes.least / 4, LOOKS);
         self.search = (first, if next == from { 0 } else { next });
-        let (mut moves, mut bodies) = (Vec::new(), Vec::new());
-        for (stored, at) in moved {
-            if let Some(body) = self.body(stored.id, at) {
-                moves.push(Record::Stored(stored, Payload::At(at)));
-                bodies.push(body);
-            }
-        }
-        records.extend(moves);
-        (records, bodies)
+        let bodies = moved.into_iter().map(|(stored, at)| (stored, self.body(stored.id, at)));
+        (records, bodies.collect())
     }
 
     fn is_sparse(&self, first: u64, log: &Log<S>) -> bool {
-        let sealed: u64 = self.files.range(first..log.number()).map(|(_, (_, len))| len).sum();
+        let sealed: u64 = self.files.range(first..log.number()).map(|(_, len)| len).sum();
         self.sizes.is_sparse(sealed + log.filled(), self.state.live_bytes())
     }
 
-    /// The segments that are not needed any more.
-    fn retired(&mut self) -> Vec<Begun<S::File>> {
-        let kept = self.files.split_off(&self.state.released());
-        let retired = mem::replace(&mut self.files, kept);
-        retired.into_iter().map(|(number, (file, len))| Begun { number, file, len }).collect()
+    /// The segments that are not needed any more. What somebody is about to read stays a little longer.
+    fn retired(&mut self) -> Vec<Begun> {
+        let below = self.files.range(..self.state.released());
+        let retired: Vec<Begun> = below
+            .filter(|(number, _)| self.handles.forget(**number))
+            .map(|(&number, &len)| Begun { number, len })
+            .collect();
+        for gone in &retired {
+            self.files.remove(&gone.number);
+        }
+        retired
     }
 
     fn apply(&mut self, records: &[Record]) -> Result<(), String> {
@@ -548,21 +587,6 @@ impl<S: Storage> Core<S> {
 /// What those are told who wait for a batch that ended so: that.
 fn told<S: Storage>(storage: &S, outcome: Outcome) -> Outcome {
     if storage.makes(Mistake::ConfirmsFailed) { Ok(()).into() } else { outcome }
-}
-
-/// Reads the messages that are written anew; or leaves them where they are, and says so, if one cannot be read.
-fn read_moves<S: Storage>(storage: &S, bodies: Vec<Body<S::File>>, records: &mut Vec<Record>) -> bool {
-    let read: Result<Vec<Read>, _> = bodies.into_iter().map(|body| body.read(storage)).collect();
-    let Ok(read) = read else {
-        records.retain(|record| !record.is_move());
-        return true;
-    };
-    for (record, Read { key, body, .. }) in records.iter_mut().filter(|record| record.is_move()).zip(read) {
-        if let Record::Stored(_, payload) = record {
-            *payload = Payload::Here { key, body };
-        }
-    }
-    false
 }
 
 impl<S: Storage> Drop for Core<S> {

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::body::Body;
 use super::commit::{Core, Shared};
 use super::failure::Failure;
 use super::queue::BODY_LIMIT;
@@ -65,7 +64,8 @@ impl<S: Storage> Shared<S> {
                 let id = core.next_id;
                 core.next_id += 1;
                 let due = due(now, message.delay);
-                let stored = Stored { id, due, attempts: 0, handed: false, death: None, moved: false };
+                let (handed, death, moved, damaged) = (false, None, false, false);
+                let stored = Stored { id, due, attempts: 0, handed, death, moved, damaged };
                 let payload = Payload::Here { key: message.key.clone(), body: Arc::clone(&message.body) };
                 records.push(Record::Stored(stored, payload));
                 Sent::Confirmed(MessageId(id))
@@ -103,13 +103,13 @@ impl<S: Storage> Shared<S> {
             let records = core.state.unrecorded();
             match self.commit(core, records) {
                 // Without space it is delivered all the same: acks make room.
-                Ok(()) | Err(Failure::Full(_)) => {}
+                Ok(()) | Err(Failure::Lacking(..)) => {}
                 Err(failure) => return Err(failure.error()),
             }
         } else {
             drop(core);
         }
-        let read: Result<Vec<Read>, Error> = bodies.into_iter().map(|body| read(&storage, body)).collect();
+        let read: Result<Vec<Read>, Error> = bodies.into_iter().map(|body| body.read(&storage)).collect();
         match read {
             Ok(read) => {
                 let all = handed.into_iter().zip(read);
@@ -143,7 +143,7 @@ impl<S: Storage> Shared<S> {
         let storage = core.storage.clone();
         drop(core);
         let letters = letters.into_iter().zip(bodies).map(|(Letter { id, reason, attempts, .. }, body)| {
-            let Read { key, body, .. } = read(&storage, body)?;
+            let Read { key, body, .. } = body.read(&storage)?;
             Ok(DeadLetter { id: MessageId(id), key, body, reason, attempts })
         });
         letters.collect()
@@ -230,11 +230,6 @@ impl<S: Storage> Core<S> {
     fn is_claimed_under(&self, receipt: Receipt) -> bool {
         self.state.held_under(receipt).is_some_and(|id| self.is_claimed(id))
     }
-}
-
-fn read<S: Storage>(storage: &S, body: Option<Body<S::File>>) -> Result<Read, Error> {
-    let closed = || Error::Poisoned("a message is in a segment that is not open".to_owned());
-    body.ok_or_else(closed)?.read(storage)
 }
 
 fn too_large(message: &Message) -> bool {

@@ -2,16 +2,17 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use rustix::io::Errno;
 
-/// What places and lengths on the disk and in memory are multiples of.
-const ALIGNMENT: usize = 512;
-/// A longer write goes through the page cache: its time is that of its bytes.
-const LONGEST: usize = 1 << 20;
+use super::storage::Block;
+
+/// What places in memory are multiples of.
+const ALIGNMENT: usize = 4096;
+/// A longer write is made in pieces of so many bytes, and synced at the end.
+const PIECE: usize = 1 << 20;
 
 /// A second handle of a file, for such writes alone.
 #[derive(Debug)]
@@ -25,43 +26,109 @@ pub(super) struct Direct {
 pub(super) struct Aligned(Mutex<Vec<u8>>);
 
 impl Direct {
-    /// `None`: the system or the file system has no such thing.
+    /// `None`: the file system has no such thing.
+    ///
+    /// # Errors
+    /// The file cannot be opened at all.
     #[cfg(target_os = "linux")]
-    pub(super) fn open(path: &Path) -> Option<Direct> {
+    pub(super) fn open(path: &Path) -> io::Result<Option<Direct>> {
         use std::os::unix::fs::OpenOptionsExt;
 
-        let flags = (rustix::fs::OFlags::DIRECT | rustix::fs::OFlags::DSYNC).bits();
-        let file = File::options().write(true).custom_flags(i32::try_from(flags).ok()?).open(path).ok()?;
-        Some(Direct { file })
+        let flags = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).map_err(io::Error::other)?;
+        match File::options().write(true).custom_flags(flags).open(path) {
+            Ok(file) => Ok(Some(Direct { file })),
+            Err(error) if Direct::is_refused(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// `None`: other systems have other ways to say this.
+    ///
+    /// # Errors
+    /// None.
     #[cfg(not(target_os = "linux"))]
-    pub(super) fn open(_: &Path) -> Option<Direct> {
+    pub(super) fn open(_: &Path) -> io::Result<Option<Direct>> {
+        Ok(None)
+    }
+
+    /// Of what blocks such writes are, so that the system touches nothing else. `None`: there are none.
+    ///
+    /// A file system that does not say so (or a system before Linux 6.1) may take less than a page, and then write all of it.
+    #[cfg(target_os = "linux")]
+    pub(super) fn block(&self) -> Option<Block> {
+        use rustix::fs::{AtFlags, StatxFlags, statx};
+
+        let said = statx(&self.file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok();
+        let said = said.filter(|said| said.stx_mask & StatxFlags::DIOALIGN.bits() != 0);
+        let Some(said) = said else { return Some(Block::Page) };
+        if said.stx_dio_mem_align as usize > ALIGNMENT {
+            return None;
+        }
+        match said.stx_dio_offset_align {
+            1..=512 => Some(Block::Sector),
+            513..=4096 => Some(Block::Page),
+            _ => None,
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn block(&self) -> Option<Block> {
         None
     }
 
-    /// `None`: it has to be written in another way, and nothing was written.
-    pub(super) fn write(&self, from: &[u8], offset: u64, memory: &Aligned) -> Option<io::Result<()>> {
-        let aligned = from.len().is_multiple_of(ALIGNMENT) && offset.is_multiple_of(ALIGNMENT as u64);
-        if !aligned || from.len() > LONGEST {
-            return None;
-        }
+    /// Writes whole blocks durably.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn write(&self, from: &[u8], offset: u64, memory: &Aligned) -> io::Result<()> {
         let mut memory = memory.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if memory.len() < from.len() + ALIGNMENT {
-            *memory = vec![0; (from.len() + ALIGNMENT).next_power_of_two()];
+        let piece = from.len().min(PIECE);
+        if memory.len() < piece + ALIGNMENT {
+            *memory = vec![0; (piece + ALIGNMENT).next_power_of_two()];
         }
         let start = memory.as_ptr().align_offset(ALIGNMENT);
-        let part = memory.get_mut(start..)?.get_mut(..from.len())?;
-        part.copy_from_slice(from);
-        Some(self.file.write_all_at(part, offset))
+        let memory = memory.get_mut(start..).unwrap_or_default();
+        let whole = from.len() <= PIECE;
+        let mut at = offset;
+        for part in from.chunks(PIECE) {
+            let aligned = memory.get_mut(..part.len()).ok_or(io::ErrorKind::OutOfMemory)?;
+            aligned.copy_from_slice(part);
+            write_all(&self.file, aligned, at, whole)?;
+            at += part.len() as u64;
+        }
+        if whole { Ok(()) } else { self.file.sync_data() }
     }
 
-    /// Whether a write failed because it is not possible in this way here: then nothing was written.
+    /// Whether something failed because it is not possible in this way here: then nothing was written.
     pub(super) fn is_refused(error: &io::Error) -> bool {
         let errno = error.raw_os_error().map(Errno::from_raw_os_error);
         errno == Some(Errno::INVAL) || errno == Some(Errno::OPNOTSUPP)
     }
+}
+
+/// Writes all of it; durably if that is asked for.
+#[cfg(target_os = "linux")]
+fn write_all(file: &File, mut from: &[u8], mut at: u64, durably: bool) -> io::Result<()> {
+    use rustix::io::{ReadWriteFlags, pwritev2};
+
+    let flags = if durably { ReadWriteFlags::DSYNC } else { ReadWriteFlags::empty() };
+    while !from.is_empty() {
+        match pwritev2(file, &[io::IoSlice::new(from)], at, flags) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                from = &from[written..];
+                at += written as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn write_all(_: &File, _: &[u8], _: u64, _: bool) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 #[cfg(test)]
@@ -71,22 +138,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn aligned_writes_arrive_and_others_are_left_to_others() {
+    fn what_is_written_directly_arrives_also_if_it_is_long() {
         let temp = tempfile::tempdir().expect("a directory");
         let path = temp.path().join("file");
-        fs::write(&path, vec![1; 4096]).expect("writes");
-        let Some(direct) = Direct::open(&path) else { return };
+        let mut expected = vec![1; 4 * PIECE];
+        fs::write(&path, &expected).expect("writes");
+        let Some(direct) = Direct::open(&path).expect("opens") else { return };
+        let Some(block) = direct.block().map(Block::bytes) else { return };
         let memory = Aligned::default();
-        assert!(direct.write(&[2; 100], 0, &memory).is_none());
-        assert!(direct.write(&[2; 512], 100, &memory).is_none());
-        assert!(direct.write(&vec![2; LONGEST + 512], 0, &memory).is_none());
-        let mut expected = vec![1; 4096];
-        for (byte, offset, len) in [(3, 512, 512), (4, 1024, 2048), (5, 0, 512)] {
-            match direct.write(&vec![byte; len], offset, &memory).expect("is aligned") {
-                Ok(()) => expected[offset as usize..offset as usize + len].fill(byte),
+        for (byte, offset, len) in
+            [(3, block, block), (4, 2 * block, 4 * block), (5, 0, block), (6, 8 * block, 2 * PIECE + block)]
+        {
+            match direct.write(&vec![byte; len], offset as u64, &memory) {
+                Ok(()) => expected[offset..offset + len].fill(byte),
                 Err(error) => assert!(Direct::is_refused(&error), "{error}"),
             }
         }
-        assert_eq!(fs::read(&path).expect("reads"), expected);
+        assert!(fs::read(&path).expect("reads") == expected);
     }
 }

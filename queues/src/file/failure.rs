@@ -2,14 +2,17 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustix::io::Errno;
 
 use crate::broker::{Error, Refusal, Sent};
 
 /// Why nothing was committed, or perhaps not.
 #[derive(Clone, Debug)]
 pub(super) enum Failure {
-    /// No space: nothing changed.
-    Full(PathBuf),
+    /// No space, or no more open files: nothing changed.
+    Lacking(PathBuf, Arc<io::Error>),
     /// It failed now: anything may be stored.
     Now(String),
     /// It failed earlier: nothing of this was stored.
@@ -19,11 +22,15 @@ pub(super) enum Failure {
 impl Failure {
     pub(super) fn error(&self) -> Error {
         match self {
-            Failure::Full(path) => Error::Io {
+            Failure::Lacking(path, source) => Error::Io {
                 action: "write to",
                 path: path.clone(),
-                source: io::ErrorKind::StorageFull.into(),
-                remedy: "Nothing was changed; make room and try again",
+                source: copy(source),
+                remedy: if is_full(source) {
+                    "Nothing was changed; make room and try again"
+                } else {
+                    "Nothing was changed; let fewer files be open, or more, and try again"
+                },
             },
             Failure::Now(why) | Failure::Before(why) => Error::Poisoned(why.clone()),
         }
@@ -32,9 +39,25 @@ impl Failure {
     pub(super) fn sent(&self) -> Sent {
         match self {
             Failure::Now(_) => Sent::InDoubt(self.error()),
-            Failure::Full(_) | Failure::Before(_) => {
+            Failure::Lacking(..) | Failure::Before(_) => {
                 Sent::Refused(Refusal::Unavailable(self.error().to_string()))
             }
         }
     }
+}
+
+/// Whether there is no space.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Whether there is no space, or no more open files: that may change, and nothing was done meanwhile.
+pub(super) fn is_lacking(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    is_full(error) || matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
+}
+
+/// The same error once more.
+pub(super) fn copy(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }

@@ -2,17 +2,17 @@
 //!
 //! ```text
 //! magic (4) · checksum of the header before u32 · number u64 · body length u64 ·
-//! checksum of the body u32 · checksum of this header u32 · body · up to a whole sector
+//! checksum of the body u32 · checksum of this header u32 · body · up to a whole block
 //! ```
 //!
-//! Frames of a segment are numbered from 0 and fill whole sectors, so that no commit ever rewrites a sector that
+//! Frames of a segment are numbered from 0 and fill whole blocks, so that no commit ever rewrites one that
 //! an earlier one made durable. Checksums of headers are seeded with the *salt* of the segment, and each
 //! header has that of the frame before it, so that what another segment left in a file that is used again, or
-//! what lies elsewhere in this one, never passes for a frame. What is behind the body in its last sector says nothing.
+//! what lies elsewhere in this one, never passes for a frame. What is behind the body in its last block says nothing.
 
 use super::checksum;
+use super::storage::Block;
 
-pub(super) const SECTOR: usize = 512;
 pub(super) const HEADER: usize = 32;
 /// Where the checksum of the header is.
 const CRC: usize = 28;
@@ -54,12 +54,12 @@ pub(super) struct Header {
 }
 
 /// How many bytes a frame with such a body fills.
-pub(super) fn filled(body: u64) -> Option<u64> {
-    body.checked_add(HEADER as u64)?.checked_next_multiple_of(SECTOR as u64)
+pub(super) fn filled(body: u64, block: Block) -> Option<u64> {
+    body.checked_add(HEADER as u64)?.checked_next_multiple_of(block.bytes() as u64)
 }
 
 /// Completes a frame whose body lies in `bytes` behind room for its header; answers the header's checksum.
-pub(super) fn seal(bytes: &mut Vec<u8>, kind: Kind, link: Link, salt: u64) -> u32 {
+pub(super) fn seal(bytes: &mut Vec<u8>, kind: Kind, link: Link, salt: u64, block: Block) -> u32 {
     let (head, body) = bytes.split_at_mut(HEADER);
     head[..4].copy_from_slice(&kind.magic());
     head[4..8].copy_from_slice(&link.previous.to_le_bytes());
@@ -68,7 +68,7 @@ pub(super) fn seal(bytes: &mut Vec<u8>, kind: Kind, link: Link, salt: u64) -> u3
     head[24..CRC].copy_from_slice(&checksum::of(body).to_le_bytes());
     let crc = salted_crc(salt, &head[..CRC]);
     head[CRC..].copy_from_slice(&crc.to_le_bytes());
-    bytes.resize(bytes.len().next_multiple_of(SECTOR), 0);
+    bytes.resize(bytes.len().next_multiple_of(block.bytes()), 0);
     crc
 }
 

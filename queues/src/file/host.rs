@@ -10,6 +10,7 @@ use super::queue::{FileQueue, open_taken};
 use super::real::RealDir;
 use super::rng::mix;
 use super::sim::SimDisk;
+use super::storage::Block;
 use crate::broker::{Crash, Error, Host, Settings};
 use crate::sync;
 
@@ -18,11 +19,15 @@ use crate::sync;
 pub(super) const SIMULATED: Limits =
     Limits { sizes: Sizes { least: 4 << 10, most: 16 << 10 }, recent: 1 << 10 };
 
+/// The same on a disk with longer sectors: as many of them.
+const SIMULATED_IN_PAGES: Limits = Limits { sizes: Sizes { least: 32 << 10, most: 128 << 10 }, ..SIMULATED };
+
 /// A file queue on a simulated disk of its own.
 #[derive(Debug)]
 pub struct SimHost {
     disk: SimDisk,
     settings: Settings,
+    limits: Limits,
     crashes: u64,
     running: Weak<Shared<SimDisk>>,
 }
@@ -39,8 +44,14 @@ impl SimHost {
         SimHost::on(SimDisk::with_mistake(mistake), settings)
     }
 
+    /// A host of a disk that writes whole pages: see [`SimDisk::in_blocks`].
+    pub fn in_pages(settings: &Settings) -> SimHost {
+        SimHost { limits: SIMULATED_IN_PAGES, ..SimHost::on(SimDisk::in_blocks(Block::Page), settings) }
+    }
+
     fn on(disk: SimDisk, settings: &Settings) -> SimHost {
-        SimHost { disk, settings: settings.clone(), crashes: 0, running: Weak::new() }
+        let limits = SIMULATED;
+        SimHost { disk, settings: settings.clone(), limits, crashes: 0, running: Weak::new() }
     }
 
     /// The disk, for its fault switches.
@@ -61,7 +72,7 @@ impl Host for SimHost {
     type Broker = FileQueue<SimDisk>;
 
     fn boot(&mut self) -> Result<FileQueue<SimDisk>, Error> {
-        let mut queue = FileQueue::open_within(self.disk.clone(), &self.settings, SIMULATED)?;
+        let mut queue = FileQueue::open_within(self.disk.clone(), &self.settings, self.limits)?;
         self.running = Arc::downgrade(&queue.shared);
         // Elsewhere a thread would come when it likes.
         if sync::is_decided() {

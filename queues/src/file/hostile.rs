@@ -12,7 +12,7 @@ use super::inspect::look;
 use super::log::Sizes;
 use super::rng::Rng;
 use super::salvage::salvage_storage;
-use super::storage::{Storage, StorageFile};
+use super::storage::{Block, Storage, StorageFile};
 use super::{FileQueue, SimDisk};
 use crate::broker::{Broker, Error, Message, Session, Settle, Settlement};
 use crate::{Clock, Settings};
@@ -37,7 +37,7 @@ pub(super) fn open(disk: &SimDisk, settings: &Settings) -> Result<FileQueue<SimD
 
 /// What a queue left that had messages in every state, in several segments. All bodies are of `x`, shorter than 600.
 pub(super) fn written(seed: u64) -> Files {
-    let disk = SimDisk::new();
+    let disk = SimDisk::in_blocks(if seed % 4 == 3 { Block::Page } else { Block::Sector });
     let mut rng = Rng::new(seed);
     for _ in 0..2 {
         let queue = open(&disk, &settings()).expect("opens");

@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::look::LookDir;
-use super::reading::{Body, Next, ReadError, Reader, read_header};
+use super::reading::{Body, Next, ReadError, Reader, check_len, read_header};
 use super::record::Record;
 use super::segment::{End, Header, Name, VERSION};
 use super::state::State;
 use super::storage::{Storage, StorageFile};
 use crate::broker::{Depth, Error};
+
+/// How often a directory is looked at that changes meanwhile.
+const LOOKS: usize = 8;
 
 /// What a directory of a file queue holds. Its text is a table.
 #[derive(Clone, Debug)]
@@ -23,6 +27,8 @@ pub struct Inspection {
     pub spares: (usize, u64),
     /// What the next open finds; `None` if it finds damage.
     pub found: Option<Found>,
+    /// What looks like damage was found while somebody used the queue: he may have changed it meanwhile.
+    pub in_use: bool,
 }
 
 /// What the next open finds.
@@ -60,12 +66,28 @@ pub struct Segment {
 }
 
 /// Looks at the queue in a directory of real files. One that is in use may change meanwhile: then what is not finished
-/// yet looks torn.
+/// yet looks torn, and what looks like damage may be none ([`Inspection::in_use`]).
 ///
 /// # Errors
 /// [`Error::Io`] if the directory or a file in it cannot be read. Damage is no error here.
 pub fn inspect(path: &Path) -> Result<Inspection, Error> {
-    look(&LookDir::new(path), path)
+    let directory = LookDir::new(path);
+    let mut looks = 0;
+    loop {
+        looks += 1;
+        match look(&directory, path) {
+            // A segment was given up since the names were read.
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound && looks < LOOKS => {}
+            Ok(inspection) if inspection.found.is_none() && !inspection.segments.is_empty() => {
+                let in_use = directory.is_in_use();
+                // Whoever changed it may have ended since.
+                if in_use || looks >= LOOKS {
+                    return Ok(Inspection { in_use, ..inspection });
+                }
+            }
+            looked => return looked,
+        }
+    }
 }
 
 pub(super) fn look<S: Storage>(storage: &S, path: &Path) -> Result<Inspection, Error> {
@@ -76,18 +98,19 @@ pub(super) fn look<S: Storage>(storage: &S, path: &Path) -> Result<Inspection, E
         remedy: "Give a directory that you may read",
     };
     let mut spares = (0, 0);
-    let mut files = Vec::new();
+    let (mut files, mut headers) = (Vec::new(), Vec::new());
     for name in storage.list().map_err(|e| failed("", e))? {
         let Some(parsed) = Name::parse(&name) else { continue };
         let file = storage.open(&name).map_err(|e| failed(&name, e))?;
         let bytes = file.len().map_err(|e| failed(&name, e))?;
         match parsed {
-            Name::Segment(number) => files.push((number, name, file, bytes)),
+            Name::Segment(number) => {
+                headers.push(read_header(&file, number));
+                files.push((number, name, bytes));
+            }
             Name::Spare(_) => spares = (spares.0 + 1, spares.1 + bytes),
         }
     }
-    let headers: Vec<Result<Header, ReadError>> =
-        files.iter().map(|(number, _, file, _)| read_header(file, *number)).collect();
     // The segments that are read when the queue is opened.
     let first = (1..files.len()).rev().find(|n| files[*n].0 != files[n - 1].0 + 1).unwrap_or(0);
     let mut state = headers.get(first).and_then(|header| header.as_ref().ok()).map(|header| {
@@ -96,13 +119,14 @@ pub(super) fn look<S: Storage>(storage: &S, path: &Path) -> Result<Inspection, E
         state
     });
     let (mut segments, mut closed) = (Vec::new(), false);
-    for (nth, (number, name, file, bytes)) in files.iter().enumerate() {
+    for (nth, (number, name, bytes)) in files.iter().enumerate() {
         let mut segment = Segment::new(name, *bytes);
         let next = headers.get(nth + 1).and_then(|next| next.as_ref().ok());
         let known = next.filter(|next| next.number == number + 1).map(|next| next.before);
         let read = match &headers[nth] {
             Ok(header) => {
-                segment.read(file, *header, known, state.as_mut().filter(|_| nth >= first), &mut closed)
+                let file = storage.open(name).map_err(|e| failed(name, e))?;
+                segment.read(&file, *header, known, state.as_mut().filter(|_| nth >= first), &mut closed)
             }
             Err(error) => Err(error.clone_text()),
         };
@@ -128,7 +152,7 @@ pub(super) fn look<S: Storage>(storage: &S, path: &Path) -> Result<Inspection, E
     let whole = segments.iter().skip(first).all(|segment| segment.damage.is_none());
     let found =
         state.filter(|_| whole).map(|state| Found { depth: state.depth(), next_id: state.next_id(), closed });
-    Ok(Inspection { path: path.to_owned(), segments, spares, found })
+    Ok(Inspection { path: path.to_owned(), segments, spares, found, in_use: false })
 }
 
 impl Segment {
@@ -154,6 +178,7 @@ impl Segment {
         mut state: Option<&mut State>,
         closed: &mut bool,
     ) -> Result<(), (u64, String)> {
+        check_len(file, &header).map_err(|error| error.clone_text())?;
         let mut reader =
             Reader::new(file, header, known).map_err(|error| ReadError::Io(error).clone_text())?;
         loop {
@@ -201,7 +226,7 @@ impl ReadError {
 
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inspection { path, segments, spares, found } = self;
+        let Inspection { path, segments, spares, found, in_use } = self;
         writeln!(
             f,
             "{}: {} segments, {} spare ({} bytes)",
@@ -233,7 +258,8 @@ impl fmt::Display for Inspection {
                 )?;
             }
             if let Some((offset, detail)) = &segment.damage {
-                writeln!(f, "      DAMAGED at byte {offset}: {detail}")?;
+                let what = if *in_use { "in use, and as it looks now unreadable" } else { "DAMAGED" };
+                writeln!(f, "      {what} at byte {offset}: {detail}")?;
             }
         }
         match found {
@@ -246,6 +272,12 @@ impl fmt::Display for Inspection {
                 )
             }
             None if segments.is_empty() => writeln!(f, "  no queue"),
+            None if *in_use => {
+                writeln!(
+                    f,
+                    "  the queue is in use: look again, or when it is closed, to know if it is damaged"
+                )
+            }
             None => writeln!(
                 f,
                 "  the queue does not open: put back what is missing, restore a copy, or salvage what is whole (`salvage`)"

@@ -17,12 +17,13 @@ use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::frame::{self, Kind, SECTOR};
+use super::failure::{is_full, is_lacking};
+use super::frame::{self, Kind};
 use super::record::{LONGEST, Payload, Read, Record};
 use super::rng::mix;
-use super::segment::{End, FRAMES, Header, Marks, Name, Segment};
+use super::segment::{End, Header, Marks, Name, Segment, frames};
 use super::spare::Spare;
-use super::storage::{Storage, StorageFile};
+use super::storage::{Block, Storage, StorageFile, sync_name};
 
 /// How long segments are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,15 +43,21 @@ impl Sizes {
     }
 }
 
+/// How many files are kept ready.
+pub(super) const SPARES: usize = 2;
+
 /// No frame has more records than fit into so many bytes, unless it is a single one.
 const FRAME: u64 = 256 << 20;
 
-/// Room for what is said once: that a segment is given up, and, with an eighth of its length, for the index.
-const SLACK: u64 = 2 * SECTOR as u64;
+/// Room for what is said once, in blocks: that a segment is given up, and, with an eighth of its length, for the index.
+const SLACK: u64 = 2;
 
 /// How much is prepared for each byte that is appended: the next segment, twice as long, is to be ready in a quarter of
 /// this one.
 const WORK_AHEAD: u64 = 8;
+
+/// Whoever waits for a spare waits for no more zeroes than this.
+const WAITED_FOR: u64 = 1 << 20;
 
 /// A commit from so many bytes on takes longer than it takes to change an allocation.
 const LARGE: u64 = 32 << 10;
@@ -58,8 +65,8 @@ const LARGE: u64 = 32 << 10;
 /// Why a commit failed.
 #[derive(Debug)]
 pub(super) enum CommitError {
-    /// No space; if anything had been written of it, that is durably gone again.
-    Full,
+    /// No space, or no more open files; if anything had been written of it, that is durably gone again.
+    Lacking(io::Error),
     /// Anything else: it may or may not be stored, and nothing may be appended.
     Broken(io::Error),
 }
@@ -83,13 +90,12 @@ pub(super) struct Log<S: Storage> {
     marks: Marks,
     buffer: Vec<u8>,
     /// Segments that were begun since somebody asked.
-    begun: Vec<Begun<S::File>>,
+    begun: Vec<Begun>,
 }
 
 /// A segment that others may read.
-pub(super) struct Begun<F> {
+pub(super) struct Begun {
     pub(super) number: u64,
-    pub(super) file: Arc<F>,
     pub(super) len: u64,
 }
 
@@ -102,6 +108,8 @@ pub(super) struct Beginning {
     pub(super) before: End,
     /// How long the longest segment before is.
     pub(super) longest: u64,
+    /// Spares that are there, by their numbers.
+    pub(super) spares: Vec<u64>,
 }
 
 impl<S: Storage> Log<S> {
@@ -115,22 +123,31 @@ impl<S: Storage> Log<S> {
         beginning: Beginning,
         records: &mut [Record],
     ) -> io::Result<(Log<S>, Vec<Read>)> {
-        let Beginning { number, seed, mut marks, before, longest } = beginning;
-        let least = FRAMES + needed(records);
+        let Beginning { number, seed, mut marks, before, longest, mut spares } = beginning;
+        // Of a number of its own, so that no frame of this salt is in any other file.
+        let spare_number = spares.iter().max().map_or(number, |max| number.max(max + 1));
+        let mut spare = Spare::create(&storage, spare_number)?;
+        let block = spare.block;
+        let least = frames(block) + needed(records, block);
         if least > u64::from(u32::MAX) {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
-        let mut spare = Spare::create(&storage, number)?;
         if let Err(error) = spare.grow(sizes.least.max(least), u64::MAX) {
             is_full(&error).then_some(()).ok_or(error)?;
             // Whoever is out of space may still look at what there is.
-            spare.file.set_len(0)?;
-            spare.len = 0;
-            spare.grow(least, u64::MAX)?;
+            spare.shrink()?;
+            if spare.grow(least, u64::MAX).is_err() {
+                spare.shrink()?;
+                for other in spares.drain(..) {
+                    storage.remove(&Name::Spare(other).to_string())?;
+                }
+                spare.grow(least, u64::MAX)?;
+            }
         }
-        let salt = mix(seed ^ mix(number));
-        let end = End { at: FRAMES, ..End::default() };
-        let mut segment = Segment { file: spare.file, number, salt, len: spare.len, end, index: Vec::new() };
+        let salt = salt(seed, number, spare.name);
+        let end = End { at: frames(block), ..End::default() };
+        let len = spare.len;
+        let mut segment = Segment { file: spare.file, number, salt, block, len, end, index: Vec::new() };
         let (mut buffer, mut read) = (Vec::new(), Vec::new());
         let mut rest = &mut *records;
         while !rest.is_empty() {
@@ -141,14 +158,20 @@ impl<S: Storage> Log<S> {
             rest = behind;
         }
         let begun = segment.end.at;
-        let header = Header { number, salt, begun, recycled: false, marks, before };
+        let header = Header { number, salt, begun, recycled: false, marks, before, block, len };
         give_name(&storage, spare.name, &segment.file, &header)?;
         for record in &*records {
             note(record, &mut marks, &mut segment.index);
         }
-        let begun = vec![Begun { number, file: Arc::clone(&segment.file), len: segment.len }];
-        let (spares, next_spare) = (VecDeque::new(), number.saturating_add(1));
-        let longest = longest.max(segment.len);
+        let begun = vec![Begun { number, len }];
+        let adopt = |number: u64| {
+            let adopted = Spare::adopt(&storage, number);
+            // If it stays, it is in nobody's way.
+            adopted.inspect_err(|_| drop(storage.remove(&Name::Spare(number).to_string()))).ok()
+        };
+        let spares = spares.into_iter().filter_map(adopt).collect();
+        let next_spare = spare_number.saturating_add(1);
+        let longest = longest.max(len);
         let log = Log {
             storage,
             sizes,
@@ -173,8 +196,8 @@ impl<S: Storage> Log<S> {
 
     /// The end of that segment, for a mistake.
     pub(super) fn tail(&self) -> Segment<S::File> {
-        let Segment { number, salt, len, end, .. } = self.segment;
-        Segment { file: Arc::clone(&self.segment.file), number, salt, len, end, index: Vec::new() }
+        let Segment { number, salt, block, len, end, .. } = self.segment;
+        Segment { file: Arc::clone(&self.segment.file), number, salt, block, len, end, index: Vec::new() }
     }
 
     /// Somebody else has appended to it, by mistake.
@@ -190,7 +213,7 @@ impl<S: Storage> Log<S> {
     }
 
     /// The segments that were begun since the last call.
-    pub(super) fn begun(&mut self) -> Vec<Begun<S::File>> {
+    pub(super) fn begun(&mut self) -> Vec<Begun> {
         mem::take(&mut self.begun)
     }
 
@@ -207,7 +230,7 @@ impl<S: Storage> Log<S> {
             let (part, behind) = rest.split_at_mut(first_part(rest));
             read.extend(self.commit_frame(part).map_err(|error| match error {
                 // What was before is there.
-                CommitError::Full if !first => CommitError::Broken(io::ErrorKind::StorageFull.into()),
+                CommitError::Lacking(error) if !first => CommitError::Broken(error),
                 other => other,
             })?);
             first = false;
@@ -221,7 +244,7 @@ impl<S: Storage> Log<S> {
     fn commit_frame(&mut self, records: &mut [Record]) -> Result<Vec<Read>, CommitError> {
         let mut buffer = mem::take(&mut self.buffer);
         let places = encode(records, &mut buffer);
-        let frame = buffer.len().next_multiple_of(SECTOR) as u64;
+        let frame = buffer.len().next_multiple_of(self.segment.block.bytes()) as u64;
         let indexed = records.len() * LONGEST;
         // What is only a witness does not use up the space that was kept for acks.
         let messages = records.iter().any(|record| record.is_send() || record.is_move())
@@ -236,7 +259,7 @@ impl<S: Storage> Log<S> {
             Ok(()) => {}
             Err(error) if is_full(&error) => {
                 unplace(records, read);
-                return self.take_back(at);
+                return self.take_back(at, error);
             }
             Err(error) => return Err(CommitError::Broken(error)),
         }
@@ -248,23 +271,26 @@ impl<S: Storage> Log<S> {
     }
 
     /// The space was promised, and there is none: makes sure that what was written of a frame is not taken for one.
-    fn take_back<T>(&mut self, at: u64) -> Result<T, CommitError> {
-        self.segment.file.write_durably(&[0; SECTOR], at).map_err(CommitError::Broken)?;
-        Err(CommitError::Full)
+    fn take_back<T>(&mut self, at: u64, error: io::Error) -> Result<T, CommitError> {
+        let zeroes = vec![0; self.segment.block.bytes()];
+        self.segment.file.write_durably(&zeroes, at).map_err(CommitError::Broken)?;
+        Err(CommitError::Lacking(error))
     }
 
     /// A message is taken only while a spare is ready that is as long as any segment: there is space for all acks that it
-    /// takes to give a segment up, each in a sector of its own as the messages were. So a full disk can be drained, if what
-    /// was sent in one batch is acked in one: acks one by one of messages that shared a commit take more space than there was.
+    /// takes to give a segment up, each in a block of its own as the messages were. So a full disk can be drained, if what
+    /// was sent in one batch is acked in one. Acks one by one of messages that shared a commit take more space than those did, and
+    /// space for all of them would be many times as much.
     fn make_room(&mut self, frame: u64, indexed: usize, messages: bool) -> Result<(), CommitError> {
         let longest = self.longest.min(self.sizes.most);
-        let slack = if messages { longest / 8 + SLACK } else { 0 };
+        let block = self.segment.block;
+        let slack = if messages { longest / 8 + SLACK * block.bytes() as u64 } else { 0 };
         if self.segment.has_room(frame, indexed, slack) {
             return if messages { self.have_spare(0, longest) } else { Ok(()) };
         }
-        let index = frame::filled(indexed as u64).unwrap_or(u64::MAX);
-        let needed = (FRAMES + frame).saturating_add(index).saturating_add(slack);
-        self.have_spare(0, needed.next_multiple_of(SECTOR as u64))?;
+        let index = frame::filled(indexed as u64, block).unwrap_or(u64::MAX);
+        let needed = (frames(block) + frame).saturating_add(index).saturating_add(slack);
+        self.have_spare(0, needed.next_multiple_of(block.bytes() as u64))?;
         if messages {
             let next = self.spares.front().map_or(0, |spare| spare.len);
             self.have_spare(1, longest.max(next).min(self.sizes.most))?;
@@ -283,45 +309,51 @@ impl<S: Storage> Log<S> {
         if self.spares.get(nth).is_some_and(|spare| spare.is_ready(least)) {
             return Ok(());
         }
-        let mut made = Err(CommitError::Full);
-        for len in [self.next_len().max(least), least] {
-            if matches!(made, Err(CommitError::Full)) {
-                made = self.grow_spare(nth, len, u64::MAX);
-            }
+        match self.grow_spare(nth, self.next_len().max(least), u64::MAX) {
+            Err(CommitError::Lacking(_)) => self.grow_spare(nth, least, u64::MAX),
+            made => made,
         }
-        made
     }
 
     /// Works on a spare, which may be a new one; gives back its space if there is too little.
     fn grow_spare(&mut self, nth: usize, len: u64, bytes: u64) -> Result<(), CommitError> {
+        let waited_for = bytes == u64::MAX;
         if nth == self.spares.len() {
-            let spare = Spare::create(&self.storage, self.next_spare).map_err(full_or_broken)?;
+            let spare = Spare::create(&self.storage, self.next_spare).map_err(lacking_or_broken)?;
             self.next_spare += 1;
             self.spares.push_back(spare);
         }
         let spare = &mut self.spares[nth];
-        let grown = if self.large { spare.allocate(len) } else { spare.grow(len, bytes) };
+        let many = len.saturating_sub(spare.len) > WAITED_FOR;
+        let at_once = self.large || waited_for && many;
+        let grown = if at_once { spare.allocate(len) } else { spare.grow(len, bytes) };
         grown.map_err(|error| {
             if let Some(spare) = self.spares.remove(nth) {
                 // If it stays, it is in nobody's way, and the next open removes it.
                 let _ = self.storage.remove(&spare.name.to_string());
             }
-            full_or_broken(error)
+            lacking_or_broken(error)
         })
     }
 
     /// Ends the segment and begins the next one in the spare.
     fn roll(&mut self) -> Result<(), CommitError> {
         let before = self.write_index()?;
-        let Some(spare) = self.spares.pop_front() else { return Err(CommitError::Full) };
+        let none = || CommitError::Lacking(io::ErrorKind::StorageFull.into());
+        let spare = self.spares.pop_front().ok_or_else(none)?;
+        let block = spare.block;
+        if block != self.segment.block {
+            let other = "the file system writes in other blocks than it said before";
+            return Err(CommitError::Broken(io::Error::other(other)));
+        }
         let number = self.segment.number + 1;
-        let salt = mix(self.seed ^ mix(number));
         let Spare { name, file, len, recycled, .. } = spare;
-        let header = Header { number, salt, begun: FRAMES, recycled, marks: self.marks, before };
+        let salt = salt(self.seed, number, name);
+        let end = End { at: frames(block), ..End::default() };
+        let header = Header { number, salt, begun: end.at, recycled, marks: self.marks, before, block, len };
         give_name(&self.storage, name, &file, &header).map_err(CommitError::Broken)?;
-        self.begun.push(Begun { number, file: Arc::clone(&file), len });
-        let end = End { at: FRAMES, ..End::default() };
-        self.segment = Segment { file, number, salt, len, end, index: Vec::new() };
+        self.begun.push(Begun { number, len });
+        self.segment = Segment { file, number, salt, block, len, end, index: Vec::new() };
         self.longest = self.longest.max(len);
         Ok(())
     }
@@ -345,22 +377,29 @@ impl<S: Storage> Log<S> {
         let half = self.segment.end.at >= self.segment.len / 2;
         let wanted = 1 + usize::from(half);
         let ready = self.spares.iter().filter(|spare| spare.is_ready(self.sizes.least)).count();
-        if ready >= wanted {
+        let unwritten = self.spares.iter().position(|spare| !spare.is_written()).filter(|_| !self.large);
+        let work = match unwritten {
+            _ if ready < wanted => Some((ready, self.next_len())),
+            Some(nth) => Some((nth, self.spares[nth].len)),
+            None => None,
+        };
+        let Some((nth, len)) = work else {
             self.owed = 0;
-        } else if self.owed >= self.sizes.least / 4 {
+            return;
+        };
+        if self.owed >= self.sizes.least / 4 {
             let owed = mem::take(&mut self.owed);
             // Whoever needs it tries again, and says what is wrong.
-            let _ = self.grow_spare(ready, self.next_len(), owed);
+            let _ = self.grow_spare(nth, len, owed);
         }
     }
 
-    /// A segment is not needed any more: it becomes a spare, or goes. Nobody else reads the file if this is the only handle.
-    pub(super) fn retire(&mut self, segment: Begun<S::File>) {
-        let Begun { number, file, len } = segment;
-        let wanted = self.spares.len() < 2 && len >= self.next_len();
-        if wanted && Arc::strong_count(&file) == 1 {
-            // If it failed, nobody knows the name of the file; but neither name is in anybody's way.
-            if let Ok(spare) = Spare::recycle(&self.storage, number, file, len, self.next_spare) {
+    /// A segment is not needed any more, and nobody reads it: it becomes a spare, or goes.
+    pub(super) fn retire(&mut self, Begun { number, len }: Begun) {
+        let wanted = self.spares.len() < SPARES && len >= self.next_len();
+        if wanted {
+            // If it failed, the file is gone, or its old name is, which is in nobody's way.
+            if let Ok(spare) = Spare::recycle(&self.storage, number, len, self.next_spare) {
                 self.spares.push_front(spare);
             }
             self.next_spare += 1;
@@ -370,22 +409,30 @@ impl<S: Storage> Log<S> {
     }
 }
 
-/// Makes a spare a segment, durably; all that is in it is synced with its header before it has the name.
+/// Other frames than those of this life of this file have other salts.
+fn salt(seed: u64, number: u64, spare: Name) -> u64 {
+    let Name::Spare(file) = spare else { return mix(seed) };
+    mix(mix(seed ^ mix(number)) ^ file)
+}
+
+/// Makes a spare a segment, durably; all that is in it is synced with its header before it has the name. If that cannot be
+/// made durable nobody may see it: the next life would take it for durable, and believe a sync that repeats this one.
 fn give_name<S: Storage>(storage: &S, spare: Name, file: &S::File, header: &Header) -> io::Result<()> {
     file.write_at(&header.encode(), 0)?;
     file.sync()?;
-    storage.rename(&spare.to_string(), &Name::Segment(header.number).to_string())?;
-    storage.sync_dir()
+    let name = Name::Segment(header.number).to_string();
+    storage.rename(&spare.to_string(), &name)?;
+    sync_name(storage, &name)
 }
 
 /// At most so many bytes are frames with these records.
-fn needed(records: &[Record]) -> u64 {
+fn needed(records: &[Record], block: Block) -> u64 {
     let mut rest = records;
     let mut needed = 0;
     while !rest.is_empty() {
         let (part, behind) = rest.split_at(first_part(rest));
         let body = part.iter().map(|record| record.payload_len() + LONGEST as u64).sum();
-        needed += frame::filled(body).unwrap_or(u64::MAX);
+        needed += frame::filled(body, block).unwrap_or(u64::MAX);
         rest = behind;
     }
     needed
@@ -421,7 +468,7 @@ fn place<F: StorageFile>(
 ) -> Vec<Read> {
     let placed = |(record, range): (&mut Record, Range<usize>)| match record {
         Record::Stored(stored, payload) => match mem::replace(payload, Payload::At(segment.place(range))) {
-            Payload::Here { key, body } => Some(Read { id: stored.id, key, body }),
+            Payload::Here { key, body } => Some(Read { id: stored.id, key, body, damaged: stored.damaged }),
             Payload::At(_) => None,
         },
         _ => None,
@@ -451,10 +498,6 @@ fn note(record: &Record, marks: &mut Marks, index: &mut Vec<u8>) {
     record.encode(index);
 }
 
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-fn full_or_broken(error: io::Error) -> CommitError {
-    if is_full(&error) { CommitError::Full } else { CommitError::Broken(error) }
+fn lacking_or_broken(error: io::Error) -> CommitError {
+    if is_lacking(&error) { CommitError::Lacking(error) } else { CommitError::Broken(error) }
 }

@@ -12,6 +12,7 @@ mod decide;
 mod direct;
 mod failure;
 mod frame;
+mod handles;
 mod heartbeat;
 mod host;
 #[cfg(any(test, fuzzing))]

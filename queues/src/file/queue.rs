@@ -47,9 +47,17 @@ pub(super) const LIMITS: Limits =
 /// After a failed write or sync nothing is known, and nothing is confirmed: what was being committed is in
 /// doubt, later sends are refused as unavailable, everything else answers [`Error::Poisoned`]. Opening the
 /// queue again recovers. A full disk is not such a failure: what did not fit is durably absent, sends are
-/// refused as unavailable, and once there is space the queue goes on. Sends leave space for settlements: a segment, which is
-/// enough to ack one by one what was sent one by one, and so to make room. A message whose stored bytes are damaged
-/// is not delivered: receives that come upon it answer [`Error::Corrupt`] until it is mended.
+/// refused as unavailable, and once there is space the queue goes on; nor is a process that may open no more files. (A queue
+/// has some twenty open, however many segments it has.) Sends leave space for settlements:
+/// a segment as long as the longest, which is enough for a fixed number of calls that settle, or notice that leases ran out,
+/// whatever they settle and however many messages each: at 64 MiB some 120 000 where commits are of sectors and
+/// 16 000 where they are of pages ([`Block`](super::storage::Block)). Acks make room as they go. So messages that were sent one
+/// by one can be acked one by one, in about their order; those that were sent in batches may have to be acked in batches, for
+/// space for each of them singly would be up to forty times what they take themselves. When that space is used up
+/// settlements are in doubt with [`Error::Io`], nothing changed, and they work again once there is room.
+/// A message whose stored bytes are damaged
+/// is not delivered: receives that come upon it answer [`Error::Corrupt`], and those for dead letters do. When its segment is
+/// given up, what is left of it is carried along, and from then on it stays damaged; `salvage` leaves it out.
 pub struct FileQueue<S: Storage> {
     /// Ends before the queue does.
     heartbeat: Option<Arc<Heartbeat>>,

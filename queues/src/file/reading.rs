@@ -2,13 +2,13 @@
 
 use std::io;
 
-use super::frame::{self, HEADER, Header as FrameHeader, Kind, Link, SECTOR};
+use super::frame::{self, HEADER, Header as FrameHeader, Kind, Link};
 use super::record::Record;
-use super::segment::{End, FRAMES, Header, NoHeader};
+use super::segment::{self, COPIES, End, Header, NoHeader};
 use super::storage::StorageFile;
 
 /// How much is read at once when looking at what is behind the last frame.
-const SCAN: usize = 256 * SECTOR;
+const SCAN: usize = 128 << 10;
 
 /// Why a segment could not be read.
 #[derive(Debug)]
@@ -37,13 +37,7 @@ fn damaged<T>(offset: u64, detail: impl Into<String>) -> Result<T, ReadError> {
 /// # Errors
 /// See [`ReadError`].
 pub(super) fn read_header<F: StorageFile>(file: &F, number: u64) -> Result<Header, ReadError> {
-    let len = file.len()?;
-    if len < FRAMES {
-        return damaged(len, "it ends within its header");
-    }
-    let mut both = [0; 2 * SECTOR];
-    file.read_at(&mut both, 0)?;
-    let header = match Header::decode(&both) {
+    let header = match read_copies(file, number)? {
         Ok(header) => header,
         Err(NoHeader::Version(version)) => return Err(ReadError::Version(version)),
         Err(NoHeader::Foreign) => {
@@ -62,6 +56,43 @@ pub(super) fn read_header<F: StorageFile>(file: &F, number: u64) -> Result<Heade
         return damaged(45, "its header says what no queue says, though its checksum holds");
     }
     Ok(header)
+}
+
+/// The first copy of the header that is whole. Another than the very first may be left from an earlier life of the file.
+fn read_copies<F: StorageFile>(file: &F, number: u64) -> Result<Result<Header, NoHeader>, ReadError> {
+    let len = file.len()?;
+    let mut first = Err(NoHeader::Damaged);
+    for at in COPIES {
+        let mut copy = [0; segment::HEADER];
+        if len < at + copy.len() as u64 {
+            return if at == 0 { damaged(len, "it ends within its header") } else { Ok(first) };
+        }
+        file.read_at(&mut copy, at)?;
+        let decoded = Header::decode(&copy);
+        if at == 0 {
+            first = decoded;
+            if first.is_ok() {
+                break;
+            }
+        }
+        if decoded.is_ok_and(|header| at == header.block.bytes() as u64 && header.number == number) {
+            return Ok(decoded);
+        }
+    }
+    Ok(first)
+}
+
+/// Makes sure that nothing was cut off a file.
+///
+/// # Errors
+/// It is shorter than its header says.
+pub(super) fn check_len<F: StorageFile>(file: &F, header: &Header) -> Result<(), ReadError> {
+    let len = file.len()?;
+    if len < header.len {
+        let whole = header.len;
+        return damaged(len, format!("it ends here, and its header says that it is {whole} bytes long"));
+    }
+    Ok(())
 }
 
 /// The body of a frame and where it lies.
@@ -132,8 +163,8 @@ impl<'a, F: StorageFile> Reader<'a, F> {
     /// # Errors
     /// The length cannot be read.
     pub(super) fn new(file: &'a F, header: Header, known: Option<End>) -> io::Result<Reader<'a, F>> {
-        let end = End { at: FRAMES, ..End::default() };
-        Ok(Reader { file, header, len: file.len()?, known, end })
+        let end = End { at: header.frames(), ..End::default() };
+        Ok(Reader { file, header, len: file.len()?.min(header.len), known, end })
     }
 
     /// How far it has read.
@@ -197,7 +228,7 @@ impl<'a, F: StorageFile> Reader<'a, F> {
     fn frame(&self, kind: Kind) -> io::Result<Result<(Body, End), &'static str>> {
         let at = self.end.at;
         let left = self.len.saturating_sub(at);
-        if left < SECTOR as u64 {
+        if left < self.header.block.bytes() as u64 {
             return Ok(Err("the file ends"));
         }
         let mut head = [0; HEADER];
@@ -208,7 +239,7 @@ impl<'a, F: StorageFile> Reader<'a, F> {
         if header.link != self.end.link {
             return Ok(Err("a frame does not follow the one before it"));
         }
-        let Some(filled) = frame::filled(header.body).filter(|filled| *filled <= left) else {
+        let Some(filled) = self.filled(&header).filter(|filled| *filled <= left) else {
             return Ok(Err("the file ends within a frame"));
         };
         // It fits into the file; where that is larger than memory there is nothing to recover into.
@@ -221,26 +252,31 @@ impl<'a, F: StorageFile> Reader<'a, F> {
         Ok(Ok((Body { bytes, frame: at }, End { at: at + filled, link, indexed: false })))
     }
 
+    fn filled(&self, header: &FrameHeader) -> Option<u64> {
+        frame::filled(header.body, self.header.block)
+    }
+
     /// What is here and behind, where no frame follows.
     fn rest(&self) -> io::Result<Rest> {
         let start = self.end.at;
         let (mut at, mut torn) = (start, 0);
+        let block = self.header.block.bytes();
         let mut chunk = Vec::new();
         while at < self.len {
             chunk.resize((self.len - at).min(SCAN as u64) as usize, 0);
             self.file.read_at(&mut chunk, at)?;
-            for (nth, sector) in chunk.chunks(SECTOR).enumerate() {
-                let here = at + (nth * SECTOR) as u64;
-                let header = FrameHeader::parse(sector, Kind::Commit, self.header.salt);
+            for (nth, some) in chunk.chunks(block).enumerate() {
+                let here = at + (nth * block) as u64;
+                let header = FrameHeader::parse(some, Kind::Commit, self.header.salt);
                 match header {
                     // It has already been found to be followed by too little.
                     Some(header) if here == start => {
-                        torn = frame::filled(header.body).unwrap_or(u64::MAX).min(self.len - start);
+                        torn = self.filled(&header).unwrap_or(u64::MAX).min(self.len - start);
                     }
                     Some(_) => return Ok(Rest::Frame(here)),
                     // What an earlier use of the file left cannot be told from a torn commit.
-                    None if !self.header.recycled && sector.iter().any(|byte| *byte != 0) => {
-                        torn = torn.max(here + sector.len() as u64 - start);
+                    None if !self.header.recycled && some.iter().any(|byte| *byte != 0) => {
+                        torn = torn.max(here + some.len() as u64 - start);
                     }
                     None => {}
                 }

@@ -4,16 +4,17 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 
 use super::direct::{Aligned, Direct};
-use super::storage::{Storage, StorageFile};
+use super::storage::{Block, Storage, StorageFile};
 use crate::broker::Error;
 
-const LOCK: &str = "lock";
+/// The file that its owner holds a lock on.
+pub(super) const LOCK: &str = "lock";
 
 /// A directory of real files. It is owned from [`RealDir::open`] until the last clone is dropped.
 #[derive(Clone, Debug)]
@@ -28,26 +29,34 @@ struct Owned {
     /// The system releases the lock when this is closed, also if the process is killed.
     lock: File,
     cut_off: AtomicBool,
-    /// The file system has not refused direct writes yet.
-    direct: AtomicBool,
+    /// Found out with the first file that is readied.
+    way: OnceLock<Way>,
     memory: Aligned,
+}
+
+/// How durable writes are made.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Direct(Block),
+    Buffered,
 }
 
 /// A file of a [`RealDir`].
 #[derive(Debug)]
 pub struct RealFile {
     file: File,
-    direct: Option<Direct>,
+    path: PathBuf,
+    direct: OnceLock<Direct>,
     owned: Arc<Owned>,
 }
 
 /// How what is committed reaches the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Past the page cache (`O_DIRECT`), and durable when the write returns (`O_DSYNC`): a sector is all that is
-    /// written of a small commit.
+    /// Past the page cache (`O_DIRECT`), and durable when the write returns (`RWF_DSYNC`): of a small commit a sector is
+    /// all that is written, or a page if the file system does not say that it takes sectors.
     Direct,
-    /// Into the page cache, and then `fdatasync`: at least a page is written.
+    /// Into the page cache, and then `fdatasync`, in whole pages.
     Buffered,
 }
 
@@ -58,7 +67,7 @@ impl RealDir {
     /// [`Error::Owned`] if it is open already, in another process or in this one; [`Error::Io`] if it is not
     /// a directory, not writable, or holds a file called `lock` that no queue wrote.
     pub fn open(path: &Path) -> Result<RealDir, Error> {
-        create_durably(path)
+        create_durably(path, &mut |parent| File::open(parent)?.sync_all())
             .map_err(|e| failed("create the directory", path, e, "Give a directory that can be created"))?;
         let directory = File::open(path)
             .map_err(|e| failed("open the directory", path, e, "Give a directory that you may read"))?;
@@ -68,23 +77,23 @@ impl RealDir {
             return Err(failed("keep a queue in", path, source, "Give a directory, not a file"));
         }
         let lock = take(path)?;
-        let (cut_off, direct) = (AtomicBool::new(false), AtomicBool::new(true));
+        let (cut_off, way) = (AtomicBool::new(false), OnceLock::new());
         let memory = Aligned::default();
         Ok(RealDir {
-            owned: Arc::new(Owned { path: path.to_owned(), directory, lock, cut_off, direct, memory }),
+            owned: Arc::new(Owned { path: path.to_owned(), directory, lock, cut_off, way, memory }),
         })
     }
 
     /// The same with direct writes switched off: see [`RealDir::mode`].
     #[must_use]
     pub fn buffered(self) -> RealDir {
-        self.owned.direct.store(false, Ordering::Relaxed);
+        self.owned.way.get_or_init(|| Way::Buffered);
         self
     }
 
-    /// How commits are written: directly, until the file system refuses that.
+    /// How commits are written: directly, unless the file system refuses that. It is asked when a queue is opened.
     pub fn mode(&self) -> Mode {
-        if self.owned.direct.load(Ordering::Relaxed) { Mode::Direct } else { Mode::Buffered }
+        if matches!(self.owned.way.get(), Some(Way::Buffered)) { Mode::Buffered } else { Mode::Direct }
     }
 
     /// Where it is.
@@ -101,12 +110,8 @@ impl RealDir {
     }
 
     fn file(&self, file: io::Result<File>, name: &str) -> io::Result<RealFile> {
-        let file = file?;
-        let direct = if self.mode() == Mode::Direct { Direct::open(&self.at(name)) } else { None };
-        if direct.is_none() {
-            self.owned.direct.store(false, Ordering::Relaxed);
-        }
-        Ok(RealFile { file, direct, owned: Arc::clone(&self.owned) })
+        let (path, direct) = (self.at(name), OnceLock::new());
+        Ok(RealFile { file: file?, path, direct, owned: Arc::clone(&self.owned) })
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -118,21 +123,26 @@ fn failed(action: &'static str, path: &Path, source: io::Error, remedy: &'static
     Error::Io { action, path: path.to_owned(), source, remedy }
 }
 
-/// Creates a directory with its parents; each new name is synced in the directory that holds it.
-fn create_durably(path: &Path) -> io::Result<()> {
-    if path.exists() {
-        return Ok(());
-    }
+/// Creates a directory with its parents; each new name is synced in the directory that holds it. So is that of a directory
+/// that is there: whoever created it may have been killed before he could do so.
+fn create_durably(path: &Path, sync: &mut impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    create_durably(parent)?;
+    if path.exists() {
+        return match sync(parent) {
+            // Nor could whoever is not allowed to look into it have created anything there.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            other => other,
+        };
+    }
+    create_durably(parent, sync)?;
     match fs::create_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         other => other?,
     }
-    File::open(parent)?.sync_all()
+    sync(parent)
 }
 
 /// Locks the directory and leaves the owner's process id in the lock file.
@@ -192,6 +202,17 @@ impl RealFile {
     fn alive(&self) -> io::Result<&File> {
         self.owned.alive().map(|()| &self.file)
     }
+
+    /// Tries how files like this one are written durably.
+    fn find_way(&self) -> io::Result<Way> {
+        let Some(direct) = Direct::open(&self.path)? else { return Ok(Way::Buffered) };
+        let Some(block) = direct.block() else { return Ok(Way::Buffered) };
+        match direct.write(&vec![0; block.bytes()], 0, &self.owned.memory) {
+            Err(error) if Direct::is_refused(&error) => Ok(Way::Buffered),
+            Err(error) => Err(error),
+            Ok(()) => Ok(Way::Direct(block)),
+        }
+    }
 }
 
 impl Storage for RealDir {
@@ -250,22 +271,36 @@ impl StorageFile for RealFile {
         self.alive()?.read_exact_at(into, offset)
     }
 
+    fn ready(&self) -> io::Result<Block> {
+        self.alive()?;
+        let way = match self.owned.way.get() {
+            Some(way) => *way,
+            None => {
+                let found = self.find_way()?;
+                *self.owned.way.get_or_init(|| found)
+            }
+        };
+        match way {
+            Way::Buffered => Ok(Block::Page),
+            Way::Direct(block) => {
+                if self.direct.get().is_none() {
+                    let refused = || io::Error::other("the file system takes no direct writes any more");
+                    let direct = Direct::open(&self.path)?.ok_or_else(refused)?;
+                    self.direct.get_or_init(|| direct);
+                }
+                Ok(block)
+            }
+        }
+    }
+
     fn write_at(&self, from: &[u8], offset: u64) -> io::Result<()> {
         self.alive()?.write_all_at(from, offset)
     }
 
     fn write_durably(&self, from: &[u8], offset: u64) -> io::Result<()> {
         let file = self.alive()?;
-        if let Some(direct) = &self.direct
-            && self.owned.direct.load(Ordering::Relaxed)
-        {
-            match direct.write(from, offset, &self.owned.memory) {
-                Some(Err(error)) if Direct::is_refused(&error) => {
-                    self.owned.direct.store(false, Ordering::Relaxed);
-                }
-                Some(written) => return written,
-                None => {}
-            }
+        if let Some(direct) = self.direct.get() {
+            return direct.write(from, offset, &self.owned.memory);
         }
         file.write_all_at(from, offset)?;
         file.sync_data()
@@ -318,6 +353,50 @@ mod tests {
         assert_eq!(dir.open("a").expect_err("was renamed").kind(), io::ErrorKind::NotFound);
         dir.remove("b").expect("removes");
         assert_eq!(dir.list().expect("lists"), [LOCK]);
+    }
+
+    #[test]
+    fn the_name_of_a_directory_is_synced_whoever_created_it() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let synced = |path: &Path| {
+            let mut synced = Vec::new();
+            let mut sync = |parent: &Path| {
+                synced.push(parent.to_owned());
+                Ok(())
+            };
+            create_durably(path, &mut sync).expect("creates");
+            synced
+        };
+        let (a, b) = (temp.path().join("a"), temp.path().join("a/b"));
+        let above = temp.path().parent().expect("has one").to_owned();
+        assert_eq!(synced(&b), [above, temp.path().to_owned(), a.clone()]);
+        assert_eq!(synced(&b), [a], "its creator may have been killed");
+        assert_eq!(synced(Path::new("/")), [Path::new(".")]);
+        let denied = |_: &Path| Err(io::ErrorKind::PermissionDenied.into());
+        create_durably(&b, &mut { denied }).expect("it is there");
+        create_durably(&b.join("c"), &mut { denied }).expect_err("its name cannot be synced");
+    }
+
+    #[test]
+    fn durable_writes_arrive_in_either_mode_and_are_of_pages_where_they_are_not_direct() {
+        for buffered in [false, true] {
+            let temp = tempfile::tempdir().expect("a directory");
+            let dir = RealDir::open(temp.path()).expect("opens");
+            let dir = if buffered { dir.buffered() } else { dir };
+            let file = dir.create("a").expect("creates");
+            let block = file.ready().expect("is readied");
+            println!("{:?} in blocks of {} bytes", dir.mode(), block.bytes());
+            assert!(dir.mode() == Mode::Direct || block == Block::Page);
+            assert!(!buffered || dir.mode() == Mode::Buffered);
+            assert_eq!(dir.create("b").and_then(|other| other.ready()).expect("the same"), block);
+            let block = block.bytes();
+            let long = vec![3; (3 << 20) + block];
+            file.write_durably(&long, block as u64).expect("writes");
+            file.write_durably(&vec![4; block], 0).expect("writes");
+            let mut expected = vec![4; block];
+            expected.extend(long);
+            assert!(fs::read(dir.at("a")).expect("reads") == expected);
+        }
     }
 
     #[test]

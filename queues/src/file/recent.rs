@@ -20,7 +20,7 @@ impl Recent {
 
     pub(super) fn put(&mut self, read: Read) {
         let bytes = size(&read);
-        if self.bytes + bytes <= self.most {
+        if self.bytes + bytes <= self.most && !read.damaged {
             self.bytes += bytes;
             if let Some(replaced) = self.messages.insert(read.id, read) {
                 self.bytes -= size(&replaced);

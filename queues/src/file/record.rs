@@ -50,6 +50,8 @@ pub(super) struct Stored {
     pub(super) death: Option<Death>,
     /// It was stored before, in a segment that is to be given up.
     pub(super) moved: bool,
+    /// It was damaged there: its bytes are what was left of its record, for people. It is never delivered.
+    pub(super) damaged: bool,
 }
 
 /// How a message died.
@@ -95,6 +97,7 @@ const HAS_ATTEMPTS: u8 = 4;
 const WAS_HANDED: u8 = 8;
 const IS_DEAD: u8 = 16;
 const WAS_MOVED: u8 = 32;
+const IS_DAMAGED: u8 = 64;
 
 /// The longest record without the bytes of a message; those of a message in an index are no longer.
 pub(super) const LONGEST: usize = 48;
@@ -132,6 +135,7 @@ impl Record {
     /// What it says, in a word or two.
     pub(super) fn kind(&self) -> &'static str {
         match self {
+            Record::Stored(Stored { damaged: true, .. }, _) => "moved damaged",
             Record::Stored(Stored { moved: true, .. }, _) => "moved",
             Record::Stored(..) => "stored",
             Record::Handed { .. } => "handed out",
@@ -252,6 +256,7 @@ impl Stored {
         flag(WAS_HANDED, self.handed);
         flag(IS_DEAD, self.death.is_some());
         flag(WAS_MOVED, self.moved);
+        flag(IS_DAMAGED, self.damaged);
         put(into, &[&[kind, flags], &self.id.to_le_bytes()]);
         if self.due != Time::ZERO {
             put(into, &[&self.due.0.to_le_bytes()]);
@@ -276,7 +281,8 @@ impl Stored {
             None
         };
         let (handed, moved) = (flags & WAS_HANDED != 0, flags & WAS_MOVED != 0);
-        Ok((Stored { id, due, attempts, handed, death, moved }, flags))
+        let damaged = flags & IS_DAMAGED != 0;
+        Ok((Stored { id, due, attempts, handed, death, moved, damaged }, flags))
     }
 
     fn encode(&self, key: Option<&[u8]>, body: &[u8], into: &mut Vec<u8>) {
@@ -297,6 +303,8 @@ pub(super) struct Read {
     pub(super) id: u64,
     pub(super) key: Option<Arc<[u8]>>,
     pub(super) body: Arc<[u8]>,
+    /// It was damaged when it was moved.
+    pub(super) damaged: bool,
 }
 
 impl Read {
@@ -319,7 +327,8 @@ impl Read {
         if crc != checksum(head, key, body) {
             return Err(format!("the checksum of message {id} does not hold"));
         }
-        Ok(Read { id, key: (flags & HAS_KEY != 0).then(|| key.into()), body: body.into() })
+        let key = (flags & HAS_KEY != 0).then(|| key.into());
+        Ok(Read { id, key, body: body.into(), damaged: flags & IS_DAMAGED != 0 })
     }
 }
 
@@ -377,7 +386,7 @@ mod tests {
     fn stored(full: bool) -> Stored {
         let death = Some(Death { order: 9, reason: Reason::Rejected }).filter(|_| full);
         let (due, attempts) = if full { (Time(2), 3) } else { (Time::ZERO, 0) };
-        Stored { id: 1, due, attempts, handed: full, death, moved: full }
+        Stored { id: 1, due, attempts, handed: full, death, moved: full, damaged: full }
     }
 
     #[test]
@@ -421,7 +430,7 @@ mod tests {
             let at = At { segment: 4, offset: 100, len: bytes.len() as u32 };
             let placed = Record::Stored(stored(full), Payload::At(at));
             assert_eq!(Record::decode(&mut &bytes[..], 4, 100), Ok(placed));
-            assert_eq!(Read::decode(&bytes), Ok(Read { id: 1, key, body }));
+            assert_eq!(Read::decode(&bytes), Ok(Read { id: 1, key, body, damaged: full }));
             for shorter in 0..bytes.len() {
                 Record::decode(&mut &bytes[..shorter], 4, 100).expect_err("is cut off");
                 Read::decode(&bytes[..shorter]).expect_err("is cut off");

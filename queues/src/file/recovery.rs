@@ -1,14 +1,15 @@
 //! Opening: what the log says becomes the state of a new life, which begins a segment of its own.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::io;
 
-use super::body::anew;
-use super::log::{Beginning, Log, Sizes};
-use super::reading::{Body, Next, ReadError, Reader, read_header};
+use super::body::Body as Bytes;
+use super::handles::Handles;
+use super::log::{Beginning, Log, SPARES, Sizes};
+use super::reading::{Body, Next, ReadError, Reader, check_len, read_header};
 use super::record::{At, Payload, Read, Record, Stored};
 use super::rng::mix;
-use super::segment::{End, Header, Marks, Name, VERSION};
+use super::segment::{End, Header, Marks, NUMBERS, Name, VERSION};
 use super::state::State;
 use super::storage::{Storage, StorageFile};
 use crate::broker::{Error, Settings};
@@ -27,17 +28,15 @@ pub(super) struct Opened<S: Storage> {
     pub(super) state: State,
     pub(super) log: Log<S>,
     /// The segments that are needed, but for the last.
-    pub(super) segments: BTreeMap<u64, (Arc<S::File>, u64)>,
+    pub(super) segments: BTreeMap<u64, u64>,
     /// Messages that were just written anew.
     pub(super) read: Vec<Read>,
     pub(super) recovered: Recovered,
 }
 
 /// A segment that was found.
-struct Found<F> {
+struct Found {
     number: u64,
-    file: Arc<F>,
-    len: u64,
     header: Header,
 }
 
@@ -103,11 +102,9 @@ pub(super) fn recover<S: Storage>(
     records.extend(opening);
     records.extend(moves(storage, &found, &state, sizes));
 
-    for name in names.iter().filter(|name| matches!(name, Name::Spare(_))) {
-        storage.remove(&name.to_string()).map_err(|e| failed("remove a spare segment from", e))?;
-    }
-    let longest = found.iter().map(|segment| segment.len).max().unwrap_or(0);
-    let beginning = Beginning { number, seed: salt_seed(settings), marks, before: end, longest };
+    let spares = spares(storage, &names, sizes).map_err(|e| failed("look at the spare segments in", e))?;
+    let longest = found.iter().map(|segment| segment.header.len).max().unwrap_or(0);
+    let beginning = Beginning { number, seed: salt_seed(settings), marks, before: end, longest, spares };
     let (log, read) = Log::begin(storage.clone(), sizes, beginning, &mut records)
         .map_err(|e| failed("begin a new segment in", e))?;
     for record in &records {
@@ -117,31 +114,52 @@ pub(super) fn recover<S: Storage>(
     }
 
     let mut segments = BTreeMap::new();
-    for Found { number, file, len, .. } in found {
+    for Found { number, header } in found {
         if number < state.released() {
             // What cannot be removed is in nobody's way, and the next open tries again.
             let _ = storage.remove(&Name::Segment(number).to_string());
         } else {
-            segments.insert(number, (file, len));
+            segments.insert(number, header.len);
         }
     }
     Ok(Opened { state, log, segments, read, recovered })
 }
 
+/// The spares that are as long as segments, two at most; the others are removed.
+fn spares<S: Storage>(storage: &S, names: &[Name], sizes: Sizes) -> io::Result<Vec<u64>> {
+    let mut useful = Vec::new();
+    for name in names {
+        let Name::Spare(number) = *name else { continue };
+        let len = storage.open(&name.to_string())?.len()?;
+        if (sizes.least..=sizes.most).contains(&len) && number < NUMBERS {
+            useful.push((len, number));
+        } else {
+            storage.remove(&name.to_string())?;
+        }
+    }
+    useful.sort_unstable();
+    while useful.len() > SPARES {
+        let (_, shortest) = useful.remove(0);
+        storage.remove(&Name::Spare(shortest).to_string())?;
+    }
+    Ok(useful.into_iter().rev().map(|(_, number)| number).collect())
+}
+
 /// Messages to be written anew, so that lives that end before they commit anything do not fill the disk.
-fn moves<S: Storage>(storage: &S, found: &[Found<S::File>], state: &State, sizes: Sizes) -> Vec<Record> {
-    let used: u64 =
-        found.iter().filter(|found| found.number >= state.released()).map(|found| found.len).sum();
+fn moves<S: Storage>(storage: &S, found: &[Found], state: &State, sizes: Sizes) -> Vec<Record> {
+    let handles = Handles::new(storage.clone());
+    let needed = found.iter().filter(|found| found.number >= state.released());
+    let used: u64 = needed.map(|found| found.header.len).sum();
     let Some((first, _)) = state.first_live().filter(|_| sizes.is_sparse(used, state.live_bytes())) else {
         return Vec::new();
     };
     let (moved, _) = state.to_move(first, 0, 4 * sizes.least, usize::MAX);
     let bytes = |(stored, at): (Stored, At)| {
-        let segment = found.iter().find(|found| found.number == at.segment)?;
-        anew(storage, &segment.file, stored, at)
+        let bytes = Bytes::There { reader: handles.reader(at.segment), at, id: stored.id };
+        bytes.anew(storage, stored).ok()
     };
-    // What cannot be read stays where it is; whoever receives it is told.
-    moved.into_iter().map_while(bytes).collect()
+    // What the system does not read stays where it is; whoever receives it is told.
+    moved.into_iter().filter_map(bytes).collect()
 }
 
 /// What a state says of itself, it can also become.
@@ -150,32 +168,33 @@ fn apply_own(state: &mut State, records: &[Record]) -> Result<(), Error> {
 }
 
 /// The segments that follow each other up to the last. Those before a gap were given up, or else one is missed.
-fn find<S: Storage>(storage: &S, names: &[Name]) -> Result<Vec<Found<S::File>>, Error> {
+fn find<S: Storage>(storage: &S, names: &[Name]) -> Result<Vec<Found>, Error> {
     let mut numbers: Vec<u64> =
         names.iter().filter_map(|name| if let Name::Segment(n) = name { Some(*n) } else { None }).collect();
     numbers.sort_unstable();
-    let mut found: Vec<Found<S::File>> = Vec::new();
+    let mut found: Vec<Found> = Vec::new();
     for number in numbers.into_iter().rev() {
         if found.last().is_some_and(|next| next.number != number + 1) {
             break;
         }
         let explained = |error| explain(storage, number, error);
-        let file = storage.open(&Name::Segment(number).to_string()).map_err(|source| Error::Io {
-            action: "read",
-            path: storage.locate(&Name::Segment(number).to_string()),
-            source,
-            remedy: "Make it readable and writable",
-        })?;
+        let file = open(storage, number)?;
         let header = read_header(&file, number).map_err(explained)?;
-        let len = file.len().map_err(|error| explained(error.into()))?;
-        found.push(Found { number, file: Arc::new(file), len, header });
+        check_len(&file, &header).map_err(explained)?;
+        found.push(Found { number, header });
     }
     found.reverse();
     Ok(found)
 }
 
+fn open<S: Storage>(storage: &S, number: u64) -> Result<S::File, Error> {
+    let name = Name::Segment(number).to_string();
+    let (action, remedy) = ("read", "Make it readable and writable");
+    storage.open(&name).map_err(|source| Error::Io { action, path: storage.locate(&name), source, remedy })
+}
+
 /// Applies all that the segments say, but for the last commit.
-fn load<S: Storage>(storage: &S, found: &[Found<S::File>]) -> Result<Loaded, Error> {
+fn load<S: Storage>(storage: &S, found: &[Found]) -> Result<Loaded, Error> {
     let none = Marks { next_id: 1, next_death: 0, released: 1 };
     let mut state = State::starting_at(found.first().map_or(none, |first| first.header.marks));
     state.reads_from(found.first().map_or(0, |first| first.number));
@@ -183,8 +202,8 @@ fn load<S: Storage>(storage: &S, found: &[Found<S::File>]) -> Result<Loaded, Err
     for (nth, segment) in found.iter().enumerate() {
         let explained = |error| explain(storage, segment.number, error);
         let known = found.get(nth + 1).map(|next| next.header.before);
-        let mut reader =
-            Reader::new(&*segment.file, segment.header, known).map_err(|e| explained(e.into()))?;
+        let file = open(storage, segment.number)?;
+        let mut reader = Reader::new(&file, segment.header, known).map_err(|e| explained(e.into()))?;
         let apply = |body: &Body, state: &mut State| {
             body.records(segment.number, |record| state.apply(&record)).map_err(explained)
         };

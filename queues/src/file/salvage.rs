@@ -3,19 +3,19 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
-use super::body::anew;
-use super::frame::{self, HEADER, Header as FrameHeader, Kind, SECTOR};
+use super::body::Body;
+use super::frame::{self, HEADER, Header as FrameHeader, Kind};
+use super::handles::Handles;
 use super::log::{Beginning, Log, Sizes};
 use super::queue::LIMITS;
 use super::reading::{Body as Frame, Reader, read_header};
 use super::real::RealDir;
 use super::record::{At, Payload, Read, Record};
 use super::recovery::salt_seed;
-use super::segment::{End, FRAMES, Header, Marks, Name};
+use super::segment::{End, Header, Marks, Name};
 use super::state::State;
-use super::storage::{Storage, StorageFile};
+use super::storage::{Storage, StorageFile, sync_name};
 use crate::broker::{Error, Settings};
 
 /// What was saved, and what was not.
@@ -57,9 +57,8 @@ pub fn salvage(path: &Path, settings: &Settings) -> Result<Salvaged, Error> {
     salvage_storage(&RealDir::open(path)?, settings, LIMITS.sizes)
 }
 
-struct Segment<F> {
+struct Segment {
     number: u64,
-    file: Arc<F>,
     header: Option<Header>,
 }
 
@@ -81,18 +80,21 @@ pub(super) fn salvage_storage<S: Storage>(
         if let Name::Segment(number) = *name {
             let file = storage.open(&name.to_string()).map_err(failed)?;
             let header = read_header(&file, number).ok();
-            segments.push(Segment { number, file: Arc::new(file), header });
+            segments.push(Segment { number, header });
         }
     }
     segments.sort_by_key(|segment| segment.number);
 
     let mut salvaged = Salvaged::default();
-    let state = read_all(&segments, &mut salvaged).map_err(failed)?;
+    let state = read_all(storage, &segments, &mut salvaged).map_err(failed)?;
     let mut records = Vec::new();
+    let handles = Handles::new(storage.clone());
     for (stored, at) in state.all() {
-        let segment = segments.iter().find(|segment| segment.number == at.segment);
-        match segment.and_then(|segment| anew(storage, &segment.file, stored, at)) {
-            Some(record) => records.push(record),
+        let reader = handles.reader(at.segment);
+        reader.file().map_err(failed)?;
+        let body = Body::There { reader, at, id: stored.id };
+        match body.read(storage).ok() {
+            Some(Read { key, body, .. }) => records.push(Record::Stored(stored, Payload::Here { key, body })),
             None => {
                 let (from, segment) = (u64::from(at.offset), Name::Segment(at.segment).to_string());
                 salvaged.gaps.push((segment, from, from + u64::from(at.len)));
@@ -101,12 +103,12 @@ pub(super) fn salvage_storage<S: Storage>(
         }
     }
     salvaged.messages = records.len() as u64;
-    for Segment { number, file, .. } in &segments {
+    for Segment { number, .. } in &segments {
         let name = Name::Segment(*number).to_string();
         if salvaged.gaps.iter().any(|(damaged, ..)| *damaged == name) {
             let copy = format!("damaged-{name}");
             if !listed.contains(&copy) {
-                keep_copy(storage, &**file, &copy).map_err(failed)?;
+                storage.open(&name).and_then(|file| keep_copy(storage, &file, &copy)).map_err(failed)?;
             }
             salvaged.copies.push(copy);
         }
@@ -121,7 +123,8 @@ pub(super) fn salvage_storage<S: Storage>(
     }
     let marks = Marks { released: number, ..state.marks() };
     let seed = salt_seed(settings);
-    let beginning = Beginning { number, seed, marks, before: End::default(), longest: 0 };
+    let (before, spares) = (End::default(), Vec::new());
+    let beginning = Beginning { number, seed, marks, before, longest: 0, spares };
     Log::begin(storage.clone(), sizes, beginning, &mut records).map_err(failed)?;
     for Segment { number, .. } in &segments {
         // What cannot be removed is in nobody's way.
@@ -131,13 +134,14 @@ pub(super) fn salvage_storage<S: Storage>(
 }
 
 /// The state that all whole commits make.
-fn read_all<F: StorageFile>(segments: &[Segment<F>], salvaged: &mut Salvaged) -> io::Result<State> {
+fn read_all<S: Storage>(storage: &S, segments: &[Segment], salvaged: &mut Salvaged) -> io::Result<State> {
     let mut state = State::starting_at(Marks { next_id: 1, next_death: 0, released: 1 });
     state.reads_from(segments.first().map_or(0, |segment| segment.number));
     state.may_lack_anything();
     let mut missing = Vec::new();
-    for (nth, Segment { number, file, header }) in segments.iter().enumerate() {
+    for (nth, Segment { number, header }) in segments.iter().enumerate() {
         let name = Name::Segment(*number).to_string();
+        let file = storage.open(&name)?;
         let Some(header) = header else {
             salvaged.gaps.push((name, 0, file.len()?));
             continue;
@@ -147,13 +151,17 @@ fn read_all<F: StorageFile>(segments: &[Segment<F>], salvaged: &mut Salvaged) ->
         missing.extend(next.filter(|next| next.number > number + 1).map(|next| next.number - 1));
         let next = next.filter(|next| next.number == number + 1).and_then(|next| next.header);
         let known = next.map(|next| next.before);
+        let len = file.len()?;
+        if len < header.len {
+            salvaged.gaps.push((name.clone(), len, header.len));
+        }
         let mut apply = |record: &Record| {
             // What makes no sense now would have made sense after what is missing.
             let _ = state.apply(record);
         };
-        match Reader::new(&**file, *header, known)?.index()? {
+        match Reader::new(&file, *header, known)?.index()? {
             Some(index) => each(&index, *number, &mut apply),
-            None => read_frames(&**file, *header, known, &mut apply, |from, to| {
+            None => read_frames(&file, *header, known, &mut apply, |from, to| {
                 salvaged.gaps.push((name.clone(), from, to));
             })?,
         }
@@ -183,15 +191,16 @@ fn read_frames<F: StorageFile>(
 ) -> io::Result<()> {
     let len = file.len()?;
     let end = known.map_or(len, |known| known.at.min(len));
-    let (mut at, mut whole_to) = (FRAMES, FRAMES);
+    let (mut at, mut whole_to) = (header.frames(), header.frames());
+    let block = header.block.bytes() as u64;
     while at < end {
-        match frame_at(file, header.salt, at, len)? {
+        match frame_at(file, &header, at, len)? {
             Some((frame, true)) => {
                 if at > whole_to {
                     gap(whole_to, at);
                 }
                 each(&frame, header.number, apply);
-                at += frame::filled(frame.bytes.len() as u64).unwrap_or(SECTOR as u64);
+                at += frame::filled(frame.bytes.len() as u64, header.block).unwrap_or(block);
                 whole_to = at;
             }
             Some((frame, false)) => {
@@ -205,9 +214,9 @@ fn read_frames<F: StorageFile>(
                         apply(record);
                     }
                 });
-                at += SECTOR as u64;
+                at += block;
             }
-            None => at += SECTOR as u64,
+            None => at += block,
         }
     }
     if known.is_some() && end > whole_to {
@@ -217,14 +226,21 @@ fn read_frames<F: StorageFile>(
 }
 
 /// The frame of this segment that begins here, and whether its body is whole.
-fn frame_at<F: StorageFile>(file: &F, salt: u64, at: u64, len: u64) -> io::Result<Option<(Frame, bool)>> {
+fn frame_at<F: StorageFile>(
+    file: &F,
+    segment: &Header,
+    at: u64,
+    len: u64,
+) -> io::Result<Option<(Frame, bool)>> {
+    let Header { salt, block, .. } = *segment;
     let mut head = [0; HEADER];
-    if len - at < SECTOR as u64 {
+    if len - at < block.bytes() as u64 {
         return Ok(None);
     }
     file.read_at(&mut head, at)?;
     let header = FrameHeader::parse(&head, Kind::Commit, salt);
-    let fits = |header: &FrameHeader| frame::filled(header.body).is_some_and(|filled| filled <= len - at);
+    let fits =
+        |header: &FrameHeader| frame::filled(header.body, block).is_some_and(|filled| filled <= len - at);
     let Some(header) = header.filter(fits) else { return Ok(None) };
     let mut bytes = vec![0; header.body as usize];
     file.read_at(&mut bytes, at + HEADER as u64)?;
@@ -247,5 +263,5 @@ fn keep_copy<S: Storage>(storage: &S, file: &S::File, name: &str) -> io::Result<
     }
     copy.sync()?;
     storage.rename(&unfinished, name)?;
-    storage.sync_dir()
+    sync_name(storage, name)
 }

@@ -1,14 +1,16 @@
 //! A segment: one file of the log, a header and frames.
 //!
 //! ```text
-//! sector 0   magic (16) · version u32 · number u64 · salt u64 · begun u64 · flags u8 (1 recycled, 2 the segment
-//!            before has an index) · next id u64 · next death u64 · released u64 · of the segment before:
-//!            end u64, frames u64, checksum of the last header u32 · crc u32
-//! sector 1   the same
-//! then       frames
+//! block 0   magic (16) · version u32 · number u64 · salt u64 · begun u64 · flags u8 (1 recycled, 2 the segment
+//!           before has an index) · next id u64 · next death u64 · released u64 · of the segment before:
+//!           end u64, frames u64, checksum of the last header u32 · length of a block u32 · length of the file u64 ·
+//!           crc u32
+//! block 1   the same
+//! then      frames
 //! ```
 //!
-//! All numbers are little endian, all checksums CRC-32C. The header is written and synced before the file gets the
+//! All numbers are little endian, all checksums CRC-32C. A block is what the system writes as a whole; each segment says
+//! how long it is. The header is written and synced before the file gets the
 //! name of a segment, and never changed. It says where the segment before it ended: so whatever is missing
 //! there is missed, and whatever else lies there is not taken for part of the log.
 
@@ -18,17 +20,24 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::checksum;
-use super::frame::{self, Kind, Link, SECTOR, u32_at, u64_at};
+use super::frame::{self, Kind, Link, u32_at, u64_at};
 use super::record::At;
-use super::storage::StorageFile;
+use super::storage::{Block, StorageFile};
 
 const MAGIC: [u8; 16] = *b"stanchion-queue\n";
 /// The version of the format that is written here and read.
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 /// Where the checksum of the header is.
-const HEADER_CRC: usize = 89;
+const HEADER_CRC: usize = 101;
+/// How long it is with that.
+pub(super) const HEADER: usize = HEADER_CRC + 4;
+/// Where a header may begin.
+pub(super) const COPIES: [u64; 3] = [0, 512, 4096];
+
 /// Where the first frame is.
-pub(super) const FRAMES: u64 = 2 * SECTOR as u64;
+pub(super) fn frames(block: Block) -> u64 {
+    2 * block.bytes() as u64
+}
 
 const SEGMENT: &str = "log-";
 const SPARE: &str = "spare-";
@@ -99,13 +108,22 @@ pub(super) struct Header {
     pub(super) marks: Marks,
     /// How the segment before ended, if there was one.
     pub(super) before: End,
+    /// What its frames are made of.
+    pub(super) block: Block,
+    /// How long the file is.
+    pub(super) len: u64,
 }
 
 impl Header {
     /// Whether a queue can have written this.
     pub(super) fn is_possible(&self) -> bool {
         let Marks { next_id, next_death, released } = self.marks;
-        next_id < NUMBERS && next_death < NUMBERS && released <= self.number
+        next_id < NUMBERS && next_death < NUMBERS && released <= self.number && self.frames() <= self.len
+    }
+
+    /// Where its first frame is.
+    pub(super) fn frames(&self) -> u64 {
+        frames(self.block)
     }
 }
 
@@ -118,9 +136,10 @@ pub(super) enum NoHeader {
 }
 
 impl Header {
-    pub(super) fn encode(&self) -> [u8; 2 * SECTOR] {
-        let mut both = [0; 2 * SECTOR];
-        let (sector, copy) = both.split_at_mut(SECTOR);
+    /// Both copies.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut both = vec![0; self.frames() as usize];
+        let (sector, copy) = both.split_at_mut(self.block.bytes());
         sector[..16].copy_from_slice(&MAGIC);
         sector[16..20].copy_from_slice(&VERSION.to_le_bytes());
         let numbers = [self.number, self.salt, self.begun];
@@ -133,21 +152,20 @@ impl Header {
         for (n, number) in numbers.iter().enumerate() {
             sector[45 + n * 8..53 + n * 8].copy_from_slice(&number.to_le_bytes());
         }
-        sector[85..HEADER_CRC].copy_from_slice(&before.link.previous.to_le_bytes());
+        sector[85..89].copy_from_slice(&before.link.previous.to_le_bytes());
+        sector[89..93].copy_from_slice(&(self.block.bytes() as u32).to_le_bytes());
+        sector[93..HEADER_CRC].copy_from_slice(&self.len.to_le_bytes());
         let crc = checksum::of(&sector[..HEADER_CRC]);
         sector[HEADER_CRC..HEADER_CRC + 4].copy_from_slice(&crc.to_le_bytes());
         copy.copy_from_slice(sector);
         both
     }
 
+    /// Reads one copy.
+    ///
     /// # Errors
-    /// Neither copy is whole.
-    pub(super) fn decode(both: &[u8; 2 * SECTOR]) -> Result<Header, NoHeader> {
-        let (one, other) = both.split_at(SECTOR);
-        Header::decode_one(one).or_else(|why| Header::decode_one(other).map_err(|_| why))
-    }
-
-    fn decode_one(sector: &[u8]) -> Result<Header, NoHeader> {
+    /// It is not whole.
+    pub(super) fn decode(sector: &[u8; HEADER]) -> Result<Header, NoHeader> {
         if sector[..16] != MAGIC {
             return Err(NoHeader::Foreign);
         }
@@ -158,6 +176,11 @@ impl Header {
         if u32_at(sector, HEADER_CRC) != checksum::of(&sector[..HEADER_CRC]) {
             return Err(NoHeader::Damaged);
         }
+        let block = match u32_at(sector, 89) {
+            512 => Block::Sector,
+            4096 => Block::Page,
+            _ => return Err(NoHeader::Damaged),
+        };
         let number = |n: usize| u64_at(sector, 45 + n * 8);
         Ok(Header {
             number: u64_at(sector, 20),
@@ -170,6 +193,8 @@ impl Header {
                 link: Link { number: number(4), previous: u32_at(sector, 85) },
                 indexed: sector[44] & 2 != 0,
             },
+            block,
+            len: u64_at(sector, 93),
         })
     }
 }
@@ -179,6 +204,7 @@ pub(super) struct Segment<F> {
     pub(super) file: Arc<F>,
     pub(super) number: u64,
     pub(super) salt: u64,
+    pub(super) block: Block,
     /// How long the file is. From the end on, all of it was durably written before.
     pub(super) len: u64,
     /// What has been appended.
@@ -198,7 +224,7 @@ impl<F: StorageFile> Segment<F> {
         kind: Kind,
         write: fn(&F, &[u8], u64) -> io::Result<()>,
     ) -> io::Result<()> {
-        let crc = frame::seal(bytes, kind, self.end.link, self.salt);
+        let crc = frame::seal(bytes, kind, self.end.link, self.salt, self.block);
         write(&self.file, bytes, self.end.at)?;
         self.end.at += bytes.len() as u64;
         self.end.link = Link { number: self.end.link.number + 1, previous: crc };
@@ -213,7 +239,7 @@ impl<F: StorageFile> Segment<F> {
 
     /// Whether a frame of so many bytes, with so much of the index for it, leaves room for the index and so much more.
     pub(super) fn has_room(&self, frame: u64, indexed: usize, more: u64) -> bool {
-        let index = frame::filled((self.index.len() + indexed) as u64);
+        let index = frame::filled((self.index.len() + indexed) as u64, self.block);
         index.is_some_and(|index| self.end.at + frame + index + more <= self.len)
     }
 }
@@ -223,27 +249,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_decodes_to_itself_while_one_copy_is_whole() {
-        let header = Header {
-            number: 1,
-            salt: 2,
-            begun: 3,
-            recycled: true,
-            marks: Marks { next_id: 4, next_death: 5, released: 6 },
-            before: End { at: 7, link: Link { number: 8, previous: 9 }, indexed: true },
-        };
-        let mut both = header.encode();
-        assert_eq!(Header::decode(&both), Ok(header));
-        both[..SECTOR].fill(7);
-        assert_eq!(Header::decode(&both), Ok(header));
-        both.rotate_left(SECTOR);
-        assert_eq!(Header::decode(&both), Ok(header));
-        both[40] ^= 1;
-        assert_eq!(Header::decode(&both), Err(NoHeader::Damaged));
-        both[16] += 1;
-        assert_eq!(Header::decode(&both), Err(NoHeader::Version(VERSION + 1)));
-        both[0] += 1;
-        assert_eq!(Header::decode(&both), Err(NoHeader::Foreign));
+    fn both_copies_of_a_header_decode_to_itself_while_they_are_whole() {
+        let part = |both: &[u8], at: u64| both[at as usize..][..HEADER].try_into().expect("is so long");
+        for block in [Block::Sector, Block::Page] {
+            let header = Header {
+                number: 1,
+                salt: 2,
+                begun: 3,
+                recycled: true,
+                marks: Marks { next_id: 4, next_death: 5, released: 6 },
+                before: End { at: 7, link: Link { number: 8, previous: 9 }, indexed: true },
+                block,
+                len: 10,
+            };
+            let both = header.encode();
+            let copies = COPIES.into_iter().filter(|at| *at < header.frames());
+            let copies: Vec<u64> =
+                copies.filter(|at| Header::decode(&part(&both, *at)) == Ok(header)).collect();
+            assert_eq!(copies, [0, block.bytes() as u64]);
+            let mut copy = part(&both, 0);
+            copy[40] ^= 1;
+            assert_eq!(Header::decode(&copy), Err(NoHeader::Damaged));
+            copy[16] += 1;
+            assert_eq!(Header::decode(&copy), Err(NoHeader::Version(VERSION + 1)));
+            copy[0] += 1;
+            assert_eq!(Header::decode(&copy), Err(NoHeader::Foreign));
+        }
     }
 
     #[test]

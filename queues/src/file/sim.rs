@@ -5,14 +5,17 @@
 //!
 //! * [`Crash::Process`]: everything written stays, synced or not (and what was not synced can still be lost
 //!   by a later power failure).
-//! * [`Crash::Power`]: per file, what was synced stays. Of the *sector writes* (512 bytes, each a snapshot of
-//!   its sector as the system held it) that were not synced, none, all, a prefix in the order of writing, or
+//! * [`Crash::Power`]: per file, what was synced stays. Of the *sector writes* (512 bytes, or what
+//!   [`SimDisk::in_blocks`] says; each a snapshot of its sector as the system held it) that were not synced, none, all, a prefix in the order of writing, or
 //!   any subset survives, each of these with probability 1/4. With probability 1/4 one unsynced sector
 //!   is, besides, torn (its first bytes new, the rest old) or garbage; sectors that were not being written
 //!   are never damaged. Changes of a file's *length* survive as a prefix in their order, independently of the
-//!   data: a file may be longer than its data (zeroes) or cut it off. Changes of the *directory* (creations,
-//!   renames, removals) that were not synced survive as a prefix in their order; syncing a file does not make
-//!   its name durable.
+//!   data: a file may be longer than its data (zeroes) or cut it off. Of the changes of the *directory* (creations,
+//!   renames, removals) that were not synced, again none, all, a prefix or any subset survives, each wholly; syncing a
+//!   file does not make its name durable.
+//!
+//! What a sync that failed left unwritten, of a file or of the directory and whatever the reason, is forgotten:
+//! no later sync makes it durable, though reads may still show it.
 //!
 //! [`SimDisk::keep`] chooses what a power failure leaves instead of drawing it.
 //!
@@ -27,17 +30,15 @@ use std::io;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::mistake::Mistake;
 use super::rng::Rng;
-use super::storage::{Storage, StorageFile};
+use super::storage::{Block, Storage, StorageFile};
 use super::survival::{AtRisk, Fault, SectorFate, Survival, Unfinished};
 use crate::broker::Crash;
 use crate::sync;
-
-/// What a disk writes as a whole, unless it is the one sector that is torn.
-const SECTOR: usize = 512;
 
 /// A simulated disk with one directory. Clones are handles of the same disk.
 #[derive(Clone)]
@@ -93,8 +94,11 @@ pub struct SimFile {
     inode: u64,
 }
 
-#[derive(Default)]
 struct Disk {
+    /// What is written as a whole, unless it is the one that is torn.
+    block: Block,
+    /// What it says of that.
+    said: Block,
     /// Handles of an earlier life are dead.
     life: u64,
     names: BTreeMap<String, u64>,
@@ -114,6 +118,8 @@ struct Disk {
     failing: Option<(FailSync, u64)>,
     lying: bool,
     room: Option<u64>,
+    /// How many files may be open.
+    handles: usize,
     /// Chosen for the next power failure.
     survival: Option<Survival>,
     /// What the latest power failure put at risk.
@@ -128,8 +134,9 @@ struct Disk {
     mistakes: u64,
 }
 
-#[derive(Default)]
 struct Inode {
+    /// What is written as a whole.
+    block: usize,
     /// What reads see.
     cached: Vec<u8>,
     /// What survives the worst power failure.
@@ -141,14 +148,14 @@ struct Inode {
 }
 
 enum Pending {
-    Sector { index: usize, data: Box<[u8; SECTOR]> },
+    Sector { index: usize, data: Box<[u8]> },
     Len(usize),
 }
 
 enum Naming {
     Link(String, u64),
-    Rename(String, String),
-    Remove(String),
+    Rename(String, String, u64),
+    Remove(String, u64),
 }
 
 struct Begun {
@@ -181,6 +188,14 @@ impl Keep {
         [Keep::None, Keep::All, Keep::Prefix, Keep::Subset][rng.below(4)]
     }
 
+    /// Which of `n` changes survive.
+    fn of(self, n: usize, rng: &mut Rng) -> Vec<bool> {
+        let prefix = self.prefix(n, rng);
+        (0..n)
+            .map(|nth| if matches!(self, Keep::Subset) { rng.below(2) == 0 } else { nth < prefix })
+            .collect()
+    }
+
     /// How long a prefix of `n` changes that happen in order survives.
     fn prefix(self, n: usize, rng: &mut Rng) -> usize {
         match self {
@@ -200,7 +215,18 @@ impl Default for SimDisk {
 impl SimDisk {
     /// An empty disk without faults.
     pub fn new() -> SimDisk {
-        SimDisk { shared: Arc::new(Mutex::new(Disk::default())), life: 0, mistake: None }
+        SimDisk::in_blocks(Block::Sector)
+    }
+
+    /// One with sectors of this length; or a system in front of it that writes whole pages. What else is in a sector is
+    /// written with what is new.
+    pub fn in_blocks(block: Block) -> SimDisk {
+        SimDisk { shared: Arc::new(Mutex::new(Disk::new(block))), life: 0, mistake: None }
+    }
+
+    /// Says that its sectors are so long, whatever they are. For showing that a test can fail.
+    pub fn say_blocks(&self, block: Block) {
+        self.disk().said = block;
     }
 
     /// One on which the file queue makes this mistake. For showing that a test can fail.
@@ -252,6 +278,11 @@ impl SimDisk {
     /// `u64::MAX` makes room again.
     pub fn fill(&self, bytes: u64) {
         self.disk().room = (bytes < u64::MAX).then_some(bytes);
+    }
+
+    /// Lets so many files be open at once, and no more; `usize::MAX`: as many as anybody likes.
+    pub fn open_at_most(&self, files: usize) {
+        self.disk().handles = files;
     }
 
     /// Chooses what the next power failure leaves.
@@ -331,6 +362,7 @@ impl SimDisk {
     fn handle(&self, name: &str) -> io::Result<SimFile> {
         let mut disk = self.alive()?;
         let inode = disk.named(name)?;
+        disk.has_handle()?;
         disk.inode(inode)?.handles += 1;
         Ok(SimFile { disk: self.clone(), inode })
     }
@@ -340,6 +372,7 @@ impl Storage for SimDisk {
     type File = SimFile;
 
     fn create(&self, name: &str) -> io::Result<SimFile> {
+        self.alive()?.has_handle()?;
         self.change(Change::Create(name.to_owned()))?;
         self.handle(name)
     }
@@ -386,12 +419,21 @@ impl StorageFile for SimFile {
         Ok(())
     }
 
+    fn ready(&self) -> io::Result<Block> {
+        Ok(self.disk.alive()?.said)
+    }
+
     fn write_at(&self, from: &[u8], offset: u64) -> io::Result<()> {
         self.disk.change(Change::Write { inode: self.inode, offset, bytes: from.to_vec() })
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.disk.change(Change::SetLen { inode: self.inode, len })
+    }
+
+    /// What it holds takes space at once.
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.set_len(len)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -412,12 +454,48 @@ impl Drop for SimFile {
 }
 
 impl Disk {
+    fn new(block: Block) -> Disk {
+        Disk {
+            block,
+            said: block,
+            life: 0,
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            pending_names: Vec::new(),
+            settled_names: 0,
+            inodes: BTreeMap::new(),
+            next_inode: 0,
+            counts: Counts::default(),
+            crash_after: None,
+            stopped: false,
+            in_flight: BTreeMap::new(),
+            begun: 0,
+            failing: None,
+            lying: false,
+            room: None,
+            handles: usize::MAX,
+            survival: None,
+            risked: AtRisk::default(),
+            unfinished: Unfinished::default(),
+            failed: None,
+            fault: None,
+            rng: Rng::default(),
+            mistakes: 0,
+        }
+    }
+
     fn named(&self, name: &str) -> io::Result<u64> {
         self.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn inode(&mut self, inode: u64) -> io::Result<&mut Inode> {
         self.inodes.get_mut(&inode).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Whether another file may be open.
+    fn has_handle(&self) -> io::Result<()> {
+        let open: usize = self.inodes.values().map(|inode| inode.handles).sum();
+        if self.handles < usize::MAX && open >= self.handles { Err(Errno::MFILE.into()) } else { Ok(()) }
     }
 
     fn begin(&mut self, change: Change) -> u64 {
@@ -465,26 +543,22 @@ impl Disk {
                 }
                 let inode = self.next_inode;
                 self.next_inode += 1;
-                self.inodes.insert(inode, Inode::default());
+                self.inodes.insert(inode, Inode::new(self.block));
                 self.name(Naming::Link(name, inode));
             }
             Change::Rename(from, to) => {
-                self.named(&from)?;
-                self.name(Naming::Rename(from, to));
+                let inode = self.named(&from)?;
+                self.name(Naming::Rename(from, to, inode));
             }
             Change::Remove(name) => {
-                self.named(&name)?;
-                self.name(Naming::Remove(name));
+                let inode = self.named(&name)?;
+                self.name(Naming::Remove(name, inode));
             }
             Change::SyncDir => {
                 self.counts.dir_syncs += 1;
                 if !self.lying {
                     let many = before.saturating_sub(self.settled_names);
-                    for naming in self.pending_names.drain(..many) {
-                        naming.apply(&mut self.durable_names);
-                    }
-                    self.settled_names += many;
-                    self.forget_unreachable();
+                    self.settle_names(many, |_| true);
                 }
             }
             Change::Write { inode, offset, bytes } => return self.write(inode, offset, &bytes),
@@ -507,9 +581,20 @@ impl Disk {
             (Change::Write { inode, offset, bytes }, _) => {
                 self.write(*inode, *offset, &bytes[..bytes.len() / 2])?;
             }
-            (Change::Sync(_), Fault::Io(how)) => {
+            (Change::Sync(_), _) => {
+                let drawn = [FailSync::KeepPages, FailSync::DropPages][self.rng.below(2)];
+                let how = if let Fault::Io(how) = fault { how } else { drawn };
                 self.failing = Some((how, 1));
-                return self.apply(begun);
+                // It fails.
+                let _ = self.apply(begun);
+            }
+            (Change::SyncDir, _) => {
+                self.counts.dir_syncs += 1;
+                let many = begun.before.saturating_sub(self.settled_names);
+                let mut rng = self.rng;
+                let kept = Keep::draw(&mut rng).of(many, &mut rng);
+                self.rng = rng;
+                self.settle_names(many, |nth| kept[nth]);
             }
             _ => {}
         }
@@ -517,6 +602,17 @@ impl Disk {
             Fault::Full => io::ErrorKind::StorageFull.into(),
             Fault::Io(_) => cannot(),
         })
+    }
+
+    /// Of the first changes of the directory that are pending, makes those durable that are kept, and forgets the others.
+    fn settle_names(&mut self, many: usize, mut kept: impl FnMut(usize) -> bool) {
+        for (nth, naming) in self.pending_names.drain(..many).enumerate() {
+            if kept(nth) {
+                naming.apply(&mut self.durable_names);
+            }
+        }
+        self.settled_names += many;
+        self.forget_unreachable();
     }
 
     fn name(&mut self, naming: Naming) {
@@ -615,6 +711,7 @@ impl Disk {
     fn power_failure(&mut self, rng: &mut Rng) {
         self.risked = AtRisk {
             sectors: self.inodes.values().map(Inode::pending_sectors).sum(),
+            block: self.block.bytes(),
             lens: self.inodes.values().map(Inode::pending_lens).max().unwrap_or(0),
             names: self.pending_names.len(),
         };
@@ -663,10 +760,7 @@ impl Disk {
     }
 
     fn leave(&mut self, survival: &Survival) {
-        self.settled_names += self.pending_names.len();
-        for naming in self.pending_names.drain(..).take(survival.names) {
-            naming.apply(&mut self.durable_names);
-        }
+        self.settle_names(self.pending_names.len(), |nth| survival.keeps_name(nth));
         self.names = self.durable_names.clone();
         let mut fates = survival.sectors.iter().copied();
         for inode in self.inodes.values_mut() {
@@ -676,11 +770,9 @@ impl Disk {
     }
 
     fn leave_drawn(&mut self, rng: &mut Rng) {
-        let kept = Keep::draw(rng).prefix(self.pending_names.len(), rng);
-        self.settled_names += self.pending_names.len();
-        for naming in self.pending_names.drain(..).take(kept) {
-            naming.apply(&mut self.durable_names);
-        }
+        let many = self.pending_names.len();
+        let kept = Keep::draw(rng).of(many, rng);
+        self.settle_names(many, |nth| kept[nth]);
         self.names = self.durable_names.clone();
 
         let keep = Keep::draw(rng);
@@ -703,7 +795,7 @@ impl Disk {
         self.inodes.retain(|id, inode| {
             inode.handles > 0
                 || names.values().chain(durable.values()).any(|named| named == id)
-                || pending.iter().any(|naming| matches!(naming, Naming::Link(_, linked) if linked == id))
+                || pending.iter().any(|naming| naming.inode() == *id)
         });
     }
 }
@@ -712,29 +804,43 @@ impl Naming {
     fn words(&self) -> String {
         match self {
             Naming::Link(name, _) => format!("the creation of {name}"),
-            Naming::Rename(from, to) => format!("the renaming of {from} to {to}"),
-            Naming::Remove(name) => format!("the removal of {name}"),
+            Naming::Rename(from, to, _) => format!("the renaming of {from} to {to}"),
+            Naming::Remove(name, _) => format!("the removal of {name}"),
         }
     }
 
+    fn inode(&self) -> u64 {
+        let (Naming::Link(_, inode) | Naming::Rename(_, _, inode) | Naming::Remove(_, inode)) = self;
+        *inode
+    }
+
+    /// Does it where what was before may be missing.
     fn apply(&self, names: &mut BTreeMap<String, u64>) {
         match self {
             Naming::Link(name, inode) => {
                 names.insert(name.clone(), *inode);
             }
-            Naming::Rename(from, to) => {
-                if let Some(inode) = names.remove(from) {
-                    names.insert(to.clone(), inode);
+            Naming::Rename(from, to, inode) => {
+                if names.get(from) == Some(inode) {
+                    names.remove(from);
                 }
+                names.insert(to.clone(), *inode);
             }
-            Naming::Remove(name) => {
-                names.remove(name);
+            Naming::Remove(name, inode) => {
+                if names.get(name) == Some(inode) {
+                    names.remove(name);
+                }
             }
         }
     }
 }
 
 impl Inode {
+    fn new(block: Block) -> Inode {
+        let (cached, durable, pending) = (Vec::new(), Vec::new(), Vec::new());
+        Inode { block: block.bytes(), cached, durable, pending, settled: 0, handles: 0 }
+    }
+
     fn set_len(&mut self, len: usize) {
         self.cached.resize(len, 0);
         self.pending.push(Pending::Len(len));
@@ -749,10 +855,10 @@ impl Inode {
             self.set_len(end);
         }
         self.cached[start..end].copy_from_slice(bytes);
-        for index in start / SECTOR..end.div_ceil(SECTOR) {
-            let mut data = Box::new([0; SECTOR]);
-            let from = index * SECTOR;
-            let held = &self.cached[from..self.cached.len().min(from + SECTOR)];
+        for index in start / self.block..end.div_ceil(self.block) {
+            let mut data = vec![0; self.block].into_boxed_slice();
+            let from = index * self.block;
+            let held = &self.cached[from..self.cached.len().min(from + self.block)];
             data[..held.len()].copy_from_slice(held);
             self.pending.push(Pending::Sector { index, data });
         }
@@ -772,7 +878,7 @@ impl Inode {
         let sectors = self.pending_sectors();
         let lens = keep.prefix(self.pending.len() - sectors, rng);
         let prefix = keep.prefix(sectors, rng);
-        let mut nth = 0;
+        let (mut nth, block) = (0, self.block);
         self.survive(lens, || {
             let kept = match keep {
                 Keep::None => false,
@@ -781,7 +887,7 @@ impl Inode {
                 Keep::Subset => rng.below(2) == 0,
             };
             let fate = match (damaged == Some(nth), kept) {
-                (true, _) if rng.below(2) == 0 => SectorFate::Torn(rng.below(SECTOR)),
+                (true, _) if rng.below(2) == 0 => SectorFate::Torn(rng.below(block)),
                 (true, _) => SectorFate::Garbage(rng.next()),
                 (false, true) => SectorFate::Whole,
                 (false, false) => SectorFate::Lost,
@@ -805,20 +911,20 @@ impl Inode {
                 Pending::Len(_) => {}
                 Pending::Sector { index, data } => {
                     let fate = fate();
-                    let from = index * SECTOR;
-                    if fate != SectorFate::Lost && self.durable.len() < from + SECTOR {
-                        self.durable.resize(from + SECTOR, 0);
+                    let (from, to) = (index * self.block, (index + 1) * self.block);
+                    if fate != SectorFate::Lost && self.durable.len() < to {
+                        self.durable.resize(to, 0);
                     }
                     match fate {
                         SectorFate::Lost => {}
-                        SectorFate::Whole => self.durable[from..from + SECTOR].copy_from_slice(&data[..]),
+                        SectorFate::Whole => self.durable[from..to].copy_from_slice(&data),
                         SectorFate::Torn(new) => {
-                            let new = new.min(SECTOR);
+                            let new = new.min(self.block);
                             self.durable[from..from + new].copy_from_slice(&data[..new]);
                         }
                         SectorFate::Garbage(seed) => {
                             let mut rng = Rng::new(seed);
-                            self.durable[from..from + SECTOR].fill_with(|| rng.next() as u8);
+                            self.durable[from..to].fill_with(|| rng.next() as u8);
                         }
                     }
                 }

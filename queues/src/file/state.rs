@@ -200,6 +200,7 @@ impl State {
                     let many = live.messages;
                     return Err(format!("segment {segment:016x} is given up with {many} messages in it"));
                 }
+                self.table.starts_at(self.released);
             }
             Record::Witness | Record::Closed => {}
         }
@@ -207,7 +208,7 @@ impl State {
     }
 
     fn store(&mut self, stored: &Stored, at: At) -> Result<(), String> {
-        let Stored { id, due, attempts, handed, death, moved } = *stored;
+        let Stored { id, due, attempts, handed, death, moved, .. } = *stored;
         let numbers = death.map_or(id, |death| id.max(death.order));
         if numbers >= NUMBERS {
             return Err(format!("message {id} has a number that was never given"));
@@ -538,8 +539,8 @@ impl State {
         self.released
     }
 
-    /// Messages of this segment from id `from` on, as they are written elsewhere: about `bytes`, and not looking at more than
-    /// `looks` ids; and where to go on.
+    /// Messages of this segment from id `from` on, as they are written elsewhere unless they turn out to be damaged: about
+    /// `bytes`, and not looking at more than `looks` ids; and where to go on.
     pub(super) fn to_move(
         &self,
         segment: u64,
@@ -564,10 +565,40 @@ impl State {
                     handed,
                     death: self.deaths.get(&id).copied(),
                     moved: true,
+                    damaged: false,
                 };
                 moves.push((stored, at));
             }
         }
         (moves, next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_go_on_for_ever() {
+        let mut state = State::starting_at(Marks { next_id: 1, next_death: 0, released: 1 });
+        state.reads_from(1);
+        let stored = Stored {
+            id: 1,
+            due: Time::ZERO,
+            attempts: 0,
+            handed: false,
+            death: None,
+            moved: false,
+            damaged: false,
+        };
+        // Many more than the table tells apart at once.
+        for segment in (0..5).map(|nth| 1 + nth * ((1 << 23) + 12_345)) {
+            let at = At { segment, offset: 1024, len: 9 };
+            let again = Stored { moved: segment > 1, ..stored };
+            state.apply(&Record::Stored(again, Payload::At(at))).expect("follows");
+            state.apply(&Record::Released { below: segment }).expect("nothing is before");
+            assert_eq!(state.to_move(segment, 0, u64::MAX, usize::MAX).0.len(), 1);
+            assert_eq!(state.all()[0].1, at);
+        }
     }
 }

@@ -9,6 +9,26 @@ use std::path::PathBuf;
 
 use super::mistake::Mistake;
 
+/// What a durable write is made of, so that none touches what another made durable: its place and its length are
+/// multiples of this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Block {
+    /// 512 bytes.
+    Sector,
+    /// 4096 bytes.
+    Page,
+}
+
+impl Block {
+    /// Its length.
+    pub fn bytes(self) -> usize {
+        match self {
+            Block::Sector => 512,
+            Block::Page => 4096,
+        }
+    }
+}
+
 /// One directory of files.
 pub trait Storage: Clone + fmt::Debug + Send + Sync + 'static {
     /// An open file.
@@ -56,6 +76,14 @@ pub trait Storage: Clone + fmt::Debug + Send + Sync + 'static {
     }
 }
 
+/// Makes a name durable that was given a moment ago; if that fails, takes it away again.
+pub(super) fn sync_name<S: Storage>(storage: &S, name: &str) -> io::Result<()> {
+    storage.sync_dir().inspect_err(|_| {
+        // If that fails too, more is wrong than a queue can mend.
+        let _ = storage.remove(name);
+    })
+}
+
 /// An open file of a [`Storage`].
 pub trait StorageFile: fmt::Debug + Send + Sync + 'static {
     /// How long it is, in bytes.
@@ -80,7 +108,13 @@ pub trait StorageFile: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// What the system says; part of it may have been written.
     fn write_at(&self, from: &[u8], offset: u64) -> io::Result<()>;
-    /// The same, and makes it durable. The file was synced before: nothing else may be waiting for a sync.
+    /// Readies the file for [`StorageFile::write_durably`], and says of what blocks such writes are to be. What it holds may
+    /// be lost.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn ready(&self) -> io::Result<Block>;
+    /// Writes and makes that durable. The file was synced before: nothing else may be waiting for a sync.
     ///
     /// # Errors
     /// Those of both; a second try may wrongly succeed.
@@ -97,9 +131,7 @@ pub trait StorageFile: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// What the system says: there may be no space for that.
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        self.set_len(len)
-    }
+    fn allocate(&self, len: u64) -> io::Result<()>;
     /// Makes all that was written to this file durable.
     ///
     /// # Errors

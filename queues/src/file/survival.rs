@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct AtRisk {
     /// Sector writes, of all files.
     pub sectors: usize,
+    /// How long a sector is.
+    pub block: usize,
     /// Changes of length, of the file that has the most.
     pub lens: usize,
     /// Changes of the directory.
@@ -37,8 +39,15 @@ pub struct Survival {
     pub sectors: Vec<SectorFate>,
     /// How many changes of its length each file keeps, the first ones.
     pub lens: usize,
-    /// How many changes of the directory, the first ones.
-    pub names: usize,
+    /// Which changes of the directory: a bit for each, the lowest for the first.
+    pub names: u64,
+}
+
+impl Survival {
+    /// Whether this change of the directory is there.
+    pub fn keeps_name(&self, nth: usize) -> bool {
+        u32::try_from(nth).is_ok_and(|nth| self.names.checked_shr(nth).is_some_and(|bits| bits & 1 == 1))
+    }
 }
 
 /// What the latest crash found unfinished, in words for people.

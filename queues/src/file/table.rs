@@ -67,7 +67,7 @@ impl Table {
 
     /// Says that no message is in a segment before this one. (At most 2^24 segments are in use at once.)
     pub(super) fn starts_at(&mut self, segment: u64) {
-        self.first_segment = segment;
+        self.first_segment = self.first_segment.max(segment);
     }
 
     pub(super) fn place(&self, id: u64) -> Option<Place> {

@@ -152,7 +152,8 @@ fn fewer(left: &Survival) -> Vec<Survival> {
     };
     form(&|left| left.names = 0);
     form(&|left| left.lens = 0);
-    form(&|left| left.names = left.names.saturating_sub(1));
+    // Without the last that is there.
+    form(&|left| left.names &= !left.names.checked_ilog2().map_or(0, |last| 1 << last));
     form(&|left| left.lens = left.lens.saturating_sub(1));
     form(&|left| left.sectors.truncate(left.sectors.len() / 2));
     for (nth, fate) in left.sectors.iter().enumerate() {

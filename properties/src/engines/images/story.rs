@@ -155,7 +155,7 @@ fn survived(left: &Survival, unfinished: &Unfinished) -> String {
     kept.extend(damaged);
     for (nth, name) in names.iter().enumerate() {
         risked.push(name.clone());
-        kept.extend((nth < left.names).then(|| name.clone()));
+        kept.extend(left.keeps_name(nth).then(|| name.clone()));
     }
     let kept = if kept.is_empty() { "nothing".into() } else { kept.join(", ") };
     format!("Not synced by then: {}. Of that survived: {kept}.", risked.join(", "))

@@ -1,5 +1,6 @@
 use std::ops::Range;
 
+use stanchion_queues::file::storage::Block;
 use stanchion_queues::file::{SimDisk, SimHost};
 use stanchion_queues::{Crash, Error};
 
@@ -38,6 +39,26 @@ fn the_file_queue_keeps_its_promises_from_every_image() {
     for invariant in [Al1, Al3, Al6, Du1, Du3, Du6, Du11] {
         assert!(report.instances(invariant) > Some(0), "{invariant} was never put to the test");
     }
+}
+
+#[test]
+fn it_keeps_them_where_whole_pages_are_written() {
+    let report = explored(SimHost::in_pages, 0..20, QUICK);
+    println!("{} plans, {} images, {} with a failed call", report.plans, report.images, report.faults);
+    blameless(&report);
+    assert!(report.images > 3_000, "{} images are not all there are", report.images);
+}
+
+#[test]
+fn commits_that_share_a_page_are_seen_to_break_promises() {
+    let make = |settings: &Settings| {
+        let host = SimHost::in_pages(settings);
+        host.disk().say_blocks(Block::Sector);
+        host
+    };
+    let report = explored(make, 0..20, QUICK);
+    println!("{} images, {} of them broken", report.images, report.broken.len());
+    assert!(!report.broken.is_empty(), "a torn page takes commits along that were confirmed before");
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+const SECTOR: usize = 512;
+
 fn content(disk: &SimDisk, name: &str) -> Vec<u8> {
     let file = disk.open(name).expect("opens");
     let mut bytes = vec![0; file.len().expect("has a length") as usize];
@@ -84,7 +86,7 @@ fn a_power_failure_leaves_what_was_chosen() {
     disk.create("b").expect("creates");
     disk.keep(Survival { sectors: vec![Whole, Lost, Torn(2), Garbage(7)], lens: 1, names: 0 });
     disk.crash(Crash::Power, 0);
-    assert_eq!(disk.risked(), AtRisk { sectors: 4, lens: 1, names: 1 });
+    assert_eq!(disk.risked(), AtRisk { sectors: 4, block: SECTOR, lens: 1, names: 1 });
     assert_eq!(disk.list().expect("lists"), ["a"]);
     let bytes = content(&disk, "a");
     let sectors: Vec<&[u8]> = bytes.chunks(SECTOR).collect();
@@ -112,6 +114,29 @@ fn the_chosen_call_fails_and_no_other() {
         disk.fail_after(0, fault);
         assert_eq!(file.sync().expect_err("fails too").kind(), kind);
     }
+}
+
+#[test]
+fn a_disk_of_pages_writes_and_damages_what_lies_beside_what_is_new() {
+    let mut touched = BTreeSet::new();
+    for seed in 0..200 {
+        let mut disk = SimDisk::in_blocks(Block::Page);
+        let file = durable_file(&disk, &[b'.'; 3 * 4096]);
+        assert_eq!(file.ready().expect("is alive"), Block::Page);
+        file.write_at(b"x", 5000).expect("writes");
+        disk.crash(Crash::Power, seed);
+        let bytes = content(&disk, "a");
+        let pages: Vec<&[u8]> = bytes.chunks(4096).collect();
+        assert!([pages[0], pages[2]].iter().all(|page| page.iter().all(|byte| *byte == b'.')));
+        let others =
+            pages[1].iter().enumerate().filter(|(n, byte)| *n != 5000 - 4096 && **byte != b'.').count();
+        touched.insert((pages[1][5000 - 4096] == b'x', others > 3000));
+        assert_eq!(disk.risked().block, 4096);
+    }
+    assert!(
+        touched.is_superset(&BTreeSet::from([(true, false), (false, false), (false, true)])),
+        "{touched:?}"
+    );
 }
 
 #[test]
@@ -179,6 +204,76 @@ fn a_failed_sync_is_not_repaired_by_a_second_one() {
         });
         assert!(lost, "{how:?}");
     }
+}
+
+#[test]
+fn a_sync_that_fails_for_want_of_space_forgets_what_it_did_not_write() {
+    let left: BTreeSet<Vec<u8>> = (0..40)
+        .map(|seed| {
+            let mut disk = SimDisk::new();
+            let file = durable_file(&disk, b"old");
+            (0..seed).for_each(|_| {
+                disk.disk().rng.next();
+            });
+            file.write_at(b"new", 0).expect("writes");
+            disk.fail_after(0, Fault::Full);
+            assert_eq!(file.sync().expect_err("is full").kind(), io::ErrorKind::StorageFull);
+            file.sync().expect("and then pretends");
+            disk.crash(Crash::Power, seed);
+            content(&disk, "a")
+        })
+        .collect();
+    assert_eq!(left, BTreeSet::from([b"new".to_vec(), b"old".to_vec()]));
+}
+
+#[test]
+fn a_failed_sync_of_the_directory_is_not_repaired_by_a_second_one() {
+    for fault in [Fault::Io(FailSync::KeepPages), Fault::Full] {
+        let left: BTreeSet<String> = (0..60)
+            .map(|seed| {
+                let mut disk = SimDisk::new();
+                durable_file(&disk, b"1");
+                (0..seed).for_each(|_| {
+                    disk.disk().rng.next();
+                });
+                disk.create("b").expect("creates");
+                disk.rename("a", "c").expect("renames");
+                disk.fail_after(0, fault);
+                disk.sync_dir().expect_err("fails once");
+                assert_eq!(disk.list().expect("lists"), ["b", "c"]);
+                disk.sync_dir().expect("and then pretends");
+                disk.rename("b", "d").expect("renames");
+                disk.sync_dir().expect("this one is new");
+                disk.crash(Crash::Power, seed);
+                disk.list().expect("lists").join(",")
+            })
+            .collect();
+        assert_eq!(left, BTreeSet::from(["a,d", "c,d"].map(str::to_owned)), "{fault:?}");
+    }
+}
+
+#[test]
+fn any_changes_of_the_directory_may_be_lost() {
+    let changed = || {
+        let disk = SimDisk::new();
+        drop(durable_file(&disk, b"1"));
+        disk.create("b").expect("creates");
+        disk.rename("b", "c").expect("renames");
+        disk.remove("a").expect("removes");
+        disk
+    };
+    let left = |mut disk: SimDisk, seed| {
+        disk.crash(Crash::Power, seed);
+        disk.list().expect("lists").join(",")
+    };
+    let chosen = (0..8).map(|names| {
+        let disk = changed();
+        disk.keep(Survival { names, ..Survival::default() });
+        left(disk, 0)
+    });
+    assert_eq!(chosen.collect::<Vec<_>>(), ["a", "a,b", "a,c", "a,c", "", "b", "c", "c"]);
+    let drawn: BTreeSet<String> = (0..200).map(|seed| left(changed(), seed)).collect();
+    assert_eq!(drawn.len(), 6, "{drawn:?}");
 }
 
 #[test]
@@ -268,7 +363,7 @@ fn what_a_crash_found_unfinished_is_told_in_words() {
     // The write that was interrupted is at risk as well.
     assert_eq!(unfinished.sectors, [("a".to_owned(), 1), ("a".to_owned(), 0)]);
     assert_eq!(unfinished.names, ["the creation of b"]);
-    assert_eq!(disk.risked(), AtRisk { sectors: 2, lens: 0, names: 1 });
+    assert_eq!(disk.risked(), AtRisk { sectors: 2, block: SECTOR, lens: 0, names: 1 });
 
     disk.fail_after(0, Fault::Full);
     disk.sync_dir().expect_err("it fails");

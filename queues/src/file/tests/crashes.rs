@@ -10,7 +10,7 @@ use super::*;
 use crate::broker::{Crash, Delivery, Reason};
 use crate::file::rng::Rng;
 use crate::file::sim::SimFile;
-use crate::file::storage::Storage;
+use crate::file::storage::{Block, Storage};
 
 const STEPS: usize = 30;
 
@@ -265,6 +265,19 @@ impl<S: Storage> Run<S> {
     }
 }
 
+/// What a history runs on.
+struct World<S> {
+    disk: fn() -> SimDisk,
+    wrap: fn(SimDisk) -> S,
+    /// How long segments are.
+    segment: u64,
+}
+
+const SECTORS: World<SimDisk> = World { disk: SimDisk::new, wrap: |disk| disk, segment: 4 << 10 };
+/// A disk of longer sectors, or a system that writes whole pages.
+const PAGES: World<SimDisk> =
+    World { disk: || SimDisk::in_blocks(Block::Page), segment: 32 << 10, ..SECTORS };
+
 /// One history and where and how it is crashed.
 #[derive(Clone, Copy)]
 struct Trial {
@@ -273,16 +286,15 @@ struct Trial {
     calls: u64,
     crash: Crash,
     seed: u64,
-    lying: bool,
 }
 
 /// Runs one trial; `Ok(false)`: the history ended before the crash.
-fn trial<S: Storage>(trial: Trial, wrap: fn(SimDisk) -> S) -> Result<bool, String> {
+fn trial<S: Storage>(trial: Trial, world: &World<S>) -> Result<bool, String> {
     let settings = settings(1000, LIMIT);
-    let mut disk = SimDisk::new();
-    disk.lie_on_sync(trial.lying);
+    let mut disk = (world.disk)();
     disk.crash_after(trial.calls);
-    let open = |disk: &SimDisk| FileQueue::open_within(wrap(disk.clone()), &settings, limits(4 << 10));
+    let wrap = world.wrap;
+    let open = |disk: &SimDisk| FileQueue::open_within(wrap(disk.clone()), &settings, limits(world.segment));
     let sessions = |queue: &FileQueue<S>| -> Result<Vec<FileSession<S>>, String> {
         (0..2).map(|_| queue.session().map_err(|e| e.to_string())).collect()
     };
@@ -342,7 +354,7 @@ fn trial<S: Storage>(trial: Trial, wrap: fn(SimDisk) -> S) -> Result<bool, Strin
 }
 
 /// Crashes a history at each of its calls, in several ways; how many trials there were and what went wrong.
-fn enumerate<S: Storage>(script: u64, lying: bool, wrap: fn(SimDisk) -> S) -> (u64, Vec<String>) {
+fn enumerate<S: Storage>(script: u64, world: &World<S>) -> (u64, Vec<String>) {
     let (mut trials, mut wrong) = (0, Vec::new());
     for calls in 0.. {
         let mut reached = false;
@@ -350,7 +362,7 @@ fn enumerate<S: Storage>(script: u64, lying: bool, wrap: fn(SimDisk) -> S) -> (u
             let crash = if seed == 0 { Crash::Process } else { Crash::Power };
             let seed = seed + 31 * calls + 1009 * script;
             trials += 1;
-            match trial(Trial { script, calls, crash, seed, lying }, wrap) {
+            match trial(Trial { script, calls, crash, seed }, world) {
                 Ok(stopped) => reached |= stopped,
                 Err(what) => {
                     reached = true;
@@ -369,16 +381,45 @@ fn enumerate<S: Storage>(script: u64, lying: bool, wrap: fn(SimDisk) -> S) -> (u
 fn nothing_known_is_lost_wherever_it_crashes() {
     let mut total = 0;
     for script in 0..12 {
-        let (trials, wrong) = enumerate(script, false, |disk| disk);
+        let (trials, wrong) = enumerate(script, &SECTORS);
         assert!(wrong.is_empty(), "{wrong:#?}");
         total += trials;
     }
+    println!("{total} trials");
     assert!(total > 3000, "{total} trials are not all crash points");
 }
 
 #[test]
+fn nothing_known_is_lost_where_whole_pages_are_written() {
+    let mut total = 0;
+    for script in 0..12 {
+        let (trials, wrong) = enumerate(script, &PAGES);
+        assert!(wrong.is_empty(), "{wrong:#?}");
+        total += trials;
+    }
+    println!("{total} trials");
+    assert!(total > 3000, "{total} trials are not all crash points");
+}
+
+#[test]
+fn commits_that_share_a_page_are_caught() {
+    let disk = || {
+        let disk = SimDisk::in_blocks(Block::Page);
+        disk.say_blocks(Block::Sector);
+        disk
+    };
+    let caught = (0..6).filter(|script| !enumerate(*script, &World { disk, ..SECTORS }).1.is_empty()).count();
+    assert_eq!(caught, 6);
+}
+
+#[test]
 fn a_disk_that_lies_is_caught() {
-    let caught = (0..4).filter(|script| !enumerate(*script, true, |disk| disk).1.is_empty()).count();
+    let disk = || {
+        let disk = SimDisk::new();
+        disk.lie_on_sync(true);
+        disk
+    };
+    let caught = (0..4).filter(|script| !enumerate(*script, &World { disk, ..SECTORS }).1.is_empty()).count();
     assert_eq!(caught, 4);
 }
 
@@ -416,6 +457,7 @@ impl Storage for NamesAreNotSynced {
 
 #[test]
 fn names_that_are_not_synced_are_caught() {
-    let caught = (0..4).filter(|script| !enumerate(*script, false, NamesAreNotSynced).1.is_empty()).count();
+    let world = World { disk: SECTORS.disk, wrap: NamesAreNotSynced, segment: SECTORS.segment };
+    let caught = (0..4).filter(|script| !enumerate(*script, &world).1.is_empty()).count();
     assert_eq!(caught, 4);
 }

@@ -2,15 +2,20 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::thread;
 
 use super::gate::wait_for;
 use super::*;
 use crate::broker::{Crash, Error, Host, Refusal};
+use crate::file::hostile::disk_of;
+use crate::file::inspect::{inspect, look};
+use crate::file::salvage::salvage_storage;
 use crate::file::segment::{End, Header, Marks};
 use crate::file::sim::FailSync;
-use crate::file::storage::{Storage, StorageFile};
+use crate::file::storage::{Block, Storage, StorageFile};
+use crate::file::survival::Fault;
 
 fn open(disk: &SimDisk) -> Queue {
     try_open(disk).expect("opens")
@@ -96,6 +101,61 @@ fn a_failed_sync_stops_the_queue_until_it_is_opened_again() {
     }
 }
 
+/// A queue that rolls and recycles segments, on a disk of which one call fails, and the power later.
+fn with_a_failed_call(calls: u64, fault: Fault, seed: u64) -> bool {
+    let mut disk = SimDisk::new();
+    disk.fail_after(calls, fault);
+    let mut expected = Vec::new();
+    // The first life is struck, or the opening of the second, which does little: what was left is still needed.
+    for (life, many) in [40, 1].into_iter().enumerate() {
+        let Some(queue) = (0..2).find_map(|_| try_open(&disk).ok()) else { panic!("only one call fails") };
+        let mut session = queue.session().expect("opens");
+        for nth in 0..many {
+            let body = format!("{life}/{nth}{}", "x".repeat(300));
+            match session.send(&[Message::new(body.as_bytes())]).remove(0) {
+                Sent::Confirmed(_) => expected.push((body, true)),
+                Sent::InDoubt(_) => expected.push((body, false)),
+                Sent::Refused(_) => {}
+            }
+            if nth % 3 > 0
+                && let Ok(held) = session.receive(1, LEASE)
+            {
+                let settled = settle(&mut session, held[0].receipt, Settle::Ack);
+                let body = String::from_utf8_lossy(&held[0].body);
+                if is_done(&settled) {
+                    expected.retain(|(other, _)| *other != body);
+                } else {
+                    expected
+                        .iter_mut()
+                        .filter(|(other, _)| *other == body)
+                        .for_each(|(_, sure)| *sure = false);
+                }
+            }
+        }
+    }
+    let reached = !disk.fault_pending();
+    disk.fail_after(u64::MAX, fault);
+    disk.crash(Crash::Power, seed);
+    let left = bodies(&open(&disk));
+    for (body, sure) in &expected {
+        assert!(!sure || left.contains(body), "{}… is lost, {calls} {fault:?} {seed}", &body[..4]);
+    }
+    assert!(left.iter().all(|body| expected.iter().any(|(other, _)| other == body)));
+    reached
+}
+
+#[test]
+fn what_a_failed_call_left_behind_is_not_trusted_by_later_lives() {
+    let faults = [Fault::Io(FailSync::KeepPages), Fault::Io(FailSync::DropPages), Fault::Full];
+    for fault in faults {
+        let reached = (0..).take_while(|calls| {
+            (0..6).map(|seed| with_a_failed_call(*calls, fault, seed + 17 * calls)).fold(true, |a, b| a & b)
+        });
+        let reached = reached.count();
+        assert!(reached > 100, "{reached} calls are not all there are");
+    }
+}
+
 #[test]
 fn a_settlement_whose_sync_fails_is_in_doubt() {
     let disk = SimDisk::new();
@@ -169,6 +229,55 @@ fn a_full_disk_can_be_emptied_by_acks() {
         }
         disk.fill(u64::MAX);
         send(&mut session, &["there is room again"]);
+    }
+}
+
+/// How many calls find space on a full disk whose messages were sent in batches, and how many a segment has blocks for.
+fn settled_when_full(
+    block: Block,
+    mut settle_one: impl FnMut(&Queue, &mut FileSession<SimDisk>) -> bool,
+) -> (u64, u64) {
+    let disk = SimDisk::in_blocks(block);
+    let limits = limits(8 * block.bytes() as u64);
+    let queue = FileQueue::open_within(disk.clone(), &settings(100_000, 1000), limits).expect("opens");
+    let mut session = queue.session().expect("opens");
+    let batch = vec![Message::new(&b"small"[..]); 20];
+    (0..60).for_each(|_| drop(confirmed(&session.send(&batch))));
+    disk.fill(used(&disk));
+    while matches!(session.send(&batch)[0], Sent::Confirmed(_)) {}
+    let lens =
+        image(&disk).into_iter().filter(|(name, _)| name.starts_with("log-")).map(|(_, bytes)| bytes.len());
+    let longest = lens.max().expect("has segments") as u64;
+    let settled = (0..10_000).take_while(|_| settle_one(&queue, &mut session)).count() as u64;
+    // Each takes a block, and its place in the index.
+    (settled, longest / (block.bytes() as u64 + 25))
+}
+
+#[test]
+fn a_full_disk_takes_as_many_settlements_of_any_kind_as_a_segment_has_blocks() {
+    for block in [Block::Sector, Block::Page] {
+        for how in [Settle::Ack, nack(Duration::ZERO), nack(1000 * SECOND), Settle::Reject] {
+            let (settled, promised) = settled_when_full(block, |_, session| {
+                let held = session.receive(1, LEASE).expect("works").remove(0);
+                is_done(&settle(session, held.receipt, how))
+            });
+            assert!(settled + 4 >= promised, "{settled} of {promised}: {how:?}");
+        }
+        let (expired, promised) = settled_when_full(block, |queue, session| {
+            session.receive(1, LEASE).is_ok() && {
+                assert!(queue.shared.settings.clock.advance(LEASE));
+                session.depth().is_ok()
+            }
+        });
+        assert!(expired + 4 >= promised, "{expired} of {promised} expired");
+        // All that are held, in one call.
+        let (calls, _) = settled_when_full(block, |_, session| {
+            let held = session.receive(100, LEASE).expect("works");
+            let acks: Vec<Settlement> =
+                held.iter().map(|held| Settlement { receipt: held.receipt, how: Settle::Ack }).collect();
+            session.settle(&acks).iter().all(is_done)
+        });
+        assert_eq!(calls, 10_000, "acks of many make room");
     }
 }
 
@@ -271,17 +380,54 @@ fn a_flipped_bit_is_reported_or_harmless_and_nothing_is_changed() {
 fn a_log_that_was_cut_is_missing_its_end_or_reported() {
     let (disk, name, len) = closed();
     let file = disk.open(&name).expect("opens");
+    let whole = file.len().expect("has a length");
+    let bytes = image(&disk).remove(0).1;
+    // In what is prepared, at the end of the last commit, and within what it was begun with.
+    for to in [whole - 1, len, len - 1, 1040, 600] {
+        file.set_len(to).expect("cuts");
+        let cut = try_open(&disk);
+        assert!(matches!(cut, Err(Error::Corrupt { offset, .. }) if offset == to), "cut to {to}: {cut:?}");
+        let look = look(&disk, Path::new("here")).expect("reads");
+        assert_eq!(look.segments[0].damage.as_ref().map(|(offset, _)| *offset), Some(to));
+        let saved = disk_of(&image(&disk));
+        let salvaged =
+            salvage_storage(&saved, &settings(100, 3), limits(4 << 10).sizes).expect("saves what there is");
+        assert!(salvaged.gaps.contains(&(name.clone(), to, whole)), "{salvaged}");
+        if to >= len {
+            assert_eq!(bodies(&open(&saved)), ["b", "c"]);
+        }
+        file.write_at(&bytes, 0).expect("mends it");
+    }
     file.set_len(1040).expect("cuts");
-    let cut = try_open(&disk);
-    assert!(
-        matches!(cut, Err(Error::Corrupt { offset: 1024, .. })),
-        "within what it was begun with: {cut:?}"
-    );
-    file.set_len(len).expect("grows with zeroes");
+    file.set_len(whole).expect("grows with zeroes");
     let cut = try_open(&disk);
     assert!(matches!(cut, Err(Error::Corrupt { offset: 1024, .. })), "{cut:?}");
     file.set_len(0).expect("cuts");
     assert!(matches!(try_open(&disk), Err(Error::Corrupt { offset: 0, .. })));
+}
+
+#[test]
+fn either_copy_of_a_header_is_enough_wherever_it_lies() {
+    for block in [Block::Sector, Block::Page] {
+        let disk = SimDisk::in_blocks(block);
+        let settings = settings(100, 3);
+        let queue = FileQueue::open_within(disk.clone(), &settings, limits(64 << 10)).expect("opens");
+        send(&mut queue.session().expect("opens"), &["a"]);
+        drop(queue);
+        let (name, _) = log_of(&disk);
+        let (whole, copy) = (image(&disk), block.bytes() as u64);
+        for (damaged, opens) in
+            [(&[0][..], true), (&[copy], true), (&[0, copy], false), (&[0, 512, 4096], false)]
+        {
+            let disk = disk_of(&whole);
+            let file = disk.open(&name).expect("opens");
+            damaged.iter().for_each(|at| file.write_at(&[7; 512], *at).expect("writes"));
+            match try_open(&disk) {
+                Ok(queue) => assert!(opens && bodies(&queue) == ["a"], "{block:?}: {damaged:?}"),
+                Err(error) => assert!(!opens && matches!(error, Error::Corrupt { .. }), "{error}"),
+            }
+        }
+    }
 }
 
 #[test]
@@ -329,8 +475,9 @@ fn foreign_files_are_left_alone_and_a_foreign_log_is_named() {
     }
     let disk = SimDisk::new();
     let marks = Marks { next_id: 1, next_death: 0, released: u64::MAX };
+    let (block, before) = (Block::Sector, End::default());
     let header =
-        Header { number: u64::MAX, salt: 1, begun: 1024, recycled: false, marks, before: End::default() };
+        Header { number: u64::MAX, salt: 1, begun: 1024, recycled: false, marks, before, block, len: 1024 };
     disk.create("log-ffffffffffffffff").expect("creates").write_at(&header.encode(), 0).expect("writes");
     let error = FileQueue::open(disk, &settings(1, 1)).expect_err("is the last number");
     assert!(matches!(error, Error::Corrupt { .. }), "{error}");
@@ -339,11 +486,18 @@ fn foreign_files_are_left_alone_and_a_foreign_log_is_named() {
 #[test]
 fn a_log_of_another_version_or_another_name_is_refused() {
     let (disk, name, _) = closed();
-    let flip = || [16, 512 + 16].map(|byte| disk.flip_bit(&name, byte * 8).expect("has that bit"));
+    // Of version 3.
+    let flip = || {
+        for (byte, bit) in [16, 512 + 16].into_iter().flat_map(|byte| (0..3).map(move |bit| (byte, bit))) {
+            disk.flip_bit(&name, byte * 8 + bit).expect("has that bit");
+        }
+    };
     flip();
     let error =
         FileQueue::open(disk.clone(), &settings(1, 1)).expect_err("is of another version").to_string();
-    assert!(error.contains("format version 2") && error.contains(&name), "{error}");
+    for said in ["format version 3", "reads version 4", &name, "Open it with the program that wrote it"] {
+        assert!(error.contains(said), "does not say {said:?}: {error}");
+    }
     flip();
     disk.rename(&name, "log-0000000000000077").expect("renames");
     let error = FileQueue::open(disk, &settings(1, 1)).expect_err("was renamed").to_string();
@@ -387,6 +541,33 @@ fn a_queue_in_real_files_that_comes_to_rest_has_a_witness_for_its_last_commit() 
     }
     drop(queue);
     open_dir(temp.path(), &settings).expect("nobody holds the directory any more");
+}
+
+#[test]
+fn what_looks_damaged_while_it_is_used_is_said_to_be_in_use() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let settings = Settings { clock: crate::Clock::system(), ..settings(10, 3) };
+    let queue = open_dir(temp.path(), &settings).expect("opens");
+    let mut session = queue.session().expect("opens");
+    send(&mut session, &["first"]);
+    send(&mut session, &["second"]);
+    let look = || inspect(temp.path()).expect("reads");
+    assert!(!look().in_use && look().found.is_some());
+    let segment = temp.path().join("log-0000000000000001");
+    let bytes = fs::read(&segment).expect("reads");
+    let at = bytes.windows(5).position(|five| five == b"first").expect("is there");
+    fs::File::options()
+        .write(true)
+        .open(&segment)
+        .and_then(|file| file.write_all_at(b"other", at as u64))
+        .expect("damages it");
+    let looked = look();
+    let text = looked.to_string();
+    assert!(looked.in_use && text.contains("in use") && !text.contains("DAMAGED"), "{text}");
+    drop((session, queue));
+    let looked = look();
+    let text = looked.to_string();
+    assert!(!looked.in_use && text.contains("DAMAGED"), "{text}");
 }
 
 #[test]

@@ -7,13 +7,17 @@ use std::path::Path;
 
 use super::*;
 use crate::broker::{Crash, Depth, Error};
-use crate::file::frame::{self, Header as FrameHeader, Kind, Link, SECTOR};
+use crate::file::frame::{self, Header as FrameHeader, Kind, Link};
 use crate::file::hostile::{Files, disk_of, open, try_edited, used, written};
 use crate::file::inspect::look;
 use crate::file::queue::LIMITS;
 use crate::file::rng::Rng;
 use crate::file::salvage::salvage_storage;
-use crate::file::segment::{FRAMES, Header, Name};
+use crate::file::segment::{self, Header, Name};
+use crate::file::storage::Block;
+
+/// Of most of the directories.
+const SECTOR: usize = 512;
 
 /// Damage as disks and people do it.
 fn damage(files: &mut Files, rng: &mut Rng) {
@@ -49,17 +53,21 @@ fn damage(files: &mut Files, rng: &mut Rng) {
 fn forge(files: &mut Files, rng: &mut Rng) {
     let segments: Vec<usize> = (0..files.len()).filter(|n| is_segment(&files[*n].0)).collect();
     let bytes = &mut files[segments[rng.below(segments.len())]].1;
-    let both: &[u8; 2 * SECTOR] = bytes[..2 * SECTOR].try_into().expect("two sectors");
-    let Ok(mut header) = Header::decode(both) else { return };
-    match rng.below(8) {
+    let copy = bytes[..segment::HEADER].try_into().expect("is so long");
+    let Ok(mut header) = Header::decode(copy) else { return };
+    match rng.below(10) {
         0 => header.marks.next_id = odd(rng),
         1 => header.marks.released = odd(rng),
         2 => header.marks.next_death = odd(rng),
         3 => header.before.at = odd(rng),
         4 => header.begun = odd(rng),
-        _ => return reseal(bytes, header.salt, rng),
+        5 => header.len = odd(rng),
+        6 => header.block = if header.block == Block::Page { Block::Sector } else { Block::Page },
+        _ => return reseal(bytes, &header, rng),
     }
-    bytes[..2 * SECTOR].copy_from_slice(&header.encode());
+    let both = header.encode();
+    let many = both.len().min(bytes.len());
+    bytes[..many].copy_from_slice(&both[..many]);
 }
 
 fn is_segment(name: &str) -> bool {
@@ -71,8 +79,9 @@ fn odd(rng: &mut Rng) -> u64 {
 }
 
 /// Changes the body of one frame, and all headers from there on.
-fn reseal(bytes: &mut [u8], salt: u64, rng: &mut Rng) {
-    let (mut at, mut link) = (FRAMES as usize, Link::default());
+fn reseal(bytes: &mut [u8], segment: &Header, rng: &mut Rng) {
+    let Header { salt, block, .. } = *segment;
+    let (mut at, mut link) = (segment.frames() as usize, Link::default());
     let chosen = rng.below(12) as u64;
     while at + SECTOR <= bytes.len() {
         let kind = [Kind::Commit, Kind::Index]
@@ -80,7 +89,7 @@ fn reseal(bytes: &mut [u8], salt: u64, rng: &mut Rng) {
             .find(|kind| FrameHeader::parse(&bytes[at..], *kind, salt).is_some());
         let Some(kind) = kind else { return };
         let header = FrameHeader::parse(&bytes[at..], kind, salt).expect("is one");
-        let filled = frame::filled(header.body).expect("is short") as usize;
+        let filled = frame::filled(header.body, block).expect("is short") as usize;
         let mut frame = bytes[at..at + frame::HEADER + header.body as usize].to_vec();
         if link.number >= chosen && frame.len() > frame::HEADER {
             for _ in 0..1 + rng.below(3) {
@@ -92,7 +101,7 @@ fn reseal(bytes: &mut [u8], salt: u64, rng: &mut Rng) {
                 }
             }
         }
-        let crc = frame::seal(&mut frame, kind, link, salt);
+        let crc = frame::seal(&mut frame, kind, link, salt, block);
         bytes[at..at + filled].copy_from_slice(&frame);
         link = Link { number: link.number + 1, previous: crc };
         at += filled;

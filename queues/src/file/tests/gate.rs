@@ -6,7 +6,7 @@ use std::thread;
 
 use super::*;
 use crate::file::sim::SimFile;
-use crate::file::storage::{Storage, StorageFile};
+use crate::file::storage::{Block, Storage, StorageFile};
 
 #[derive(Clone, Debug)]
 pub(super) struct Gated {
@@ -22,6 +22,8 @@ struct Gate {
     /// How many may pass though it is closed.
     passes: usize,
     panics: bool,
+    /// Nothing can be read.
+    blind: bool,
 }
 
 #[derive(Debug)]
@@ -61,6 +63,11 @@ impl Gated {
     pub(super) fn open_to_panic(&self) {
         self.gate.0.lock().expect("no panic").panics = true;
         self.open();
+    }
+
+    /// From now on the system reads nothing, or all again.
+    pub(super) fn blind(&self, blind: bool) {
+        self.gate.0.lock().expect("no panic").blind = blind;
     }
 
     fn pass(&self) {
@@ -118,7 +125,14 @@ impl StorageFile for GatedFile {
     }
 
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
+        if self.1.gate.0.lock().expect("no panic").blind {
+            return Err(io::Error::other("simulated: the disk does not read"));
+        }
         self.0.read_at(into, offset)
+    }
+
+    fn ready(&self) -> io::Result<Block> {
+        self.0.ready()
     }
 
     fn write_at(&self, from: &[u8], offset: u64) -> io::Result<()> {
@@ -127,6 +141,10 @@ impl StorageFile for GatedFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.0.allocate(len)
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -5,6 +5,8 @@ mod damage;
 mod forged;
 mod gate;
 mod group;
+mod handles;
+mod killed;
 mod known;
 mod rules;
 mod segments;

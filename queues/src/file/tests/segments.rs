@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use super::gate::Gated;
 use super::*;
 use crate::broker::{Crash, Delivery, Error, Reason};
 use crate::file::inspect::look;
+use crate::file::salvage::salvage_storage;
 use crate::file::segment::Name;
 use crate::file::storage::{Storage, StorageFile};
 
@@ -191,6 +193,93 @@ fn a_damaged_message_is_not_delivered_and_is_named() {
     assert!(deliveries.iter().all(|delivery| delivery.attempt == 1));
 }
 
+/// How many segments and bytes there are.
+fn space(disk: &SimDisk) -> (usize, usize) {
+    let bytes = image(disk).iter().map(|(_, bytes)| bytes.len()).sum();
+    (segments(disk).len(), bytes)
+}
+
+fn says_damaged(error: Result<impl Sized, Error>, id: u64) {
+    let error = error.err().expect("is damaged");
+    assert!(matches!(&error, Error::Corrupt { .. }), "{error}");
+    assert!(error.to_string().contains(&format!("message {id}")), "{error}");
+}
+
+#[test]
+fn a_damaged_message_keeps_no_space_and_stays_damaged() {
+    let mut disk = SimDisk::new();
+    let queue = open(&disk);
+    let mut session = queue.session().expect("opens");
+    send(&mut session, &["whole and waiting", "rejected", "waiting for long"]);
+    let held = receive(&mut session, 3);
+    for (nth, how) in [(0, nack(1000 * SECOND)), (1, Settle::Reject), (2, nack(2000 * SECOND))] {
+        assert!(is_done(&settle(&mut session, held[nth].receipt, how)));
+    }
+    // So that they are not in memory.
+    drop((session, queue));
+    let queue = open(&disk);
+    for (name, bytes) in image(&disk) {
+        for text in [&b"rejected"[..], b"for long"] {
+            if let Some(at) = bytes.windows(8).position(|eight| eight == text) {
+                disk.flip_bit(&name, at as u64 * 8).expect("has that bit");
+            }
+        }
+    }
+    let mut session = queue.session().expect("opens");
+    says_damaged(session.dead_letters(9), 2);
+    let first = segments(&disk)[0];
+    churn(&mut session, 300);
+    assert!(segments(&disk)[0] > first + 10, "{:?}", segments(&disk));
+    says_damaged(session.dead_letters(9), 2);
+    disk.crash(Crash::Power, 1);
+    drop((session, queue));
+    // Lives that commit nothing move them too.
+    for life in 0..40 {
+        drop(open(&disk));
+        disk.crash(Crash::Process, life);
+    }
+    assert!(space(&disk) < (9, 70_000), "{:?}", space(&disk));
+    let queue = open(&disk);
+    let mut session = queue.session().expect("opens");
+    says_damaged(session.dead_letters(9), 2);
+    churn_clock(&queue, 1000 * SECOND);
+    assert_eq!(&receive(&mut session, 1)[0].body[..], b"whole and waiting");
+    churn_clock(&queue, 1000 * SECOND);
+    let depth = session.depth().expect("works");
+    says_damaged(session.receive(9, LEASE), 3);
+    assert_eq!(session.depth().expect("works"), depth, "nobody holds what nobody was given");
+    drop((session, queue));
+
+    let salvaged = salvage_storage(&disk, &settings(1000, 2), limits(4 << 10).sizes).expect("saves the rest");
+    assert_eq!((salvaged.messages, salvaged.unreadable), (1, 2), "{salvaged}");
+    let queue = open(&disk);
+    let mut session = queue.session().expect("opens");
+    let letters = session.dead_letters(9).expect("is not there any more");
+    assert_eq!(letters.iter().map(|letter| letter.id.0).collect::<Vec<_>>(), [1], "of its second attempt");
+}
+
+#[test]
+fn what_the_system_does_not_read_stays_and_is_moved_when_it_does() {
+    let disk = Gated::new();
+    let queue = FileQueue::open_within(disk.clone(), &settings(1000, 2), limits(4 << 10)).expect("opens");
+    let mut session = queue.session().expect("opens");
+    send(&mut session, &["stays"]);
+    let stays = receive(&mut session, 1).remove(0);
+    assert!(is_done(&settle(&mut session, stays.receipt, nack(1000 * SECOND))));
+    drop((session, queue));
+    let queue = FileQueue::open_within(disk.clone(), &settings(1000, 2), limits(4 << 10)).expect("opens");
+    let mut session = queue.session().expect("opens");
+    let first = segments(&disk.disk)[0];
+    disk.blind(true);
+    churn(&mut session, 100);
+    assert_eq!(segments(&disk.disk)[0], first);
+    disk.blind(false);
+    churn(&mut session, 300);
+    assert!(segments(&disk.disk)[0] > first + 10 && segments(&disk.disk).len() < 6);
+    assert!(queue.shared.settings.clock.advance(1000 * SECOND));
+    assert_eq!(&receive(&mut session, 1)[0].body[..], b"stays");
+}
+
 #[test]
 fn after_a_witness_damage_to_the_last_commit_is_not_taken_for_a_torn_end() {
     let disk = SimDisk::new();
@@ -231,6 +320,74 @@ fn files_are_used_again() {
     let bytes = disk.counts().bytes - bytes;
     // A frame for each send and each ack; headers and indexes besides; no zeroes.
     assert!(bytes < 400 * 512 * 13 / 10, "{bytes}");
+}
+
+#[test]
+fn the_first_sender_does_not_wait_for_a_segment_to_be_written() {
+    const MIB: u64 = 1 << 20;
+    let sizes = Sizes { least: 64 << 10, most: 4 * MIB };
+    let open = |disk: &SimDisk| {
+        FileQueue::open_within(disk.clone(), &settings(100_000, 2), Limits { sizes, recent: 0 })
+            .expect("opens")
+    };
+    let spares = |disk: &SimDisk| -> Vec<(String, u64)> {
+        let files = image(disk).into_iter().filter(|(name, _)| name.starts_with("spare-"));
+        files.map(|(name, bytes)| (name, bytes.len() as u64)).collect()
+    };
+    let disk = SimDisk::new();
+    let queue = open(&disk);
+    let mut session = queue.session().expect("opens");
+    let batch: Vec<Message> = (0..20).map(|_| Message::new(vec![b'x'; 1000])).collect();
+    while !spares(&disk).iter().any(|(_, len)| *len == 4 * MIB) {
+        confirmed(&session.send(&batch));
+    }
+    drop((session, queue));
+    for keeps in [true, false] {
+        if !keeps {
+            spares(&disk).iter().for_each(|(name, _)| disk.remove(name).expect("removes"));
+        }
+        let queue = open(&disk);
+        let mut session = queue.session().expect("opens");
+        let (before, taken) = (disk.counts().bytes, space(&disk).1);
+        send(&mut session, &["first"]);
+        let (written, taken) = (disk.counts().bytes - before, space(&disk).1 - taken);
+        assert!(written < MIB, "{written} bytes, keeps: {keeps}");
+        assert_eq!(taken as u64 >= 4 * MIB, !keeps, "what is kept is used: {taken}");
+        // What was taken in haste is written while nobody waits.
+        while disk.counts().bytes - before < 4 * MIB && !keeps {
+            send(&mut session, &["another"]);
+        }
+        assert!(queue.shared.settings.clock.advance(SECOND));
+        drop((session, queue));
+    }
+}
+
+#[test]
+fn spares_of_any_kind_are_used_or_removed_and_never_read() {
+    let (disk, _, many) = several();
+    let stale = image(&disk).into_iter().rfind(|(name, _)| name.starts_with("log-")).expect("is there").1;
+    let whole = image(&disk);
+    let long = vec![b'?'; 1 << 20];
+    for (number, bytes) in [(7, stale.clone()), (u64::MAX, stale), (1, long), (900, Vec::new())] {
+        let disk = crate::file::hostile::disk_of(&whole);
+        let name = Name::Spare(number).to_string();
+        disk.create(&name).expect("creates").write_at(&bytes, 0).expect("writes");
+        for _ in 0..3 {
+            let queue = open(&disk);
+            let mut session = queue.session().expect("opens");
+            assert_eq!(session.depth().expect("works").ready as usize, many);
+            drop((session, queue));
+        }
+        let queue = open(&disk);
+        let mut session = queue.session().expect("opens");
+        let all = segments(&disk).len();
+        grow(&disk, &mut session, all + 3);
+        let depth = session.depth().expect("works");
+        drop((session, queue));
+        let queue = open(&disk);
+        assert_eq!(queue.session().expect("opens").depth().expect("works"), depth);
+        assert!(image(&disk).iter().filter(|(name, _)| name.starts_with("spare-")).count() <= 3);
+    }
 }
 
 #[test]

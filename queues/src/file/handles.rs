@@ -1,0 +1,168 @@
+//! Open handles of the segments that are read: a few, however many segments there are.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, PoisonError};
+
+use super::failure::is_lacking;
+use super::segment::Name;
+use super::storage::Storage;
+use crate::sync::{Mutex, MutexGuard};
+
+/// So many stay open, unless more are read at once.
+const MOST: usize = 16;
+
+pub(super) struct Handles<S: Storage> {
+    storage: S,
+    inner: Mutex<Inner<S::File>>,
+}
+
+struct Inner<F> {
+    open: BTreeMap<u64, Handle<F>>,
+    /// How often a handle was asked for.
+    uses: u64,
+    /// How many read, or are about to.
+    readers: BTreeMap<u64, usize>,
+}
+
+struct Handle<F> {
+    file: Arc<F>,
+    /// When it was asked for last.
+    used: u64,
+}
+
+/// Somebody is about to read a segment: until then it stays as it is.
+pub(super) struct Reader<S: Storage> {
+    handles: Arc<Handles<S>>,
+    segment: u64,
+}
+
+impl<S: Storage> Handles<S> {
+    pub(super) fn new(storage: S) -> Arc<Handles<S>> {
+        let inner = Inner { open: BTreeMap::new(), uses: 0, readers: BTreeMap::new() };
+        Arc::new(Handles { storage, inner: Mutex::new(inner) })
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner<S::File>> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn reader(self: &Arc<Handles<S>>, segment: u64) -> Reader<S> {
+        *self.inner().readers.entry(segment).or_default() += 1;
+        Reader { handles: Arc::clone(self), segment }
+    }
+
+    /// Closes a segment that is not needed any more, unless somebody is about to read it; whether nobody is.
+    pub(super) fn forget(&self, segment: u64) -> bool {
+        let mut inner = self.inner();
+        let unread = !inner.readers.contains_key(&segment);
+        if unread {
+            inner.open.remove(&segment);
+        }
+        unread
+    }
+}
+
+impl<S: Storage> Reader<S> {
+    /// Reads from it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn file(&self) -> io::Result<Arc<S::File>> {
+        let Handles { storage, .. } = &*self.handles;
+        let mut inner = self.handles.inner();
+        inner.uses += 1;
+        let used = inner.uses;
+        if let Some(handle) = inner.open.get_mut(&self.segment) {
+            handle.used = used;
+            return Ok(Arc::clone(&handle.file));
+        }
+        while inner.open.len() >= MOST && inner.close_one() {}
+        let name = Name::Segment(self.segment).to_string();
+        let mut opened = storage.open(&name);
+        if opened.as_ref().is_err_and(is_lacking) && inner.close_one() {
+            while inner.close_one() {}
+            opened = storage.open(&name);
+        }
+        let file = Arc::new(opened?);
+        inner.open.insert(self.segment, Handle { file: Arc::clone(&file), used });
+        Ok(file)
+    }
+}
+
+impl<S: Storage> Drop for Reader<S> {
+    fn drop(&mut self) {
+        let readers = &mut self.handles.inner().readers;
+        if let Some(many) = readers.get_mut(&self.segment) {
+            *many -= 1;
+            if *many == 0 {
+                readers.remove(&self.segment);
+            }
+        }
+    }
+}
+
+impl<F> Inner<F> {
+    /// Closes the one that nobody has used for longest; whether there was one that is not in use.
+    fn close_one(&mut self) -> bool {
+        // Who reads has another handle of it.
+        let unused = self.open.iter().filter(|(_, handle)| Arc::strong_count(&handle.file) == 1);
+        let oldest = unused.min_by_key(|(_, handle)| handle.used).map(|(segment, _)| *segment);
+        oldest.is_some_and(|segment| self.open.remove(&segment).is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::SimDisk;
+
+    fn disk(segments: u64) -> SimDisk {
+        let disk = SimDisk::new();
+        for segment in 0..segments {
+            drop(disk.create(&Name::Segment(segment).to_string()).expect("creates"));
+        }
+        disk
+    }
+
+    #[test]
+    fn few_are_open_and_those_that_are_read_stay() {
+        let handles = Handles::new(disk(100));
+        let get = |segment| handles.reader(segment).file().expect("opens");
+        let read = get(7);
+        for segment in (0..100).chain(0..100) {
+            get(segment);
+            let inner = handles.inner();
+            assert!(inner.open.len() <= MOST && inner.open.contains_key(&segment));
+        }
+        assert!(Arc::ptr_eq(&read, &get(7)));
+        let all: Vec<_> = (0..100).map(get).collect();
+        assert_eq!(handles.inner().open.len(), all.len());
+    }
+
+    #[test]
+    fn a_segment_is_kept_for_whoever_is_about_to_read_it() {
+        let handles = Handles::new(disk(3));
+        let (one, other) = (handles.reader(1), handles.reader(1));
+        one.file().expect("opens");
+        drop(one);
+        assert!(!handles.forget(1) && handles.forget(2));
+        drop(other);
+        assert!(handles.forget(1) && handles.inner().open.is_empty());
+    }
+
+    #[test]
+    fn where_no_more_can_be_open_others_are_closed_first() {
+        let disk = disk(3);
+        let handles = Handles::new(disk.clone());
+        let get = |segment| handles.reader(segment).file();
+        get(0).expect("opens");
+        let read = get(1).expect("opens");
+        disk.open_at_most(2);
+        get(2).expect("the first is closed");
+        let other = get(2).expect("is open");
+        assert!(is_lacking(&get(0).expect_err("both are read")));
+        drop((read, other));
+        get(0).expect("opens");
+    }
+}
