@@ -154,6 +154,14 @@ pub enum What {
         /// Its answer; `None`: it failed.
         depth: Option<Depth>,
     },
+    /// The batch of this `op` was answered with more outcomes than it has items, or with fewer: whose they are is
+    /// anybody's guess.
+    Miscounted {
+        /// How many items it has.
+        asked: u64,
+        /// How many outcomes came.
+        answered: u64,
+    },
     /// The actor's session began.
     Opened,
     /// The actor's session ended without settling what it held: a crashed client.

@@ -168,6 +168,7 @@ impl<K: Sink> Recorder<K> {
                     };
                 }
             }
+            whats.extend(miscounted(batch.len(), sent.len()));
             (whats, sent)
         })
     }
@@ -224,6 +225,7 @@ impl<K: Sink> Recorder<K> {
                     *outcome = outcome_of(settled);
                 }
             }
+            whats.extend(miscounted(batch.len(), settled.len()));
             (whats, settled)
         })
     }
@@ -289,6 +291,11 @@ impl<K: Sink> Recorder<K> {
             }
         })
     }
+}
+
+/// Said of a batch that was not answered item by item.
+fn miscounted(asked: usize, answered: usize) -> Option<What> {
+    (asked != answered).then_some(What::Miscounted { asked: asked as u64, answered: answered as u64 })
 }
 
 fn outcome_of(settled: &Settled) -> Outcome {

@@ -394,6 +394,7 @@ impl<'a> Page<'a> {
             }
             What::Receive { got: None, lease, .. } => format!("receive{} ?", plus(*lease)),
             What::Receive { got: Some(0), .. } => "receive: nothing".into(),
+            What::Miscounted { asked, answered } => format!("{answered} answers to {asked}"),
             What::Receive { got: Some(got), .. } => format!("receive: {got}"),
             What::Deliver { token, handle, attempt, lease, .. } => {
                 format!("receive {} = r{} #{attempt}{}", message(*token), handle.0, plus(*lease))
@@ -514,6 +515,9 @@ impl<'a> Page<'a> {
                 "{who} was told: {} ready, {} in flight, {} delayed, {} dead.",
                 depth.ready, depth.in_flight, depth.delayed, depth.dead
             ),
+            What::Miscounted { asked, answered } => {
+                format!("{who} was answered with {answered} outcomes for a batch of {asked}.")
+            }
             What::Crashed { crash: Crash::Process } => "The broker was killed.".into(),
             What::Crashed { crash: Crash::Power } => "The power failed.".into(),
             What::Booted { error: None } => "The broker started.".into(),

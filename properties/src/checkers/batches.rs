@@ -36,6 +36,14 @@ pub(crate) fn as_asked(index: &Index) -> Verdict {
             });
         }
     }
+    for &event in &index.miscounted {
+        let What::Miscounted { asked, answered } = &index.events[event as usize].what else { continue };
+        let batch: Vec<u32> =
+            index.batch(event).filter(|&other| other != event).take(3).chain([event]).collect();
+        tally.blame(&batch, || {
+            format!("a batch of {asked} was answered with {answered} outcomes at event {event}, one for each was to come")
+        });
+    }
     if index.contract.batches == Batches::Whole {
         blame_torn(index, &mut tally);
     }

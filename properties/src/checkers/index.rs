@@ -165,6 +165,8 @@ pub(crate) struct Index<'h> {
     pub(crate) received: u64,
     /// Receives that were answered with more than they asked for, or though they should have been refused.
     pub(crate) ill_answered: Vec<u32>,
+    /// Batches that were not answered item by item.
+    pub(crate) miscounted: Vec<u32>,
     /// Receives that found fewer messages than they asked for, and so looked at all there are.
     searches: Vec<u32>,
     pub(crate) depths: Vec<u32>,
@@ -201,7 +203,7 @@ impl<'h> Index<'h> {
             (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let patience = if contract.empty == Answer::Unreliable { Answer::PATIENCE } else { 1 };
         let mut found_nothing = 0;
-        let (mut received, mut ill_answered) = (0, Vec::new());
+        let (mut received, mut ill_answered, mut miscounted) = (0, Vec::new(), Vec::new());
         let (mut redrives, mut observed, mut boots) = (Vec::new(), Vec::new(), Vec::new());
         let (mut drain_began, mut drain_ended, mut panicked) = (None, None, None);
         let falls = falls(contract, events);
@@ -256,6 +258,7 @@ impl<'h> Index<'h> {
                     }
                 }
                 What::Advanced { .. } | What::Opened | What::Crashed { .. } => {}
+                What::Miscounted { .. } => miscounted.push(number),
                 What::Panicked { .. } => panicked = Some(number),
                 What::Deliver { token, id, handle, attempt, lease, .. } => {
                     let handle = handles.number(handle.0) as usize;
@@ -373,6 +376,7 @@ impl<'h> Index<'h> {
             empties,
             received,
             ill_answered,
+            miscounted,
             searches,
             depths,
             browses,
@@ -499,6 +503,12 @@ impl<'h> Index<'h> {
         let first = before.iter().rev().take_while(|other| name(other) == own).count() as u32;
         let last = after.iter().take_while(|other| name(other) == own).count() as u32;
         event - first..event + last
+    }
+
+    /// Whether two events are items of one batch.
+    pub(crate) fn same_batch(&self, a: u32, b: u32) -> bool {
+        let name = |event: &Event| (event.call, event.actor, event.op);
+        name(&self.events[a as usize]) == name(&self.events[b as usize])
     }
 
     /// Each delivery with the next one of the same copy.

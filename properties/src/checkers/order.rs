@@ -12,6 +12,7 @@ use super::lease::Causes;
 use super::tables::NONE;
 use super::tally::Tally;
 use super::timeline::{Cause, Span, State, spans};
+use crate::history::Actor;
 use crate::invariant::Invariant;
 use crate::verdict::Verdict;
 
@@ -90,6 +91,95 @@ pub(crate) fn overtakers(index: &Index) -> Vec<(u32, u32)> {
     pairs
 }
 
+/// Pairs of copies `(overtaken, overtaker)` of which the sends or the first deliveries are items of one batch: these
+/// follow each other as they stand in it. `apart` tells streams apart that have no order between them: by the producer
+/// and the consumer, who are given.
+fn overtakers_in_batches<K: Ord>(index: &Index, apart: impl Fn(Actor, u32) -> K) -> Vec<(u32, u32)> {
+    let firsts: Vec<InBatch> =
+        (0..index.copies.len() as u32).filter_map(|copy| in_batch(index, copy)).collect();
+    let mut pairs = Vec::new();
+    // Items of one send: the latest first delivery among those before.
+    let mut by_send: Vec<&InBatch> = firsts.iter().collect();
+    by_send.sort_unstable_by_key(|first| first.send);
+    for batch in by_send.chunk_by(|a, b| index.same_batch(a.send, b.send)) {
+        let mut slowest: BTreeMap<K, &InBatch> = BTreeMap::new();
+        for &first in batch {
+            let slowest = slowest.entry(apart(first.producer, first.consumer)).or_insert(first);
+            let together = index.same_batch(first.delivery, slowest.delivery);
+            let overtook = slowest.call > first.ret || together && slowest.delivery > first.delivery;
+            if overtook && slowest.is_orderly() {
+                pairs.push((slowest.copy, first.copy));
+            }
+            if (first.call, first.delivery) > (slowest.call, slowest.delivery) {
+                *slowest = first;
+            }
+        }
+    }
+    // Items of one receive: the latest send among those before.
+    let mut by_delivery: Vec<&InBatch> = firsts.iter().collect();
+    by_delivery.sort_unstable_by_key(|first| first.delivery);
+    for batch in by_delivery.chunk_by(|a, b| index.same_batch(a.delivery, b.delivery)) {
+        let mut latest: BTreeMap<K, &InBatch> = BTreeMap::new();
+        for &first in batch {
+            let latest = latest.entry(apart(first.producer, first.consumer)).or_insert(first);
+            if first.sent.ret < latest.sent.call && first.is_orderly() {
+                pairs.push((first.copy, latest.copy));
+            }
+            if first.sent.call > latest.sent.call {
+                *latest = first;
+            }
+        }
+    }
+    pairs
+}
+
+/// The first delivery of a copy that was sent once and confirmed.
+struct InBatch {
+    copy: u32,
+    /// The event of the send.
+    send: u32,
+    /// The event of the delivery.
+    delivery: u32,
+    producer: Actor,
+    consumer: u32,
+    call: u64,
+    ret: u64,
+    sent: Sent,
+    undisturbed: u64,
+}
+
+impl InBatch {
+    /// Whether it had to come in its turn.
+    fn is_orderly(&self) -> bool {
+        !self.sent.delayed && self.undisturbed > self.ret
+    }
+}
+
+fn in_batch(index: &Index, copy: u32) -> Option<InBatch> {
+    let &delivery = index.by_copy.get(copy as usize).first()?;
+    let stored = &index.copies[copy as usize];
+    let send = stored.confirmed;
+    if send == NONE
+        || index.counts[delivery as usize].unordered
+        || index.stored_by(stored.token).nth(1).is_some()
+    {
+        return None;
+    }
+    let sent = sent(index, copy)?;
+    let delivered = &index.deliveries[delivery as usize];
+    Some(InBatch {
+        copy,
+        send,
+        delivery: delivered.event,
+        producer: index.events[send as usize].actor,
+        consumer: delivered.actor,
+        call: delivered.window.call,
+        ret: delivered.window.ret,
+        undisturbed: undisturbed_until(index, sent.call),
+        sent,
+    })
+}
+
 fn first_delivery(index: &Index, copy: u32) -> Option<u32> {
     index.by_copy.get(copy as usize).first().map(|&delivery| index.deliveries[delivery as usize].event)
 }
@@ -103,7 +193,8 @@ pub(crate) fn fifo(index: &Index) -> Verdict {
     let delivered = index.copies.len()
         - (0..index.copies.len()).filter(|&copy| index.by_copy.get(copy).is_empty()).count();
     tally.tested(delivered.saturating_sub(1) as u64);
-    for (overtaken, overtaker) in overtakers(index) {
+    for (overtaken, overtaker) in overtakers(index).into_iter().chain(overtakers_in_batches(index, |_, _| ()))
+    {
         let (first, second) =
             (index.copies[overtaken as usize].confirmed, index.copies[overtaker as usize].first_seen);
         let delivered = first_delivery(index, overtaker).unwrap_or(second);
@@ -165,18 +256,24 @@ pub(crate) fn producer_order(index: &Index) -> Verdict {
                 continue;
             }
             let event = |copy: u32| first_delivery(index, copy).unwrap_or(NONE);
-            tally.blame(&[event(before.copy), event(first.copy)], || {
-                let (a, b) = (index.name(first.copy), index.name(before.copy));
-                format!(
-                    "one producer sent {a} before {b}, and one consumer received {b} at event {} and {a} at \
-                     event {}",
-                    event(before.copy),
-                    event(first.copy)
-                )
-            });
+            tally.blame(&[event(before.copy), event(first.copy)], || swapped(index, first.copy, before.copy));
         }
     }
+    for (overtaken, overtaker) in overtakers_in_batches(index, |producer, consumer| (producer, consumer)) {
+        let events = [overtaker, overtaken].map(|copy| first_delivery(index, copy).unwrap_or(NONE));
+        tally.blame(&events, || swapped(index, overtaken, overtaker));
+    }
     tally.verdict()
+}
+
+fn swapped(index: &Index, overtaken: u32, overtaker: u32) -> String {
+    let event = |copy: u32| first_delivery(index, copy).unwrap_or(NONE);
+    let (a, b) = (index.name(overtaken), index.name(overtaker));
+    format!(
+        "one producer sent {a} before {b}, and one consumer received {b} at event {} and {a} at event {}",
+        event(overtaker),
+        event(overtaken)
+    )
 }
 
 /// A returned message takes its declared place among the ready ones.

@@ -50,6 +50,11 @@ fn confirmed(id: u64) -> SendOutcome {
     SendOutcome::Confirmed(MessageId(id))
 }
 
+/// A send of a message of no particular kind.
+fn send(token: u64, outcome: SendOutcome) -> What {
+    What::Send { token: Token(token), key: None, body: body(token), delay: Duration::ZERO, outcome }
+}
+
 const AT_ONCE: Settle = Settle::Nack { delay: Duration::ZERO };
 
 /// A message that is out of its two attempts.
@@ -1039,6 +1044,61 @@ fn batches_are_refused_as_declared() {
     assert_blamed(roomy(2), torn, &[], &[Al11, Cb2]);
     let apart: Write = |s| s.send(1, 1).send(1, 2).send_full(1, 3);
     assert_blamed(whole(), apart, &[], &[Al11, Cb2]);
+}
+
+#[test]
+fn the_items_of_a_batch_follow_each_other() {
+    let apart: Write =
+        |s| s.send(1, 1).also(1, send(2, confirmed(2))).receive(2, &[(2, 1, 1)]).receive(2, &[(1, 2, 1)]);
+    assert_blamed(unlimited(), apart, &[Or1, Or2], &[]);
+    let at_once: Write = |s| s.send(1, 1).also(1, send(2, confirmed(2))).receive(2, &[(2, 1, 1), (1, 2, 1)]);
+    assert_blamed(unlimited(), at_once, &[Or1, Or2], &[]);
+    let sends_apart: Write = |s| s.send(1, 1).send(1, 2).receive(2, &[(2, 1, 1), (1, 2, 1)]);
+    assert_blamed(unlimited(), sends_apart, &[Or1, Or2], &[]);
+    let unordered = Contract { order: Order::Unordered, ..unlimited() };
+    assert_blamed(unordered, at_once, &[], &[Or1, Or2]);
+    let in_turn: Write = |s| s.send(1, 1).also(1, send(2, confirmed(2))).receive(2, &[(1, 1, 1), (2, 2, 1)]);
+    assert_blamed(unlimited(), in_turn, &[], &[Or1, Or2]);
+    // Of two producers, and by two consumers, there is no order but that of a queue as a whole.
+    let two: Write = |s| s.send(1, 1).send(3, 2).receive(2, &[(2, 1, 1), (1, 2, 1)]);
+    assert_blamed(Contract { order: Order::PerProducer, ..unlimited() }, two, &[], &[Or1, Or2]);
+    assert_blamed(unlimited(), two, &[Or1], &[Or2]);
+    // The first was delivered before, unseen; it was not to come yet; it may have been stored later.
+    let unseen: Write = |s| {
+        s.send(1, 1).also(1, send(2, confirmed(2))).receive_in_doubt(2, 1).receive(2, &[(2, 1, 1)]);
+        s.advance(20 * SECOND).receive(2, &[(1, 2, 2)])
+    };
+    assert_blamed(unlimited(), unseen, &[], &[Or1, Or2]);
+    let delayed: Write = |s| {
+        let outcome = confirmed(1);
+        s.event(1, What::Send { token: Token(1), key: None, body: body(1), delay: SECOND, outcome });
+        s.also(1, send(2, confirmed(2))).receive(2, &[(2, 1, 1)]).advance(2 * SECOND).receive(2, &[(1, 2, 1)])
+    };
+    assert_blamed(unlimited(), delayed, &[], &[Or1, Or2]);
+    let again: Write = |s| {
+        s.send_in_doubt(1, 1).also(1, send(2, confirmed(2))).receive(2, &[(2, 1, 1)]);
+        s.send(1, 1).receive(2, &[(1, 2, 1)])
+    };
+    assert_blamed(unlimited(), again, &[], &[Or1, Or2]);
+}
+
+#[test]
+fn a_batch_has_as_many_answers_as_items() {
+    fn answered(answered: u64) -> What {
+        What::Miscounted { asked: 2, answered }
+    }
+    let short: Write = |s| s.send(1, 1).also(1, send(2, SendOutcome::InDoubt)).also(1, answered(1));
+    assert_blamed(durable(), short, &[Al11], &[Al1]);
+    let long: Write = |s| s.send(1, 1).also(1, send(2, confirmed(2))).also(1, answered(3));
+    assert_blamed(durable(), long, &[Al11], &[]);
+    let none: Write = |s| {
+        let ack = What::Settle { handle: Handle(1), how: Settle::Ack, outcome: Outcome::InDoubt };
+        s.send(1, 1).receive(2, &[(1, 1, 1)]).event(2, ack).also(2, answered(0))
+    };
+    assert_blamed(durable(), none, &[Al11], &[Lv8]);
+    // An answer that did not come at all leaves every outcome in doubt, as the recorder writes it.
+    let lost: Write = |s| s.send_in_doubt(1, 1).also(1, send(2, SendOutcome::InDoubt));
+    assert_blamed(durable(), lost, &[], &[Al11]);
 }
 
 #[test]

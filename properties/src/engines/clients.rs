@@ -155,8 +155,9 @@ impl<S: Session> Line<'_, S> {
 
 impl<S: Session> Session for Line<'_, S> {
     fn send(&mut self, messages: &[Message]) -> Vec<Sent> {
-        // An answer that is too short leaves the rest in doubt, an empty one everything.
-        self.ask(|session| session.send(messages)).unwrap_or_default()
+        self.ask(|session| session.send(messages)).unwrap_or_else(|lost| {
+            messages.iter().map(|_| Sent::InDoubt(Error::Gone(lost.to_string()))).collect()
+        })
     }
 
     fn receive(&mut self, max: usize, lease: Duration) -> Result<Vec<Delivery>, Error> {
@@ -164,7 +165,9 @@ impl<S: Session> Session for Line<'_, S> {
     }
 
     fn settle(&mut self, settlements: &[Settlement]) -> Vec<Settled> {
-        self.ask(|session| session.settle(settlements)).unwrap_or_default()
+        self.ask(|session| session.settle(settlements)).unwrap_or_else(|lost| {
+            settlements.iter().map(|_| Settled::InDoubt(Error::Gone(lost.to_string()))).collect()
+        })
     }
 
     fn extend(&mut self, receipt: Receipt, lease: Duration) -> Settled {
@@ -280,7 +283,7 @@ impl Desk {
         Some((token, if odd == Odd::EmptyKey { message.with_key([]) } else { message }))
     }
 
-    /// `None`: no answer came.
+    /// An answer that is too short leaves the rest in doubt.
     fn sent(&mut self, batch: Vec<(Token, Message)>, answers: Vec<Sent>) {
         // As late as the broker can have reckoned from.
         batch.iter().for_each(|(_, message)| self.due_after(message.delay));

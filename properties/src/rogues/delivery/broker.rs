@@ -373,9 +373,25 @@ impl<S: Storage> Core<S> {
             let full = index >= room;
             sent.push(if full { self.refuse(now, message) } else { self.store(now, message) });
         }
+        if messages.len() <= room && self.is(Bug::BatchReversed) {
+            let ids: Vec<MessageId> = sent.iter().filter_map(confirmed).collect();
+            for (&id, message) in ids.iter().zip(messages.iter().rev()) {
+                if let Some(entry) = self.state.live.get(&id).cloned() {
+                    let (key, body) = (message.key.clone(), message.body.clone());
+                    self.put(
+                        id,
+                        Entry { key, body, place: Place::Waiting { from: now + message.delay }, ..entry },
+                    );
+                }
+            }
+            sent.reverse();
+        }
         if messages.len() > 2 && messages.len() < room && self.is(Bug::D47) {
             let last = &messages[messages.len() - 1];
             self.store(now, last);
+        }
+        if messages.len() > 2 && self.is(Bug::AnswersShort) {
+            sent.pop();
         }
         if messages.len() > room && self.is(Bug::RefusedStored) {
             sent.fill_with(|| Sent::Refused(Refusal::Full));
@@ -479,6 +495,9 @@ impl<S: Storage> Core<S> {
             }
         }
         self.commit()?;
+        if self.is(Bug::HandsReversed) {
+            deliveries.reverse();
+        }
         Ok(deliveries)
     }
 

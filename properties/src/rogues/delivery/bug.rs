@@ -172,12 +172,15 @@ bugs! {
     DeadAttempts "D-dead-attempts" Dl7 memory "A dead letter says one attempt too few.";
     DeadReason "D-dead-reason" Dl7 memory "A rejected message is said to have run out of attempts.";
     Lifo "D-lifo" Or1 memory "The newest message is delivered first.";
+    BatchReversed "D-batch-reversed" Or2 memory "The messages of one batch are stored with the last one first.";
+    HandsReversed "D-hands-reversed" Or1 memory "A receive of several messages hands over the newest of them first.";
     KeyedFirst "D-keyed-first" Or2 memory "Messages with a key overtake those without.";
     AckSkipsThird "D-ack-skips-third" Al6 memory "The third ack of a batch is answered \"done\" and forgotten.";
     Shared "D-shared" Lv1 memory "When nothing is ready, a receive hands over what another session holds.";
     LossEndsAll "D-loss-ends-all" Al7 memory "A lost session ends the leases of all sessions.";
     DiesLate "D-dies-late" Dl1 memory "A message that is out of attempts dies when it is next looked at.";
     ExtendForEver "D-extend-for-ever" Li2 memory "An extended lease never ends.";
+    AnswersShort "D-answers-short" Al11 memory "The last outcome of a batch of three or more is left out of the answer.";
     Panics "D-panics" Li1 memory "A stale receipt makes the broker panic.";
     Jams "D-jams" Li1 memory "After two leases have run out, nothing is delivered any more.";
     LeaseSurvives "D-lease-survives" Lv10 disk "After a crash the leases of the dead go on, for ever.";
