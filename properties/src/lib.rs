@@ -13,6 +13,7 @@ mod dice;
 pub mod engines;
 pub mod finding;
 pub mod history;
+mod indifferent;
 pub mod invariant;
 pub mod ledger;
 pub mod outcome;

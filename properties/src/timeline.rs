@@ -640,6 +640,14 @@ fn line(text: &mut String, line: &str) {
     text.push('\n');
 }
 
+/// Words in lines of at most [`WIDTH`], the first after `lead`, as a note.
+pub(crate) fn paragraph(lead: &str, words: &str) -> String {
+    let mut text = String::new();
+    wrap(&mut text, lead, words);
+    text.truncate(text.trim_end().len());
+    text
+}
+
 /// Writes words in lines of at most [`WIDTH`], the first after `lead`, the others indented as far.
 fn wrap(text: &mut String, lead: &str, words: &str) {
     let indent = lead.chars().count();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::engines::budget::Budget;
 use crate::engines::watchdog::{self, Stuck};
 use crate::finding::{Failure, Picture};
+use crate::indifferent;
 use crate::invariant::Invariant;
 use crate::plan::case_seed;
 use crate::regressions::{self, FORMAT, Keep, Regression, RegressionError};
@@ -101,9 +102,18 @@ impl<P: Keep> Case<P> {
         if shrunk.plan != self.plan {
             file.save(&shrunk.plan, &how);
         }
+        let any = match &again {
+            Some(_) if budget.shrink_runs > 0 => {
+                indifferent::values(&shrunk.plan, |plan| broken(plan).is_some())
+            }
+            _ => Vec::new(),
+        };
+        let any = (!any.is_empty())
+            .then(|| format!("{} (others were tried, and it fails all the same)", any.join(", ")));
         let mut notes = vec![self.origin(), format!("Shrunk: shrinking {shrunk}")];
+        notes.extend(any.iter().map(|any| timeline::paragraph("Any:    ", any)));
         notes.extend(file.notes());
-        let picture = match again {
+        let mut picture = match again {
             Some((run, how)) => draw(&run, &how, &notes),
             None => Picture::from(format!(
                 "{} is broken: {}\nThe same plan did not fail again: the queue is not deterministic.\n{}\n",
@@ -112,6 +122,9 @@ impl<P: Keep> Case<P> {
                 notes.join("\n")
             )),
         };
+        if let (Some(lanes), Some(any)) = (&mut picture.lanes, any) {
+            lanes.notes.push(("Any".into(), any));
+        }
         let failure = self.failure(&file, shrunk.plan, picture);
         (how, failure, file.errors)
     }
