@@ -268,7 +268,7 @@ impl<'a> Page<'a> {
         for row in rows {
             let index = match row {
                 Row::Hidden(count) => {
-                    let call = acts.last().map_or(0, |act: &Act| act.ret.unwrap_or(act.call));
+                    let call = acts.last().map_or(0, |act: &Act| act.ret.unwrap_or(act.call) + 1);
                     let lines = vec![hidden(*count)];
                     acts.push(Act { call, ret: Some(call), lines, kind: ActKind::Hidden, ..Act::default() });
                     last_call = None;
