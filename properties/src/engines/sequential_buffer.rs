@@ -11,12 +11,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 use stanchion_queues::{Answer, Buffer, BufferContract, Ends, Full, Order, Pop, Push, Shape, Sides};
+use stanchion_reports::results::{Act, ActKind, Lanes};
 
 use crate::engines::budget::Budget;
 use crate::engines::cases::{self, Case};
 use crate::engines::sequential::{quietly, text_of};
 use crate::engines::watchdog::{self, Call, calling};
-use crate::finding::Finding;
+use crate::finding::{Finding, Picture};
 use crate::invariant::Invariant;
 use crate::plan::draw;
 use crate::shrink::{Plainer, Shrink};
@@ -214,22 +215,55 @@ fn explain<B: Buffer>(
     };
     let (how, failure, _) =
         case.explain(budget, counterexample(&breach), broken, |transcript, how, notes| {
-            picture(transcript, how, notes).into()
+            picture(transcript, how, notes)
         });
     Finding { invariant, verdict: Verdict::Broken(how), cases, events, failure: Some(failure) }
 }
 
-fn picture(transcript: &[String], how: &Counterexample, notes: &[String]) -> String {
-    let mut picture = timeline::heading(how);
+fn picture(transcript: &[String], how: &Counterexample, notes: &[String]) -> Picture {
+    let mut text = timeline::heading(how);
     for (number, line) in transcript.iter().enumerate() {
         let mark = if number + 1 == transcript.len() { ">>" } else { "" };
-        picture += &format!("{mark:<2} {line}\n");
+        text += &format!("{mark:<2} {line}\n");
     }
     for note in notes {
-        picture.push_str(note);
-        picture.push('\n');
+        text.push_str(note);
+        text.push('\n');
     }
-    picture
+    Picture { text, lanes: Some(lanes(transcript, how)) }
+}
+
+/// The transcript with a lane for each end that acts.
+fn lanes(transcript: &[String], how: &Counterexample) -> Lanes {
+    let parts: Vec<(Option<&str>, &str)> = transcript
+        .iter()
+        .map(|line| match line.split_once(": ") {
+            Some((end, did)) if end.starts_with("producer") || end.starts_with("consumer") => {
+                (Some(end), did)
+            }
+            _ => (None, line.as_str()),
+        })
+        .collect();
+    let mut names: Vec<&str> = parts.iter().filter_map(|(end, _)| *end).collect();
+    // Producers stand before consumers.
+    names.sort_unstable_by_key(|name| (name.starts_with("consumer"), *name));
+    names.dedup();
+    let acts = (0..).zip(&parts).map(|(at, (end, did))| Act {
+        lane: end.and_then(|end| names.iter().position(|name| *name == end)),
+        call: 2 * at,
+        ret: Some(2 * at + 1),
+        lines: vec![(*did).to_owned()],
+        kind: if end.is_some() { ActKind::Call } else { ActKind::Phase },
+        culprits: if at + 1 == parts.len() as u64 { vec![1] } else { Vec::new() },
+        ..Act::default()
+    });
+    let culprits = vec![how.sentence.clone()];
+    Lanes {
+        acts: acts.collect(),
+        names: names.iter().map(ToString::to_string).collect(),
+        culprits,
+        notes: Vec::new(),
+    }
 }
 
 fn plans(contract: &BufferContract) -> impl Strategy<Value = Plan> + use<> {
