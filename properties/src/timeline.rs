@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use stanchion_queues::{Crash, Reason, Refusal, Settle, Time};
 
-use crate::history::{Actor, Event, HARNESS, Handle, History, Observed, Outcome, SendOutcome, Token, What};
+use crate::history::{
+    Actor, Event, HARNESS, Handle, History, Letter, Observed, Outcome, SendOutcome, Token, What,
+};
 use crate::verdict::Counterexample;
 
 /// The widest line.
@@ -18,6 +20,8 @@ const MOST_LANES: usize = 4;
 const WIDEST_LANE: usize = 40;
 /// More rows than this hide what matters.
 const MOST_ROWS: usize = 48;
+/// More dead letters than this are not told one by one.
+const MOST_LETTERS: usize = 12;
 /// A history of at most that many events is shown whole: in what is left after shrinking, everything matters.
 const SHOWN_WHOLE: usize = 24;
 /// The narrowest band.
@@ -160,6 +164,7 @@ impl<'a> Page<'a> {
             What::Lost => ('=', format!("{} is lost", self.name(event.actor))),
             What::Advanced { by } => ('.', format!("{by:?} pass")),
             What::DrainBegan => ('-', "faults end, and what is left is received and acked".into()),
+            What::Unanswered { error } => ('-', format!("to the end there are only errors: {error}")),
             What::DrainEnded { quiet: true } => ('-', "nothing more comes".into()),
             What::DrainEnded { quiet: false } => ('-', "it does not come to rest".into()),
             _ => return None,
@@ -415,8 +420,13 @@ impl<'a> Page<'a> {
                 format!("{who} was shown no dead letters.")
             }
             What::Browse { letters: Some(letters), .. } => {
+                let told = |letter: &&Letter| letter.token.is_some_and(|token| self.tokens.contains(&token));
+                let all = letters.len();
+                let few = all <= MOST_LETTERS;
                 let letters: Vec<String> = letters
                     .iter()
+                    .filter(|letter| few || told(letter))
+                    .take(MOST_LETTERS)
                     .map(|letter| {
                         let why = match letter.reason {
                             Reason::Attempts => "out of attempts",
@@ -425,7 +435,12 @@ impl<'a> Page<'a> {
                         format!("{} ({why}, {} counted)", message(letter.token), letter.attempts)
                     })
                     .collect();
-                format!("{who} was shown these dead letters: {}.", letters.join(", "))
+                match all - letters.len() {
+                    0 => format!("{who} was shown these dead letters: {}.", letters.join(", ")),
+                    others => {
+                        format!("{who} was shown {others} other dead letters, and {}.", letters.join(", "))
+                    }
+                }
             }
             What::Redrive { max, moved: None } => {
                 format!("{who} redrove at most {max} dead letters and was told nothing.")
@@ -448,6 +463,7 @@ impl<'a> Page<'a> {
             What::Lost => format!("{who} was lost, with what it held."),
             What::Advanced { by } => format!("{by:?} passed."),
             What::DrainBegan => "Faults ended.".into(),
+            What::Unanswered { error } => format!("To the end the drain was answered with errors: {error}."),
             What::DrainEnded { quiet: true } => "At the end, nothing more came.".into(),
             What::DrainEnded { quiet: false } => "At the end, it did not come to rest.".into(),
             What::Observed { store, .. } => format!("The effects were observed: {}.", effects(store)),
