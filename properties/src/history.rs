@@ -190,6 +190,11 @@ pub enum What {
     /// Faults ended; from here on consumers receive and ack until nothing is left, and the clock is moved past
     /// every lease and delay.
     DrainBegan,
+    /// The drain was answered with errors until its budget ran out, though every fault was over.
+    Unanswered {
+        /// The last of them.
+        error: String,
+    },
     /// The drain ended: nothing more came. `false`: the budget ran out before that.
     DrainEnded {
         /// Whether it came to rest.

@@ -5,6 +5,8 @@
 //! that finds nothing to refer to does nothing. So any subset of the steps of a plan is a plan, and deleting
 //! steps is all that shrinking needs.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use proptest::strategy::{NewTree, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -136,6 +138,20 @@ pub enum Step {
         /// How many.
         count: usize,
     },
+    /// Sends messages one by one, and asks for the counts.
+    Flood {
+        /// By whom.
+        session: usize,
+        /// How many.
+        count: usize,
+    },
+    /// Receives a message and returns it at once, again and again.
+    Wear {
+        /// By whom.
+        session: usize,
+        /// How often.
+        count: usize,
+    },
     /// Extends a lease.
     Extend {
         /// By whom.
@@ -206,6 +222,11 @@ pub(crate) fn redrive(at_end: bool, seed: u64) -> Option<&'static [usize]> {
     at_end.then_some(if oldest_first { &[1] } else { &[] })
 }
 
+/// What is added to every lease and delay of a plan: in every eighth plan they are no whole milliseconds.
+pub(crate) fn fraction(seed: u64) -> Duration {
+    Duration::from_nanos(if seed % 8 == 7 { 300_001 } else { 0 })
+}
+
 /// The session of a step, as it was borrowed.
 macro_rules! session_of {
     ($step:expr) => {
@@ -219,6 +240,8 @@ macro_rules! session_of {
             | Step::SendOdd { session, .. }
             | Step::SettleEach { session, .. }
             | Step::Churn { session, .. }
+            | Step::Flood { session, .. }
+            | Step::Wear { session, .. }
             | Step::Browse { session }
             | Step::BrowseFew { session, .. }
             | Step::Depth { session }
@@ -274,6 +297,10 @@ pub enum Fate {
 pub enum Odd {
     /// It has a key without a byte.
     EmptyKey,
+    /// It has a key of more bytes than eight bits count.
+    LongKey,
+    /// It has no body. Who it is, its key says. Two are sent, so that two bodies are equal.
+    NoBody,
     /// Its body is larger than 64 KiB.
     Large,
     /// Its body is as large as the contract allows. (Not sent where that is nothing or more than a mebibyte.)
@@ -350,8 +377,11 @@ impl Mix {
 
     /// A plan, 20 to 60 steps long.
     fn plan(self, rng: &mut TestRng) -> Plan {
-        let recipe = self.recipe();
+        let mut recipe = self.recipe();
         let settings = recipe.settings(rng);
+        // Where much fits in, or much is allowed, counts grow large only if something makes them.
+        recipe.steps.flood += 2 * u32::from(settings.capacity >= MUCH);
+        recipe.steps.wear += 2 * u32::from(settings.deliveries_allowed as usize >= MUCH);
         let length = rng.random_range(20..=60);
         let mut steps = Vec::with_capacity(length);
         while steps.len() < length {
@@ -375,6 +405,8 @@ impl Mix {
                 settle: 22,
                 each: 4,
                 churn: 0,
+                flood: 0,
+                wear: 0,
                 extend: 8,
                 redrive: 2,
                 browse: 2,
@@ -430,7 +462,7 @@ impl Mix {
                 ..even
             },
             Mix::Full => Recipe {
-                steps: Steps { send: 48, receive: 16, settle: 16, depth: 4, ..steps },
+                steps: Steps { send: 48, flood: 1, receive: 16, settle: 16, depth: 4, ..steps },
                 tight: true,
                 ..even
             },
@@ -453,6 +485,8 @@ struct Steps {
     settle: u32,
     each: u32,
     churn: u32,
+    flood: u32,
+    wear: u32,
     extend: u32,
     redrive: u32,
     browse: u32,
@@ -506,14 +540,22 @@ fn millis(rng: &mut TestRng) -> u64 {
     choose(rng, &[(1, 10), (1, 20), (1, 30)])
 }
 
-/// Two hours, and more milliseconds than 32 bits hold: where units and widths are mixed up, these overflow.
-const LONG_MS: [u64; 2] = [7_200_000, 100 * 86_400_000];
+/// Six days and a hundred: where units and widths are mixed up, these overflow. What 16 bits keep of their milliseconds,
+/// 32 bits of their micro- and nanoseconds, and for the longer one 32 bits of its milliseconds, is 5 ms, so that it is seen.
+const LONG_MS: [u64; 2] = [(1 << 29) + 5, (1 << 33) + 5];
 
 /// Now and then one that is long, so long that only the drain sees its end.
 fn lease(rng: &mut TestRng) -> u64 {
-    let [hours, days] = LONG_MS;
+    let [days, months] = LONG_MS;
     let usual = millis(rng);
-    choose(rng, &[(40, usual), (1, hours), (1, days)])
+    choose(rng, &[(40, usual), (1, days), (1, months)])
+}
+
+/// More than a byte counts, but not often: it is as many calls.
+const MUCH: usize = 300;
+
+fn some_or_many(rng: &mut TestRng) -> usize {
+    choose(rng, &[(3, 40), (1, MUCH)])
 }
 
 /// The same, or none at all, which is to be refused.
@@ -528,7 +570,8 @@ fn few_or_none(rng: &mut TestRng) -> usize {
 }
 
 fn delay(rng: &mut TestRng) -> u64 {
-    choose(rng, &[(3, 0), (1, 10), (1, 20)])
+    let [days, months] = LONG_MS;
+    choose(rng, &[(60, 0), (20, 10), (20, 20), (1, days), (1, months)])
 }
 
 fn session(rng: &mut TestRng) -> usize {
@@ -598,7 +641,14 @@ impl Recipe {
                     session,
                     odd: choose(
                         rng,
-                        &[(4, Odd::EmptyKey), (1, Odd::Large), (1, Odd::AtLimit), (1, Odd::OverLimit)],
+                        &[
+                            (4, Odd::EmptyKey),
+                            (2, Odd::LongKey),
+                            (2, Odd::NoBody),
+                            (1, Odd::Large),
+                            (1, Odd::AtLimit),
+                            (1, Odd::OverLimit),
+                        ],
                     ),
                     fate: recipe.fate(rng),
                 }),
@@ -627,9 +677,10 @@ impl Recipe {
                 }),
                 (steps.churn, |_, rng, session| Step::Churn {
                     session,
-                    // More than a byte counts, but not often: it makes three hundred times three calls.
-                    count: choose(rng, &[(5, 8), (1, 300)]),
+                    count: choose(rng, &[(5, 8), (1, MUCH)]),
                 }),
+                (steps.flood, |_, rng, session| Step::Flood { session, count: some_or_many(rng) }),
+                (steps.wear, |_, rng, session| Step::Wear { session, count: some_or_many(rng) }),
                 (steps.extend, |recipe, rng, session| Step::Extend {
                     session,
                     which: recipe.which(rng),
@@ -664,8 +715,11 @@ impl Recipe {
         let small = rng.random_range(1..=3);
         let medium = rng.random_range(4..=12);
         PlanSettings {
-            capacity: choose(rng, &[(4, small), (3 * roomy, medium), (2 * roomy, 64)]),
-            deliveries_allowed: choose(rng, &[(1, 1), (3, 2), (2, 3), (1, 4)]),
+            capacity: choose(
+                rng,
+                &[(80, small), (60 * roomy, medium), (40 * roomy, 64), (5 * roomy, MUCH + MUCH / 2)],
+            ),
+            deliveries_allowed: choose(rng, &[(20, 1), (60, 2), (40, 3), (20, 4), (5, MUCH as u32)]),
             seed: rng.random(),
         }
     }

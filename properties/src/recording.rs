@@ -86,7 +86,7 @@ pub struct Recorder<K> {
     actor: Actor,
     /// Where the events are.
     pub sink: K,
-    /// How tokens are read from bodies.
+    /// How tokens are read from bodies. What has no body says in its key who it is.
     token_of: fn(&[u8]) -> Option<Token>,
 }
 
@@ -190,7 +190,7 @@ impl<K: Sink> Recorder<K> {
                 let got = Some(deliveries.len() as u64);
                 let mut whats = vec![What::Receive { max: max as u64, got, lease }];
                 whats.extend(deliveries.iter().map(|delivery| What::Deliver {
-                    token: token_of(&delivery.body),
+                    token: token_of(named_by(&delivery.key, &delivery.body)),
                     id: delivery.id,
                     handle: ticks.handle(delivery.receipt),
                     attempt: delivery.attempt,
@@ -253,7 +253,7 @@ impl<K: Sink> Recorder<K> {
                 let shown = letters
                     .iter()
                     .map(|letter| Letter {
-                        token: token_of(&letter.body),
+                        token: token_of(named_by(&letter.key, &letter.body)),
                         id: letter.id,
                         reason: letter.reason,
                         attempts: letter.attempts,
@@ -291,6 +291,11 @@ impl<K: Sink> Recorder<K> {
             }
         })
     }
+}
+
+/// Where it stands who a message is.
+fn named_by<'a>(key: &'a Option<Arc<[u8]>>, body: &'a [u8]) -> &'a [u8] {
+    if body.is_empty() { key.as_deref().unwrap_or(body) } else { body }
 }
 
 /// Said of a batch that was not answered item by item.

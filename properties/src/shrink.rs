@@ -174,12 +174,12 @@ impl Shrink for Plan {
             seeds.map(|seed| plan.with(|settings| settings.seed = seed)).collect()
         },
         |plan| {
-            let capacities = 1..plan.settings.capacity;
+            let capacities = below(plan.settings.capacity);
             capacities.map(|capacity| plan.with(|settings| settings.capacity = capacity)).collect()
         },
         |plan| {
-            let limits = 1..plan.settings.deliveries_allowed;
-            limits.map(|limit| plan.with(|settings| settings.deliveries_allowed = limit)).collect()
+            let limits = below(plan.settings.deliveries_allowed as usize);
+            limits.map(|limit| plan.with(|settings| settings.deliveries_allowed = limit as u32)).collect()
         },
     ];
 
@@ -194,6 +194,12 @@ impl Shrink for Plan {
     fn under_other_luck(&self, luck: u64) -> Option<Plan> {
         (luck < LUCK).then(|| self.with(|settings| settings.seed = luck))
     }
+}
+
+/// Smaller numbers to try: each of the small ones, and of the large ones a few.
+fn below(number: usize) -> impl Iterator<Item = usize> {
+    let large = std::iter::successors(Some(16), |large| Some(large * 2));
+    (1..=12).chain(large).take_while(move |&smaller| smaller < number)
 }
 
 /// How many ways of chance are tried for a step.
@@ -241,11 +247,22 @@ pub(crate) fn with_plainer_arguments(step: &Step) -> Vec<Step> {
         | Step::Receive { max: count, .. }
         | Step::Redrive { max: count, .. }
         | Step::BrowseFew { max: count, .. }
-        | Step::Churn { count, .. } = step
+        | Step::Churn { count, .. }
+        | Step::Flood { count, .. }
+        | Step::Wear { count, .. } = step
         {
             *count = 1;
         }
     });
+    for fewer in [|count: usize| count / 2, |count| count * 7 / 8, |count| count - 1] {
+        form(&|step| {
+            if let Step::Churn { count, .. } | Step::Flood { count, .. } | Step::Wear { count, .. } = step
+                && *count > 1
+            {
+                *count = fewer(*count);
+            }
+        });
+    }
     form(&|step| match step {
         Step::Send { delay_ms, .. } | Step::Settle { how: How::Nack { delay_ms }, .. } => *delay_ms = 0,
         Step::Receive { lease_ms, .. } | Step::Extend { lease_ms, .. } => *lease_ms = 10.min(*lease_ms),

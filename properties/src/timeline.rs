@@ -10,7 +10,7 @@ use stanchion_reports::results::{Act, ActKind, Lanes};
 
 use crate::finding::Picture;
 use crate::history::{
-    Actor, Event, HARNESS, Handle, History, Observed, Outcome, PENDING, SendOutcome, Token, What,
+    Actor, Event, HARNESS, Handle, History, Letter, Observed, Outcome, PENDING, SendOutcome, Token, What,
 };
 use crate::verdict::Counterexample;
 
@@ -22,6 +22,8 @@ const MOST_LANES: usize = 4;
 const WIDEST_LANE: usize = 40;
 /// More rows than this hide what matters.
 const MOST_ROWS: usize = 48;
+/// More dead letters than this are not told one by one.
+const MOST_LETTERS: usize = 12;
 /// A history of at most that many events is shown whole: in what is left after shrinking, everything matters.
 const SHOWN_WHOLE: usize = 24;
 /// The narrowest band.
@@ -167,6 +169,7 @@ impl<'a> Page<'a> {
             What::Lost => ('=', format!("{} is lost", self.name(event.actor))),
             What::Advanced { by } => ('.', format!("{by:?} pass")),
             What::DrainBegan => ('-', "faults end, and what is left is received and acked".into()),
+            What::Unanswered { error } => ('-', format!("to the end there are only errors: {error}")),
             What::DrainEnded { quiet: true } => ('-', "nothing more comes".into()),
             What::DrainEnded { quiet: false } => ('-', "it does not come to rest".into()),
             _ => return None,
@@ -494,8 +497,13 @@ impl<'a> Page<'a> {
                 format!("{who} was shown no dead letters.")
             }
             What::Browse { letters: Some(letters), .. } => {
+                let told = |letter: &&Letter| letter.token.is_some_and(|token| self.tokens.contains(&token));
+                let all = letters.len();
+                let few = all <= MOST_LETTERS;
                 let letters: Vec<String> = letters
                     .iter()
+                    .filter(|letter| few || told(letter))
+                    .take(MOST_LETTERS)
                     .map(|letter| {
                         let why = match letter.reason {
                             Reason::Attempts => "out of attempts",
@@ -504,7 +512,12 @@ impl<'a> Page<'a> {
                         format!("{} ({why}, {} counted)", message(letter.token), letter.attempts)
                     })
                     .collect();
-                format!("{who} was shown these dead letters: {}.", letters.join(", "))
+                match all - letters.len() {
+                    0 => format!("{who} was shown these dead letters: {}.", letters.join(", ")),
+                    others => {
+                        format!("{who} was shown {others} other dead letters, and {}.", letters.join(", "))
+                    }
+                }
             }
             What::Redrive { max, moved: None } => {
                 format!("{who} redrove at most {max} dead letters and was told nothing.")
@@ -527,6 +540,7 @@ impl<'a> Page<'a> {
             What::Lost => format!("{who} was lost, with what it held."),
             What::Advanced { by } => format!("{by:?} passed."),
             What::DrainBegan => "Faults ended.".into(),
+            What::Unanswered { error } => format!("To the end the drain was answered with errors: {error}."),
             What::DrainEnded { quiet: true } => "At the end, nothing more came.".into(),
             What::DrainEnded { quiet: false } => "At the end, it did not come to rest.".into(),
             What::Observed { store, .. } => format!("The effects were observed: {}.", effects(store)),

@@ -35,11 +35,11 @@ pub trait Broker: Send + Sync + 'static {
 
 /// One client of a broker. Any session may settle any receipt that is not stale.
 pub trait Session: Send {
-    /// Sends messages; the answer has one outcome per message, in order. Whether some of a batch may be stored and
+    /// Sends messages, the first one first; the answer has one outcome per message, in order. Whether some of a batch may be stored and
     /// some refused is in the contract.
     fn send(&mut self, messages: &[Message]) -> Vec<Sent>;
 
-    /// Receives at most `max` ready messages without waiting, each under a lease that ends at
+    /// Receives at most `max` ready messages without waiting, the one that is delivered first in front, each under a lease that ends at
     /// now + `lease`. (Whether it still holds at that very instant is not promised: no client could tell.) No message is ready: an empty vector.
     ///
     /// # Errors

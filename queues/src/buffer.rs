@@ -86,6 +86,13 @@ pub struct Ends<P, C> {
     pub consumers: Vec<C>,
 }
 
+impl<P, C> Ends<P, C> {
+    /// Whether there are as many as the shape asked for.
+    pub fn are_of(&self, shape: &Shape) -> bool {
+        (self.producers.len(), self.consumers.len()) == (shape.producers, shape.consumers)
+    }
+}
+
 /// What opening a buffer gives.
 pub type Opened<P, C> = Result<Ends<P, C>, ShapeError>;
 

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// In which order first deliveries come.
+/// In which order first deliveries come. The messages of one batch follow each other as they stand in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
     /// Any order. Then the bound, answers "full" and answers "empty" of a history of threads are judged each for

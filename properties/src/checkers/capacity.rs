@@ -222,15 +222,19 @@ pub(crate) fn no_false_full(index: &Index) -> Verdict {
     let mut tally = Tally::of(Invariant::Cb2);
     let capacity = index.contract.capacity;
     let mut residents = None;
+    // How many answers "full" came with nothing else between them. A batch gets one.
+    let mut in_a_row = 0;
     for (number, event) in index.events.iter().enumerate() {
         let What::Send { outcome: SendOutcome::Refused(Refusal::Full), token, .. } = &event.what else {
+            in_a_row = 0;
             continue;
         };
         let number = number as u32;
+        in_a_row += usize::from(number == 0 || !index.same_batch(number - 1, number));
         let doubtful = match index.contract.full {
             Answer::Exact => false,
             Answer::Relaxed => index.overlapped(number),
-            Answer::Unreliable => true,
+            Answer::Unreliable => in_a_row < Answer::PATIENCE || index.overlapped(number),
         };
         if doubtful {
             continue;

@@ -201,7 +201,14 @@ pub(crate) fn not_before_threshold(index: &Index) -> Verdict {
     };
     tally.tested(out_of_attempts(index).count() as u64);
     too_early(index, allowed, &mut tally);
-    tally.verdict()
+    unless_dropped(index, tally.verdict())
+}
+
+/// Where the dead are dropped no letter says of what and when: a death that comes early is a loss, AL-2. A letter that is
+/// shown all the same is judged like any other.
+fn unless_dropped(index: &Index, verdict: Verdict) -> Verdict {
+    let dropped = index.contract.dead_lettering == DeadLettering::Dropped;
+    if dropped && verdict == Verdict::Vacuous { Verdict::NotClaimed } else { verdict }
 }
 
 /// A message is not delivered more often than its limit allows.
@@ -364,11 +371,11 @@ pub(crate) fn attempt_monotone(index: &Index) -> Verdict {
 
 /// Exactly the declared ways of ending an attempt count.
 pub(crate) fn count_triggers(index: &Index) -> Verdict {
-    let mut tally = Tally::of(Invariant::Dl6);
     if index.contract.attempt == Attempt::Ordinal {
         // The number of a delivery does not tell what was counted; deaths do, and they are DL-1's.
-        return tally.verdict();
+        return Verdict::NotClaimed;
     }
+    let mut tally = Tally::of(Invariant::Dl6);
     tally.tested(index.pairs().count() as u64);
     for (delivery, before, count) in wrong_attempts(index) {
         let attempt = index.deliveries[delivery as usize].attempt;
@@ -692,7 +699,7 @@ pub(crate) fn no_dead_letter_cycle(index: &Index) -> Verdict {
     for (shown, delivery) in returned_unbidden(index) {
         blame(&mut tally, shown.event, delivery);
     }
-    tally.verdict()
+    unless_dropped(index, tally.verdict())
 }
 
 /// A rejected message goes to the dead letters at once, whatever its count.

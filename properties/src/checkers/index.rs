@@ -178,6 +178,7 @@ pub(crate) struct Index<'h> {
     pub(crate) drain_began: Option<u32>,
     pub(crate) drain_ended: Option<u32>,
     pub(crate) panicked: Option<u32>,
+    pub(crate) unanswered: Option<u32>,
     deaths: OnceCell<Deaths>,
     false_empties: OnceCell<FalseEmpties>,
     overlaps: OnceCell<Vec<bool>>,
@@ -205,7 +206,7 @@ impl<'h> Index<'h> {
         let mut found_nothing = 0;
         let (mut received, mut ill_answered, mut miscounted) = (0, Vec::new(), Vec::new());
         let (mut redrives, mut observed, mut boots) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut drain_began, mut drain_ended, mut panicked) = (None, None, None);
+        let (mut drain_began, mut drain_ended, mut panicked, mut unanswered) = (None, None, None, None);
         let falls = falls(contract, events);
 
         let mut copy_of = |token: u32, id: MessageId, event: u32, copies: &mut Vec<Copy>| -> u32 {
@@ -258,6 +259,7 @@ impl<'h> Index<'h> {
                     }
                 }
                 What::Advanced { .. } | What::Opened | What::Crashed { .. } => {}
+                What::Unanswered { .. } => unanswered = Some(number),
                 What::Miscounted { .. } => miscounted.push(number),
                 What::Panicked { .. } => panicked = Some(number),
                 What::Deliver { token, id, handle, attempt, lease, .. } => {
@@ -387,6 +389,7 @@ impl<'h> Index<'h> {
             drain_began,
             drain_ended,
             panicked,
+            unanswered,
             deaths: OnceCell::new(),
             false_empties: OnceCell::new(),
             overlaps: OnceCell::new(),

@@ -32,6 +32,15 @@ pub(crate) fn drains_after_heal(index: &Index) -> Verdict {
     if index.quiet_end().is_some() {
         return tally.verdict();
     }
+    if let Some(unanswered) = index.unanswered
+        && let What::Unanswered { error } = &index.events[unanswered as usize].what
+    {
+        tally.blame(&[unanswered], || {
+            format!(
+                "faults were over, and the drain was answered with errors until event {unanswered}: {error}"
+            )
+        });
+    }
     // What comes back although the drain had acked it never lets a drain end.
     let began = index.drain_began.unwrap_or(end);
     for (delivery, next) in index.pairs() {

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use stanchion_queues::{
-    Answer, Attempt, Batches, Bytes, Contract, Count, Counting, Crash, Death, Leases, MessageId, Order,
-    Reason, Refusal, Requeue, Retries, Settle, Time,
+    Answer, Attempt, Batches, Bytes, Contract, Count, Counting, Crash, DeadLettering, Death, Leases,
+    MessageId, Order, Reason, Refusal, Requeue, Retries, Settle, Time,
 };
 
 use super::scripted::{SECOND, Script, body};
@@ -1080,6 +1080,55 @@ fn the_items_of_a_batch_follow_each_other() {
         s.send(1, 1).receive(2, &[(1, 2, 1)])
     };
     assert_blamed(unlimited(), again, &[], &[Or1, Or2]);
+}
+
+#[test]
+fn a_drain_that_is_only_answered_with_errors_is_blamed() {
+    let ended: fn(&mut Script, Option<&str>) -> bool = |s, error| {
+        s.send(1, 1).event(0, What::DrainBegan).receive_in_doubt(9, 16);
+        if let Some(error) = error {
+            s.event(0, What::Unanswered { error: error.into() });
+        }
+        check(Li1, &s.event(0, What::DrainEnded { quiet: false }).history()).is_broken()
+    };
+    assert!(ended(&mut Script::new(durable()), Some("nobody is at home")));
+    // One whose storage has failed may fail for ever, and the engine does not say so.
+    assert!(!ended(&mut Script::new(durable()), None));
+}
+
+#[test]
+fn what_no_history_can_show_is_not_claimed() {
+    let unclaimed = |of: Invariant, contract: Contract| {
+        check(of, &History { contract, events: Vec::new() }) == Verdict::NotClaimed
+    };
+    let ordinal = || Contract { attempt: Attempt::Ordinal, ..durable() };
+    let dropped = || Contract { dead_lettering: DeadLettering::Dropped, ..durable() };
+    assert!(unclaimed(Dl6, ordinal()) && !unclaimed(Dl6, durable()));
+    assert!([Dl2, Dl11].into_iter().all(|of| unclaimed(of, dropped()) && !unclaimed(of, durable())));
+    // A letter that is shown all the same is judged.
+    let early: Write =
+        |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).browse(1, &[(1, Reason::Attempts, 1)]);
+    assert_blamed(dropped(), early, &[Dl2], &[]);
+}
+
+#[test]
+fn an_unreliable_full_is_believed_in_the_end() {
+    let contract = || Contract { full: Answer::Unreliable, ..roomy(2) };
+    let blamed = |refusals: u64, whole: bool| {
+        let mut script = Script::new(contract());
+        script.send(1, 1);
+        for token in 2..2 + refusals {
+            match whole && token > 2 {
+                true => script.also(1, send(token, SendOutcome::Refused(Refusal::Full))),
+                false => script.send_full(1, token),
+            };
+        }
+        check(Cb2, &script.history()).is_broken()
+    };
+    let patience = Answer::PATIENCE as u64;
+    assert_eq!([patience - 1, patience].map(|refusals| blamed(refusals, false)), [false, true]);
+    // A batch is one answer.
+    assert!(!blamed(2 * patience, true));
 }
 
 #[test]

@@ -11,13 +11,13 @@ use std::time::Duration;
 use stanchion_queues::sync::{self, Point};
 use stanchion_queues::{
     Answer, Broker, Bytes, Clock, Contract, DeadLetter, Delivery, Depth, Error, Message, MessageId, Receipt,
-    Sent, Session, Settle, Settled, Settlement, Time,
+    Sent, Session, Settings, Settle, Settled, Settlement, Time,
 };
 
 use crate::engines::watchdog::{Call, calling};
 use crate::history::{Actor, Event, HARNESS, PENDING, Token, What};
 use crate::payload;
-use crate::plan::{Fate, How, Odd, Step, Which};
+use crate::plan::{Fate, How, Odd, Step, Which, fraction};
 use crate::recording::{Recorder, Sink, Ticks};
 
 /// How many messages the drain asks for at once.
@@ -26,6 +26,10 @@ const DRAIN_BATCH: usize = 16;
 const DRAIN_LEASE: Duration = Duration::from_millis(50);
 /// The lease of a message that is acked at once. Any.
 const CHURN_LEASE: Duration = Duration::from_millis(10);
+/// So many errors in a row at the end of a drain are no bad luck.
+const UNANSWERED: usize = 16;
+/// A key whose size does not fit into 8 bits.
+const LONG_KEY: usize = 300;
 /// A body whose size does not fit into 16 bits.
 const LARGE_BODY: usize = 70_000;
 /// Bodies of a limit above this are not stored.
@@ -199,6 +203,8 @@ struct Held {
 pub(super) struct Desk {
     pub(super) contract: Contract,
     pub(super) clock: Clock,
+    /// See [`fraction`].
+    fraction: Duration,
     actors: u32,
     /// How many messages were made: the last token.
     tokens: u64,
@@ -221,7 +227,7 @@ impl Desk {
     ///
     /// # Errors
     /// No message of ours fits into it: the text says why.
-    pub(super) fn new(contract: Contract, clock: Clock) -> Result<Desk, String> {
+    pub(super) fn new(contract: Contract, settings: &Settings, clock: Clock) -> Result<Desk, String> {
         if let Some(Bytes(limit)) = contract.body_limit.filter(|limit| limit.0 < payload::SMALLEST as u64) {
             return Err(format!(
                 "its largest body has {limit} bytes, and a message must have {} to be told from others: declare or \
@@ -232,6 +238,7 @@ impl Desk {
         Ok(Desk {
             contract,
             clock,
+            fraction: fraction(settings.seed),
             actors: 0,
             tokens: 0,
             copies: 0,
@@ -271,7 +278,8 @@ impl Desk {
         let limit = self.body_limit();
         let up_to = |most| limit.filter(|limit| (payload::SMALLEST..=most).contains(limit));
         let size = match odd {
-            Odd::EmptyKey => payload::SMALLEST,
+            Odd::EmptyKey | Odd::LongKey => payload::SMALLEST,
+            Odd::NoBody => 0,
             Odd::Large => LARGE_BODY.min(limit.unwrap_or(LARGE_BODY)),
             Odd::AtLimit => up_to(MOST_STORED)?,
             Odd::OverLimit => up_to(MOST_REFUSED)? + 1,
@@ -279,8 +287,15 @@ impl Desk {
         self.tokens += 1;
         let token = Token(self.tokens);
         let body = if size > MOST_STORED { payload::unsent(size) } else { payload::encode(token, size) };
-        let message = Message::new(body);
-        Some((token, if odd == Odd::EmptyKey { message.with_key([]) } else { message }))
+        Some((
+            token,
+            match odd {
+                Odd::EmptyKey => Message::new(body).with_key([]),
+                Odd::LongKey => Message::new(body).with_key(payload::encode(token, LONG_KEY)),
+                Odd::NoBody => Message::new([]).with_key(payload::encode(token, payload::SMALLEST)),
+                Odd::Large | Odd::AtLimit | Odd::OverLimit => Message::new(body),
+            },
+        ))
     }
 
     /// An answer that is too short leaves the rest in doubt.
@@ -339,6 +354,19 @@ impl Desk {
         }
     }
 
+    /// A lease or a delay of so many milliseconds.
+    fn wait(&self, ms: u64) -> Duration {
+        if ms == 0 { Duration::ZERO } else { millis(ms) + self.fraction }
+    }
+
+    fn settle_of(&self, how: How) -> Settle {
+        match how {
+            How::Ack => Settle::Ack,
+            How::Nack { delay_ms } => Settle::Nack { delay: self.wait(delay_ms) },
+            How::Reject => Settle::Reject,
+        }
+    }
+
     fn more_than_all(&self) -> usize {
         2 * self.copies as usize + 16
     }
@@ -393,6 +421,8 @@ impl<B> Copy for Place<'_, B> {}
 pub(super) struct Client<S> {
     open: Option<(Actor, S)>,
     recorder: Recorder<Script>,
+    /// What it was told instead of a session or of messages, the last time; see [`trouble`].
+    trouble: Option<String>,
 }
 
 /// A recorder of a run, for one client or the harness.
@@ -402,7 +432,7 @@ pub(super) fn recorder(ticks: &Ticks, clock: &Clock) -> Recorder<Script> {
 
 impl<S: Session> Client<S> {
     pub(super) fn new(ticks: &Ticks, clock: &Clock) -> Client<S> {
-        Client { open: None, recorder: recorder(ticks, clock) }
+        Client { open: None, recorder: recorder(ticks, clock), trouble: None }
     }
 
     /// The events of all its sessions.
@@ -438,19 +468,35 @@ impl<S: Session> Client<S> {
         let desk = place.desk;
         match *step {
             Step::SettleEach { ref each, fate, .. } => {
-                let one = |&(which, how)| Some((*desk.borrow().pick(which, 1).first()?, settle_of(how)));
+                let one = |&(which, how)| {
+                    let desk = desk.borrow();
+                    Some((*desk.pick(which, 1).first()?, desk.settle_of(how)))
+                };
                 let batch: Vec<_> = each.iter().filter_map(one).collect();
                 self.settle(place, &batch, fate)
             }
             Step::Churn { count, .. } => (0..count).try_for_each(|_| self.churn(place)),
+            Step::Flood { count, .. } => {
+                (0..count).try_for_each(|_| {
+                    let message = desk.borrow_mut().new_message(false, Duration::ZERO);
+                    self.send(place, vec![message], Fate::Arrives)
+                })?;
+                self.depth(place)
+            }
+            Step::Wear { count, .. } => (0..count).try_for_each(|_| {
+                let receipts = self.receive(place, 1, CHURN_LEASE, Fate::Arrives)?.unwrap_or_default();
+                self.settle(place, &all(&receipts, Settle::Nack { delay: Duration::ZERO }), Fate::Arrives)
+            }),
             Step::Send { count, delay_ms, keyed, fate, .. } => {
                 // Every other message of a batch is not delayed, so that batches are mixed.
-                let delays = [millis(delay_ms), Duration::ZERO].into_iter().cycle().take(count);
+                let delay = desk.borrow().wait(delay_ms);
+                let delays = [delay, Duration::ZERO].into_iter().cycle().take(count);
                 let batch = delays.map(|delay| desk.borrow_mut().new_message(keyed, delay)).collect();
                 self.send(place, batch, fate)
             }
             Step::SendOdd { odd, fate, .. } => {
-                let batch = desk.borrow_mut().odd_message(odd).into_iter().collect();
+                let count = if odd == Odd::NoBody { 2 } else { 1 };
+                let batch = (0..count).filter_map(|_| desk.borrow_mut().odd_message(odd)).collect();
                 self.send(place, batch, fate)
             }
             Step::Retry { which, fate, .. } => {
@@ -461,16 +507,22 @@ impl<S: Session> Client<S> {
                 self.send(place, again.into_iter().collect(), fate)
             }
             Step::Receive { max, lease_ms, fate, .. } => {
-                self.receive(place, max, millis(lease_ms), fate).map(drop)
+                let lease = desk.borrow().wait(lease_ms);
+                self.receive(place, max, lease, fate).map(drop)
             }
             Step::Settle { which, count, how, fate, .. } => {
-                let batch = all(&desk.borrow().pick(which, count), settle_of(how));
+                let batch = {
+                    let desk = desk.borrow();
+                    all(&desk.pick(which, count), desk.settle_of(how))
+                };
                 self.settle(place, &batch, fate)
             }
             Step::Extend { which, lease_ms, fate, .. } => {
-                let receipts = desk.borrow().pick(which, 1);
-                let mut receipts = receipts.into_iter();
-                receipts.try_for_each(|receipt| self.extend(place, receipt, millis(lease_ms), fate))
+                let (receipts, lease) = {
+                    let desk = desk.borrow();
+                    (desk.pick(which, 1), desk.wait(lease_ms))
+                };
+                receipts.into_iter().try_for_each(|receipt| self.extend(place, receipt, lease, fate))
             }
             Step::Redrive { max, fate, .. } => {
                 self.call(place, fate, |recorder, line| recorder.redrive(line, max).is_ok()).map(drop)
@@ -496,7 +548,15 @@ impl<S: Session> Client<S> {
         }
         if self.open.is_none() {
             let opened = guard(|| calling(Call::Session, || place.broker.session()))?;
-            let (Ok(session), false) = (opened, self.is_cut_off()) else { return Ok(None) };
+            let session = match opened {
+                Ok(session) if !self.is_cut_off() => session,
+                refused => {
+                    self.trouble = refused.as_ref().err().and_then(trouble);
+                    // A session that came too late is cut off, and so is a panic of it.
+                    let _ = guard(|| calling(Call::Drop, || drop(refused)));
+                    return Ok(None);
+                }
+            };
             let mut desk = place.desk.borrow_mut();
             desk.actors += 1;
             let actor = Actor(desk.actors);
@@ -543,6 +603,9 @@ impl<S: Session> Client<S> {
         fate: Fate,
     ) -> Result<Option<Vec<Receipt>>, Panicked> {
         let answer = self.call(place, fate, |recorder, line| recorder.receive(line, max, lease))?;
+        if let Some(Err(error)) = &answer {
+            self.trouble = trouble(error);
+        }
         Ok(answer.and_then(|answer| place.desk.borrow_mut().received(answer, lease)))
     }
 
@@ -683,11 +746,14 @@ impl<B: Broker> Drain<'_, B> {
         let unreliable = place.desk.borrow().contract.empty == Answer::Unreliable;
         let patience = if unreliable { Answer::PATIENCE } else { 1 };
         let mut found_nothing = 0;
+        let mut unanswered = 0;
         // Each round takes a message away, moves the clock or asks again, so a broker that keeps its promises needs
         // fewer.
         let rounds = place.desk.borrow().more_than_all() * patience;
         for _ in 0..rounds {
-            match self.client.receive(place, batch, DRAIN_LEASE, Fate::Arrives)? {
+            let answer = self.client.receive(place, batch, DRAIN_LEASE, Fate::Arrives)?;
+            unanswered = if answer.is_none() { unanswered + 1 } else { 0 };
+            match answer {
                 Some(receipts) if !receipts.is_empty() => {
                     found_nothing = 0;
                     self.client.settle(place, &all(&receipts, Settle::Ack), Fate::Arrives)?;
@@ -705,8 +771,17 @@ impl<B: Broker> Drain<'_, B> {
                 }
             }
         }
+        if let Some(error) = self.client.trouble.clone().filter(|_| unanswered >= UNANSWERED) {
+            self.harness.note(HARNESS, What::Unanswered { error });
+        }
         Ok(false)
     }
+}
+
+/// What an error says, unless it is of a storage: one that is damaged, or has failed, excuses a broker.
+fn trouble(error: &Error) -> Option<String> {
+    let of_storage = matches!(error, Error::Io { .. } | Error::Corrupt { .. } | Error::Poisoned(_));
+    (!of_storage).then(|| error.to_string())
 }
 
 /// A batch that settles them all in one way.
@@ -721,12 +796,4 @@ fn from_latest(which: usize, len: usize) -> Option<usize> {
 
 pub(super) fn millis(ms: u64) -> Duration {
     Duration::from_millis(ms)
-}
-
-fn settle_of(how: How) -> Settle {
-    match how {
-        How::Ack => Settle::Ack,
-        How::Nack { delay_ms } => Settle::Nack { delay: millis(delay_ms) },
-        How::Reject => Settle::Reject,
-    }
 }

@@ -88,6 +88,16 @@ pub struct Outcome {
     pub clock_went_back: bool,
 }
 
+/// Says that a buffer did not open as it was asked to.
+pub(super) fn other_ends<P, C>(ends: &Ends<P, C>, shape: &Shape) -> String {
+    let Shape { producers, consumers, .. } = shape;
+    format!(
+        "It opened with {} producers and {} consumers, and was asked for {producers} and {consumers}.",
+        ends.producers.len(),
+        ends.consumers.len()
+    )
+}
+
 /// How many operations of a thread find room in its log, per item that it is concerned with.
 const PATIENCE: usize = 4;
 
@@ -97,9 +107,12 @@ pub fn run<B: Buffer, S: Stamps, const WORDS: usize>(round: &Round, stamps: &S) 
     let start = if round.wrap { usize::MAX - round.items / 2 } else { 0 };
     let shape = Shape::new(round.producers, round.consumers, round.capacity).starting_at(start);
     let Ends { producers, consumers } = match calling(Call::Open, || B::open::<Item<WORDS>>(shape)) {
-        Ok(ends) => ends,
-        Err(error) => {
-            let sentence = format!("It did not open in a shape that its contract admits: {error}");
+        Ok(ends) if ends.are_of(&shape) => ends,
+        wrong => {
+            let sentence = match wrong {
+                Ok(ends) => other_ends(&ends, &shape),
+                Err(error) => format!("It did not open in a shape that its contract admits: {error}"),
+            };
             let fault = Some(Fault { invariant: Invariant::Li1, sentence });
             return Outcome { history: None, fault, cut_short: false, clock_went_back: false };
         }

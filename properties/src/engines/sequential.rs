@@ -76,7 +76,7 @@ pub(super) fn start<H: Host>(
     let panicked = |Panicked(message)| refuse(format!("it panicked: {message}"));
     let (host, booted) = boot(guard(|| make(settings)).map_err(panicked)?);
     let (contract, broker) = booted.map_err(panicked)?.map_err(|error| refuse(error.to_string()))?;
-    let desk = Desk::new(contract, clock.clone()).map_err(refuse)?;
+    let desk = Desk::new(contract, settings, clock.clone()).map_err(refuse)?;
     Ok((host, broker, desk))
 }
 

@@ -15,6 +15,7 @@ use stanchion_reports::results::{Act, ActKind, Lanes};
 
 use crate::engines::budget::Budget;
 use crate::engines::cases::{self, Case};
+use crate::engines::round::other_ends;
 use crate::engines::sequential::{quietly, text_of};
 use crate::engines::watchdog::{self, Call, calling};
 use crate::finding::{Finding, Picture};
@@ -116,7 +117,7 @@ const TESTED: [Invariant; 14] = [
     Invariant::Me4,
 ];
 
-const CAPACITIES: [usize; 6] = [1, 2, 3, 5, 7, 8];
+const CAPACITIES: [usize; 7] = [1, 2, 3, 5, 7, 8, 50];
 
 /// Runs the saved plans of a queue, then generated ones, and says what was found of each promise, once per
 /// promise. Saved plans that cannot be used are passed over: the suite has a test of its own for them.
@@ -273,11 +274,13 @@ fn plans(contract: &BufferContract) -> impl Strategy<Value = Plan> + use<> {
     };
     let starts = if contract.counters { 1..=2_u32 } else { 1..=1 };
     let end = 0..3_usize;
+    // Now and then more than a batch of some fixed size takes.
+    let many = || prop_oneof![9 => 1..6_usize, 1 => Just(40)];
     let step = prop_oneof![
         8 => end.clone().prop_map(|producer| Step::Push { producer }),
-        3 => (end.clone(), 1..6_usize).prop_map(|(producer, count)| Step::PushMany { producer, count }),
+        3 => (end.clone(), many()).prop_map(|(producer, count)| Step::PushMany { producer, count }),
         7 => end.clone().prop_map(|consumer| Step::Pop { consumer }),
-        3 => (end.clone(), 1..6_usize).prop_map(|(consumer, max)| Step::PopMany { consumer, max }),
+        3 => (end.clone(), many()).prop_map(|(consumer, max)| Step::PopMany { consumer, max }),
         1 => end.clone().prop_map(|producer| Step::DropProducer { producer }),
         1 => end.prop_map(|consumer| Step::DropConsumer { consumer }),
     ];
@@ -428,6 +431,9 @@ fn drive<B: Buffer>(plan: &Plan, transcript: &mut Vec<String>) -> Result<Instanc
         invariant: Invariant::Li1,
         sentence: format!("It did not open in a shape that its contract admits: {error}"),
     })?;
+    if !ends.are_of(&shape) {
+        return Err(Broken { invariant: Invariant::Li1, sentence: other_ends(&ends, &shape) });
+    }
     let Ends { producers, consumers } = ends;
     let mut world = World {
         contract: B::CONTRACT,
@@ -803,6 +809,7 @@ mod tests {
     use std::time::Duration;
 
     use stanchion_queues::Opened;
+    use stanchion_queues::buffers::MutexDeque;
 
     use super::*;
     use crate::regressions;
@@ -863,6 +870,35 @@ mod tests {
         assert_eq!(blamed(check::<Unreliable<5>>("now and then", &Budget::quick())), []);
         let blamed = blamed(check::<Unreliable<0>>("for ever", &Budget::quick()));
         assert!(blamed.contains(&Invariant::Al1), "it never comes out: {blamed:?}");
+    }
+
+    /// Opens with one end too few.
+    #[derive(Debug)]
+    struct FewEnds;
+
+    impl Buffer for FewEnds {
+        const CONTRACT: BufferContract = MutexDeque::CONTRACT;
+        type Producer<T: Send + 'static> = <MutexDeque as Buffer>::Producer<T>;
+        type Consumer<T: Send + 'static> = <MutexDeque as Buffer>::Consumer<T>;
+
+        fn open<T: Send + 'static>(shape: Shape) -> Opened<Self::Producer<T>, Self::Consumer<T>> {
+            let mut ends = MutexDeque::open(shape)?;
+            ends.producers.truncate(1);
+            Ok(ends)
+        }
+    }
+
+    #[test]
+    fn ends_that_are_missing_are_missed() {
+        let budget = Budget::quick();
+        for findings in
+            [check::<FewEnds>("few ends", &budget), crate::engines::threads::check::<FewEnds>(&budget)]
+        {
+            let told =
+                findings.iter().find(|found| found.invariant == Invariant::Li1 && found.verdict.is_broken());
+            let Some(Finding { verdict: Verdict::Broken(found), .. }) = told else { panic!("{findings:?}") };
+            assert!(found.sentence.contains("It opened with 1 producers"), "{}", found.sentence);
+        }
     }
 
     #[test]

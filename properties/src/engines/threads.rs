@@ -21,8 +21,8 @@ use super::watchdog;
 
 /// How many items are offered in an ordinary round; more where the capacity is large, so that it fills.
 const ITEMS: usize = 1000;
-/// How many in a long one.
-const MANY_ITEMS: usize = 50_000;
+/// How many in a long one: more than 16 bits count.
+const MANY_ITEMS: usize = 70_000;
 /// One round of so many is long.
 const LONG_ONE_OF: u64 = 64;
 /// Long rounds are not spent on waiting for each other.

@@ -44,6 +44,8 @@ pub enum Bug {
     M12,
     /// A batch pop forgets one of its items.
     BatchForgets,
+    /// A batch pop forgets what comes after its sixteenth item.
+    LongBatch,
     /// Once the tail has passed the end of the ring, full looks like room.
     M13,
     /// Positions are taken modulo a capacity that does not divide the counters' range.
@@ -82,7 +84,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them, the right ones first.
-    pub const ALL: [Bug; 26] = [
+    pub const ALL: [Bug; 27] = [
         Bug::None,
         Bug::HonestlyRelaxed,
         Bug::TaggedNodes,
@@ -93,6 +95,7 @@ impl Bug {
         Bug::M11,
         Bug::M12,
         Bug::BatchForgets,
+        Bug::LongBatch,
         Bug::M13,
         Bug::M15,
         Bug::M16,
@@ -124,6 +127,7 @@ impl Bug {
             Bug::M11 => "M11",
             Bug::M12 => "M12",
             Bug::BatchForgets => "M-batch-forgets",
+            Bug::LongBatch => "M-long-batch",
             Bug::M13 => "M13",
             Bug::M15 => "M15",
             Bug::M16 => "M16",
@@ -156,6 +160,7 @@ impl Bug {
             Bug::M11 => "what is inside at the end is dropped twice",
             Bug::M12 => "a batch pop takes an item twice and forgets another",
             Bug::BatchForgets => "a batch pop forgets an item",
+            Bug::LongBatch => "a batch pop forgets what comes after its sixteenth item",
             Bug::M13 => "full looks like room once the tail has wrapped",
             Bug::M15 => "a capacity that is no power of two breaks when the counters overflow",
             Bug::M16 => "the length is read in two steps and underflows to \"full\"",
@@ -181,7 +186,12 @@ impl Bug {
             Bug::None | Bug::HonestlyRelaxed | Bug::TaggedNodes => return None,
             Bug::M03 => Invariant::Al5,
             Bug::M12 => Invariant::Al7,
-            Bug::PublishedEarly | Bug::M04 | Bug::M09 | Bug::BatchForgets | Bug::LostUpdate => Invariant::Al1,
+            Bug::PublishedEarly
+            | Bug::M04
+            | Bug::M09
+            | Bug::BatchForgets
+            | Bug::LongBatch
+            | Bug::LostUpdate => Invariant::Al1,
             Bug::M13 | Bug::LateFull => Invariant::Cb1,
             Bug::M15 => Invariant::Me4,
             Bug::M16 | Bug::EarlyFull => Invariant::Cb2,
@@ -477,6 +487,9 @@ impl<T: Send + 'static> Pop<T> for End<T> {
         while into.len() - before < max {
             let Some(item) = self.pop() else { break };
             into.push(item);
+            if into.len() - before == 16 && self.lock().bug == Bug::LongBatch {
+                mem::forget(self.pop());
+            }
             if into.len() - before == 2 {
                 let bug = self.lock().bug;
                 if matches!(bug, Bug::M12 | Bug::BatchForgets) {

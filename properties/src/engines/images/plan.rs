@@ -90,8 +90,8 @@ pub(super) fn draw(seed: u64) -> plan::Plan {
     let mut plan = Plans::default().draw(seed);
     plan.steps.retain(|step| match step {
         Step::Crash { .. } => false,
-        Step::SendOdd { odd, .. } => *odd == Odd::EmptyKey,
-        Step::Churn { count, .. } => *count <= 4,
+        Step::SendOdd { odd, .. } => matches!(odd, Odd::EmptyKey | Odd::NoBody),
+        Step::Churn { count, .. } | Step::Flood { count, .. } | Step::Wear { count, .. } => *count <= 4,
         _ => true,
     });
     plan.steps.truncate(STEPS);

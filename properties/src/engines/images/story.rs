@@ -108,7 +108,10 @@ fn moment(during: During, step: Option<&Step>) -> &'static str {
     match (during, step) {
         (During::Start, _) => "the first start",
         (During::Restart(_), _) => "the restart",
-        (_, Some(Step::Send { .. } | Step::SendOdd { .. } | Step::Retry { .. })) => "a send",
+        (_, Some(Step::Send { .. } | Step::SendOdd { .. } | Step::Retry { .. } | Step::Flood { .. })) => {
+            "a send"
+        }
+        (_, Some(Step::Wear { .. })) => "a receive or a nack",
         (_, Some(Step::Receive { .. })) => "a receive",
         (_, Some(Step::Settle { how: How::Ack, .. })) => "an ack",
         (_, Some(Step::Settle { how: How::Nack { .. }, .. })) => "a nack",

@@ -121,8 +121,8 @@ impl<H: Host> Run<H> {
             Slot { idle: Some(client), busy: None }
         };
         // Until it has started, nothing is known of it.
-        let desk =
-            Desk::new(Contract::in_memory(), clock.clone()).unwrap_or_else(|why| unreachable!("{why}"));
+        let desk = Desk::new(Contract::in_memory(), &Settings::new(), clock.clone())
+            .unwrap_or_else(|why| unreachable!("{why}"));
         let mut run = Run {
             stage: Stage::new(inside, &clock),
             host: None,

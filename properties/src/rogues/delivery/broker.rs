@@ -430,10 +430,28 @@ impl<S: Storage> Core<S> {
         if self.is(Bug::SendAtOnce) {
             from = now;
         }
+        if self.is(Bug::DelayNarrow) {
+            from = now + Duration::from_millis(u64::from(message.delay.as_millis() as u32));
+        }
+        if self.is(Bug::DelayCoarse) {
+            from = now + Duration::from_millis(u64::try_from(message.delay.as_millis()).unwrap_or(u64::MAX));
+        }
+        if self.is(Bug::BodyDedup)
+            && let Some((&id, _)) = self.state.live.iter().find(|(_, entry)| entry.body == message.body)
+        {
+            return Sent::Confirmed(id);
+        }
+        if message.body.is_empty() && self.is(Bug::NoBodyLost) {
+            self.state.counters.next_id += 1;
+            return Sent::Confirmed(id);
+        }
         if from > now && self.is(Bug::DelayForEver) {
             from = Time::FAR_FUTURE;
         }
-        let (key, body) = (message.key.clone(), message.body.clone());
+        let (mut key, body) = (message.key.clone(), message.body.clone());
+        if self.is(Bug::KeyNarrow) {
+            key = key.map(|key| key[..key.len() & 0xff].into());
+        }
         self.put(id, Entry { key, body, attempts: 0, place: Place::Waiting { from } });
         Sent::Confirmed(id)
     }
@@ -495,6 +513,9 @@ impl<S: Storage> Core<S> {
             }
         }
         self.commit()?;
+        if deliveries.is_empty() && self.is(Bug::ErrsWhenEmpty) {
+            return Err(Error::Gone("nothing there".into()));
+        }
         if self.is(Bug::HandsReversed) {
             deliveries.reverse();
         }
@@ -527,6 +548,9 @@ impl<S: Storage> Core<S> {
         let mut entry = self.state.live.get(&id)?.clone();
         let receipt = self.new_receipt(id);
         entry.attempts += 1;
+        if self.is(Bug::LimitWide) {
+            entry.attempts &= 0xff;
+        }
         entry.place = Place::Leased { receipt, session, until };
         self.put(id, entry.clone());
         let Entry { mut key, mut body, attempts: mut attempt, .. } = entry;
@@ -746,6 +770,9 @@ impl<S: Storage> Core<S> {
                 }
                 Place::Waiting { .. } => depth.ready += 1,
             }
+        }
+        if self.is(Bug::DepthNarrow) {
+            depth.ready &= 0xff;
         }
         Ok(depth)
     }

@@ -181,6 +181,14 @@ bugs! {
     DiesLate "D-dies-late" Dl1 memory "A message that is out of attempts dies when it is next looked at.";
     ExtendForEver "D-extend-for-ever" Li2 memory "An extended lease never ends.";
     AnswersShort "D-answers-short" Al11 memory "The last outcome of a batch of three or more is left out of the answer.";
+    LimitWide "D-limit-wide" Dl5 memory "The count of attempts is kept in eight bits.";
+    DepthNarrow "D-depth-narrow" Al10 memory "The count of ready messages is told in eight bits.";
+    DelayNarrow "D-delay-narrow" Lv12 memory "The delay of a send is kept in milliseconds of 32 bits.";
+    DelayCoarse "D-delay-coarse" Lv12 memory "The delay of a send is kept in whole milliseconds.";
+    BodyDedup "D-body-dedup" Al1 memory "A message whose body is that of another that is ready is confirmed and dropped.";
+    KeyNarrow "D-key-narrow" Al5 memory "The length of a key is kept in eight bits.";
+    NoBodyLost "D-no-body-lost" Al1 memory "A message without a body is confirmed and dropped.";
+    ErrsWhenEmpty "D-errs-when-empty" Li1 memory "A receive that finds nothing fails.";
     Panics "D-panics" Li1 memory "A stale receipt makes the broker panic.";
     Jams "D-jams" Li1 memory "After two leases have run out, nothing is delivered any more.";
     LeaseSurvives "D-lease-survives" Lv10 disk "After a crash the leases of the dead go on, for ever.";
