@@ -56,8 +56,9 @@ pub fn hosting(mistake: Mistake) -> impl Fn(&Settings) -> SimHost {
     move |settings| SimHost::with_mistake(mistake, settings)
 }
 
-/// How many times as many cases as others each is given: it takes several calls at once, and most a crash among them.
-const CASES: u64 = 20;
+/// How many times as many cases as others each is given: it takes several calls at once, and most a crash among them. Most
+/// are met within two thousand, the heartbeat's within some twenty thousand.
+const CASES: u64 = 80;
 /// And how many times as many runs to shrink what fails: with each step that is left out, others meet.
 const SHRINK_RUNS: u32 = 4;
 
