@@ -200,6 +200,7 @@ impl State {
                     let many = live.messages;
                     return Err(format!("segment {segment:016x} is given up with {many} messages in it"));
                 }
+                self.table.starts_at(*below);
             }
             Record::Witness | Record::Closed => {}
         }
@@ -211,6 +212,9 @@ impl State {
         let numbers = death.map_or(id, |death| id.max(death.order));
         if numbers >= NUMBERS {
             return Err(format!("message {id} has a number that was never given"));
+        }
+        if !self.table.can_hold(at.segment) {
+            return Err(format!("message {id} is in a segment that was given up"));
         }
         if let Some(other) = death.and_then(|death| self.dead.get(&death.order)).filter(|other| **other != id)
         {
@@ -570,5 +574,37 @@ impl State {
             }
         }
         (moves, next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_go_on_for_ever() {
+        let mut state = State::starting_at(Marks { next_id: 1, next_death: 0, released: 1 });
+        state.reads_from(1);
+        let stored = Stored {
+            id: 1,
+            due: Time::ZERO,
+            attempts: 0,
+            handed: false,
+            death: None,
+            moved: false,
+            damaged: false,
+        };
+        // Many more than the table tells apart at once.
+        for segment in (0..5).map(|nth| 1 + nth * ((1 << 23) + 12_345)) {
+            let at = At { segment, offset: 1024, len: 9 };
+            let again = Stored { moved: segment > 1, ..stored };
+            state.apply(&Record::Stored(again, Payload::At(at))).expect("follows");
+            state.apply(&Record::Released { below: segment }).expect("nothing is before");
+            assert_eq!(state.to_move(segment, 0, u64::MAX, usize::MAX).0.len(), 1);
+            assert_eq!(state.all()[0].1, at);
+        }
+        let at = At { segment: 7, offset: 1024, len: 9 };
+        let earlier = Record::Stored(Stored { id: 2, ..stored }, Payload::At(at));
+        state.apply(&earlier).expect_err("is in one that was given up long ago");
     }
 }

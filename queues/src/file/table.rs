@@ -67,7 +67,12 @@ impl Table {
 
     /// Says that no message is in a segment before this one. (At most 2^24 segments are in use at once.)
     pub(super) fn starts_at(&mut self, segment: u64) {
-        self.first_segment = segment;
+        self.first_segment = self.first_segment.max(segment);
+    }
+
+    /// Whether a message may be in this segment.
+    pub(super) fn can_hold(&self, segment: u64) -> bool {
+        segment.checked_sub(self.first_segment).is_some_and(|beyond| beyond < 1 << SEGMENT_BITS)
     }
 
     pub(super) fn place(&self, id: u64) -> Option<Place> {
