@@ -153,7 +153,8 @@ fn replay(file: &Path, budget: &Budget) -> ExitCode {
 fn inspect(directory: &Path) -> ExitCode {
     match stanchion::file::inspect::inspect(directory) {
         Ok(inspection) => {
-            let damaged = inspection.segments.iter().any(|segment| segment.damage.is_some());
+            let damaged =
+                !inspection.in_use && inspection.segments.iter().any(|segment| segment.damage.is_some());
             // A reader that has seen enough is no failure.
             let _ = write!(std::io::stdout(), "{inspection}");
             if damaged { ExitCode::from(exit::BROKEN) } else { ExitCode::SUCCESS }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::look::LookDir;
@@ -11,6 +12,9 @@ use super::segment::{End, Header, Name, VERSION};
 use super::state::State;
 use super::storage::{Storage, StorageFile};
 use crate::broker::{Depth, Error};
+
+/// How often a directory is looked at that changes meanwhile.
+const LOOKS: usize = 8;
 
 /// What a directory of a file queue holds. Its text is a table.
 #[derive(Clone, Debug)]
@@ -23,6 +27,8 @@ pub struct Inspection {
     pub spares: (usize, u64),
     /// What the next open finds; `None` if it finds damage.
     pub found: Option<Found>,
+    /// What looks like damage was found while somebody used the queue: he may have changed it meanwhile.
+    pub in_use: bool,
 }
 
 /// What the next open finds.
@@ -60,12 +66,28 @@ pub struct Segment {
 }
 
 /// Looks at the queue in a directory of real files. One that is in use may change meanwhile: then what is not finished
-/// yet looks torn.
+/// yet looks torn, and what looks like damage may be none ([`Inspection::in_use`]).
 ///
 /// # Errors
 /// [`Error::Io`] if the directory or a file in it cannot be read. Damage is no error here.
 pub fn inspect(path: &Path) -> Result<Inspection, Error> {
-    look(&LookDir::new(path), path)
+    let directory = LookDir::new(path);
+    let mut looks = 0;
+    loop {
+        looks += 1;
+        match look(&directory, path) {
+            // A segment was given up since the names were read.
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound && looks < LOOKS => {}
+            Ok(inspection) if inspection.found.is_none() && !inspection.segments.is_empty() => {
+                let in_use = directory.is_in_use();
+                // Whoever changed it may have ended since.
+                if in_use || looks >= LOOKS {
+                    return Ok(Inspection { in_use, ..inspection });
+                }
+            }
+            looked => return looked,
+        }
+    }
 }
 
 pub(super) fn look<S: Storage>(storage: &S, path: &Path) -> Result<Inspection, Error> {
@@ -130,7 +152,7 @@ pub(super) fn look<S: Storage>(storage: &S, path: &Path) -> Result<Inspection, E
     let whole = segments.iter().skip(first).all(|segment| segment.damage.is_none());
     let found =
         state.filter(|_| whole).map(|state| Found { depth: state.depth(), next_id: state.next_id(), closed });
-    Ok(Inspection { path: path.to_owned(), segments, spares, found })
+    Ok(Inspection { path: path.to_owned(), segments, spares, found, in_use: false })
 }
 
 impl Segment {
@@ -204,7 +226,7 @@ impl ReadError {
 
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inspection { path, segments, spares, found } = self;
+        let Inspection { path, segments, spares, found, in_use } = self;
         writeln!(
             f,
             "{}: {} segments, {} spare ({} bytes)",
@@ -236,7 +258,8 @@ impl fmt::Display for Inspection {
                 )?;
             }
             if let Some((offset, detail)) = &segment.damage {
-                writeln!(f, "      DAMAGED at byte {offset}: {detail}")?;
+                let what = if *in_use { "in use, and as it looks now unreadable" } else { "DAMAGED" };
+                writeln!(f, "      {what} at byte {offset}: {detail}")?;
             }
         }
         match found {
@@ -249,6 +272,12 @@ impl fmt::Display for Inspection {
                 )
             }
             None if segments.is_empty() => writeln!(f, "  no queue"),
+            None if *in_use => {
+                writeln!(
+                    f,
+                    "  the queue is in use: look again, or when it is closed, to know if it is damaged"
+                )
+            }
             None => writeln!(
                 f,
                 "  the queue does not open: put back what is missing, restore a copy, or salvage what is whole (`salvage`)"

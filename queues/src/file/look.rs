@@ -5,6 +5,10 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use super::real::LOCK;
 use super::storage::{Block, Storage, StorageFile};
 
 /// A directory of real files to look at. Its owner, if there is one, goes on meanwhile.
@@ -19,6 +23,14 @@ pub(super) struct LookFile(File);
 impl LookDir {
     pub(super) fn new(path: &Path) -> LookDir {
         LookDir { path: path.to_owned() }
+    }
+}
+
+impl LookDir {
+    /// Whether somebody has it open. (It is locked for an instant, so ask this of a directory that does not open anyway.)
+    pub(super) fn is_in_use(&self) -> bool {
+        let Ok(lock) = File::open(self.path.join(LOCK)) else { return false };
+        matches!(flock(&lock, FlockOperation::NonBlockingLockShared), Err(Errno::WOULDBLOCK))
     }
 }
 

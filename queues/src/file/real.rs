@@ -13,7 +13,8 @@ use super::direct::{Aligned, Direct};
 use super::storage::{Block, Storage, StorageFile};
 use crate::broker::Error;
 
-const LOCK: &str = "lock";
+/// The file that its owner holds a lock on.
+pub(super) const LOCK: &str = "lock";
 
 /// A directory of real files. It is owned from [`RealDir::open`] until the last clone is dropped.
 #[derive(Clone, Debug)]
@@ -66,7 +67,7 @@ impl RealDir {
     /// [`Error::Owned`] if it is open already, in another process or in this one; [`Error::Io`] if it is not
     /// a directory, not writable, or holds a file called `lock` that no queue wrote.
     pub fn open(path: &Path) -> Result<RealDir, Error> {
-        create_durably(path)
+        create_durably(path, &mut |parent| File::open(parent)?.sync_all())
             .map_err(|e| failed("create the directory", path, e, "Give a directory that can be created"))?;
         let directory = File::open(path)
             .map_err(|e| failed("open the directory", path, e, "Give a directory that you may read"))?;
@@ -122,21 +123,26 @@ fn failed(action: &'static str, path: &Path, source: io::Error, remedy: &'static
     Error::Io { action, path: path.to_owned(), source, remedy }
 }
 
-/// Creates a directory with its parents; each new name is synced in the directory that holds it.
-fn create_durably(path: &Path) -> io::Result<()> {
-    if path.exists() {
-        return Ok(());
-    }
+/// Creates a directory with its parents; each new name is synced in the directory that holds it. So is that of a directory
+/// that is there: whoever created it may have been killed before he could do so.
+fn create_durably(path: &Path, sync: &mut impl FnMut(&Path) -> io::Result<()>) -> io::Result<()> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    create_durably(parent)?;
+    if path.exists() {
+        return match sync(parent) {
+            // Nor could whoever is not allowed to look into it have created anything there.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            other => other,
+        };
+    }
+    create_durably(parent, sync)?;
     match fs::create_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         other => other?,
     }
-    File::open(parent)?.sync_all()
+    sync(parent)
 }
 
 /// Locks the directory and leaves the owner's process id in the lock file.
@@ -347,6 +353,28 @@ mod tests {
         assert_eq!(dir.open("a").expect_err("was renamed").kind(), io::ErrorKind::NotFound);
         dir.remove("b").expect("removes");
         assert_eq!(dir.list().expect("lists"), [LOCK]);
+    }
+
+    #[test]
+    fn the_name_of_a_directory_is_synced_whoever_created_it() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let synced = |path: &Path| {
+            let mut synced = Vec::new();
+            let mut sync = |parent: &Path| {
+                synced.push(parent.to_owned());
+                Ok(())
+            };
+            create_durably(path, &mut sync).expect("creates");
+            synced
+        };
+        let (a, b) = (temp.path().join("a"), temp.path().join("a/b"));
+        let above = temp.path().parent().expect("has one").to_owned();
+        assert_eq!(synced(&b), [above, temp.path().to_owned(), a.clone()]);
+        assert_eq!(synced(&b), [a], "its creator may have been killed");
+        assert_eq!(synced(Path::new("/")), [Path::new(".")]);
+        let denied = |_: &Path| Err(io::ErrorKind::PermissionDenied.into());
+        create_durably(&b, &mut { denied }).expect("it is there");
+        create_durably(&b.join("c"), &mut { denied }).expect_err("its name cannot be synced");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::thread;
 
@@ -9,7 +10,7 @@ use super::gate::wait_for;
 use super::*;
 use crate::broker::{Crash, Error, Host, Refusal};
 use crate::file::hostile::disk_of;
-use crate::file::inspect::look;
+use crate::file::inspect::{inspect, look};
 use crate::file::salvage::salvage_storage;
 use crate::file::segment::{End, Header, Marks};
 use crate::file::sim::FailSync;
@@ -540,6 +541,33 @@ fn a_queue_in_real_files_that_comes_to_rest_has_a_witness_for_its_last_commit() 
     }
     drop(queue);
     open_dir(temp.path(), &settings).expect("nobody holds the directory any more");
+}
+
+#[test]
+fn what_looks_damaged_while_it_is_used_is_said_to_be_in_use() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let settings = Settings { clock: crate::Clock::system(), ..settings(10, 3) };
+    let queue = open_dir(temp.path(), &settings).expect("opens");
+    let mut session = queue.session().expect("opens");
+    send(&mut session, &["first"]);
+    send(&mut session, &["second"]);
+    let look = || inspect(temp.path()).expect("reads");
+    assert!(!look().in_use && look().found.is_some());
+    let segment = temp.path().join("log-0000000000000001");
+    let bytes = fs::read(&segment).expect("reads");
+    let at = bytes.windows(5).position(|five| five == b"first").expect("is there");
+    fs::File::options()
+        .write(true)
+        .open(&segment)
+        .and_then(|file| file.write_all_at(b"other", at as u64))
+        .expect("damages it");
+    let looked = look();
+    let text = looked.to_string();
+    assert!(looked.in_use && text.contains("in use") && !text.contains("DAMAGED"), "{text}");
+    drop((session, queue));
+    let looked = look();
+    let text = looked.to_string();
+    assert!(!looked.in_use && text.contains("DAMAGED"), "{text}");
 }
 
 #[test]
