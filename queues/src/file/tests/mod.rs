@@ -6,6 +6,7 @@ mod forged;
 mod gate;
 mod group;
 mod handles;
+mod killed;
 mod known;
 mod rules;
 mod segments;
