@@ -114,6 +114,10 @@ impl<F: StorageFile> StorageFile for CountedFile<F> {
         self.file.read_at(into, offset)
     }
 
+    fn data_from(&self, offset: u64) -> io::Result<Option<u64>> {
+        self.file.data_from(offset)
+    }
+
     fn ready(&self) -> io::Result<Block> {
         self.file.ready()
     }

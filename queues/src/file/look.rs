@@ -9,6 +9,8 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::real::LOCK;
+#[cfg(target_os = "linux")]
+use super::real::data_from;
 use super::storage::{Block, Storage, StorageFile};
 
 /// A directory of real files to look at. Its owner, if there is one, goes on meanwhile.
@@ -85,6 +87,11 @@ impl StorageFile for LookFile {
 
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
         self.0.read_exact_at(into, offset)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn data_from(&self, offset: u64) -> io::Result<Option<u64>> {
+        data_from(&self.0, offset)
     }
 
     fn ready(&self) -> io::Result<Block> {

@@ -262,7 +262,8 @@ impl<'a, F: StorageFile> Reader<'a, F> {
         let (mut at, mut torn) = (start, 0);
         let block = self.header.block.bytes();
         let mut chunk = Vec::new();
-        while at < self.len {
+        while let Some(data) = self.file.data_from(at)?.filter(|data| *data < self.len) {
+            at = data / block as u64 * block as u64;
             chunk.resize((self.len - at).min(SCAN as u64) as usize, 0);
             self.file.read_at(&mut chunk, at)?;
             for (nth, some) in chunk.chunks(block).enumerate() {

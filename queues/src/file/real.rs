@@ -271,6 +271,11 @@ impl StorageFile for RealFile {
         self.alive()?.read_exact_at(into, offset)
     }
 
+    #[cfg(target_os = "linux")]
+    fn data_from(&self, offset: u64) -> io::Result<Option<u64>> {
+        data_from(self.alive()?, offset)
+    }
+
     fn ready(&self) -> io::Result<Block> {
         self.alive()?;
         let way = match self.owned.way.get() {
@@ -321,6 +326,21 @@ impl StorageFile for RealFile {
     /// `fdatasync`; it includes the length, which is needed to read the data back.
     fn sync(&self) -> io::Result<()> {
         self.alive()?.sync_data()
+    }
+}
+
+/// Passes over what was allocated and never written. (Nobody uses the place in the file that this moves.)
+#[cfg(target_os = "linux")]
+pub(super) fn data_from(file: &File, offset: u64) -> io::Result<Option<u64>> {
+    use rustix::fs::{SeekFrom, seek};
+    use rustix::io::Errno;
+
+    match seek(file, SeekFrom::Data(offset)) {
+        Ok(at) => Ok(Some(at)),
+        Err(Errno::NXIO) => Ok(None),
+        // The file system does not know.
+        Err(Errno::INVAL) => Ok(Some(offset)),
+        Err(errno) => Err(errno.into()),
     }
 }
 
@@ -397,6 +417,29 @@ mod tests {
             expected.extend(long);
             assert!(fs::read(dir.at("a")).expect("reads") == expected);
         }
+    }
+
+    #[test]
+    fn what_was_never_written_is_passed_over_and_nothing_else() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let dir = RealDir::open(temp.path()).expect("opens");
+        let file = dir.create("a").expect("creates");
+        let block = file.ready().expect("is readied").bytes() as u64;
+        file.allocate(1 << 20).expect("has space");
+        file.sync().expect("syncs");
+        let written = [300 << 10, 500 << 10];
+        for at in written {
+            file.write_durably(&vec![1; block as usize], at).expect("writes");
+        }
+        // Beyond the page that holds what was written.
+        let beyond = written.map(|at| at + 8192);
+        for (from, there) in [(8192, Some(written[0])), (beyond[0], Some(written[1])), (beyond[1], None)] {
+            let found = file.data_from(from).expect("looks");
+            println!("from {from}: {found:?}");
+            // It may know less.
+            assert!(there.is_none_or(|there| found.is_some_and(|found| from <= found && found <= there)));
+        }
+        assert!(file.data_from(2 << 20).expect("looks").is_none_or(|found| found == 2 << 20));
     }
 
     #[test]

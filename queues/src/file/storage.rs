@@ -103,6 +103,13 @@ pub trait StorageFile: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// `UnexpectedEof` if the file ends before that, or what the system says.
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Where from `offset` on anything may be but zeroes; `None`: there is nothing else.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn data_from(&self, offset: u64) -> io::Result<Option<u64>> {
+        Ok(Some(offset))
+    }
     /// Writes all of `from` at `offset`, growing the file if needed. Not durable before [`StorageFile::sync`].
     ///
     /// # Errors
