@@ -200,7 +200,7 @@ impl State {
                     let many = live.messages;
                     return Err(format!("segment {segment:016x} is given up with {many} messages in it"));
                 }
-                self.table.starts_at(self.released);
+                self.table.starts_at(*below);
             }
             Record::Witness | Record::Closed => {}
         }
@@ -212,6 +212,9 @@ impl State {
         let numbers = death.map_or(id, |death| id.max(death.order));
         if numbers >= NUMBERS {
             return Err(format!("message {id} has a number that was never given"));
+        }
+        if !self.table.can_hold(at.segment) {
+            return Err(format!("message {id} is in a segment that was given up"));
         }
         if let Some(other) = death.and_then(|death| self.dead.get(&death.order)).filter(|other| **other != id)
         {
@@ -600,5 +603,8 @@ mod tests {
             assert_eq!(state.to_move(segment, 0, u64::MAX, usize::MAX).0.len(), 1);
             assert_eq!(state.all()[0].1, at);
         }
+        let at = At { segment: 7, offset: 1024, len: 9 };
+        let earlier = Record::Stored(Stored { id: 2, ..stored }, Payload::At(at));
+        state.apply(&earlier).expect_err("is in one that was given up long ago");
     }
 }

@@ -70,6 +70,11 @@ impl Table {
         self.first_segment = self.first_segment.max(segment);
     }
 
+    /// Whether a message may be in this segment.
+    pub(super) fn can_hold(&self, segment: u64) -> bool {
+        segment.checked_sub(self.first_segment).is_some_and(|beyond| beyond < 1 << SEGMENT_BITS)
+    }
+
     pub(super) fn place(&self, id: u64) -> Option<Place> {
         self.slot(id)?.place()
     }
