@@ -421,3 +421,36 @@ fn a_look_says_what_there_is_and_what_is_wrong_and_changes_nothing() {
     let empty = crate::file::inspect::look(&SimDisk::new(), Path::new("here")).expect("reads");
     assert!(empty.to_string().contains("no queue"), "{empty}");
 }
+
+#[test]
+fn an_index_is_a_witness_of_the_last_commit() {
+    let disk = SimDisk::new();
+    let queue = open(&disk);
+    let mut session = queue.session().expect("opens");
+    grow(&disk, &mut session, 2);
+    let many = session.depth().expect("works").ready as usize;
+    // The power fails before the second segment has its name: what the first one says was confirmed, and is indexed.
+    let left = || {
+        let copy = copy(&disk);
+        let later =
+            copy.list().expect("lists").into_iter().filter(|name| *name != Name::Segment(1).to_string());
+        later.for_each(|name| copy.remove(&name).expect("removes"));
+        copy
+    };
+    let name = Name::Segment(1).to_string();
+    let bytes = content(&disk, &name);
+    let position = |four: &[u8]| bytes.windows(4).rposition(|some| some == four).expect("is there") as u64;
+    let (last, index) = (position(b"frm\n"), position(b"idx\n"));
+    for byte in (0..40).chain([200]) {
+        let disk = left();
+        disk.flip_bit(&name, (last + byte) * 8).expect("has that bit");
+        let error = try_open(&disk).expect_err("a confirmed commit is damaged");
+        assert!(matches!(error, Error::Corrupt { offset, .. } if offset == last), "byte {byte}: {error}");
+    }
+    for byte in 0..600 {
+        let disk = left();
+        disk.flip_bit(&name, (index + byte) * 8).expect("has that bit");
+        let messages = receive(&mut open(&disk).session().expect("opens"), 1000);
+        assert_eq!(messages.len(), many - 1, "byte {byte} of the index is not needed");
+    }
+}
