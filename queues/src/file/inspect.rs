@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use super::look::LookDir;
 use super::reading::{Body, Next, ReadError, Reader, check_len, read_header};
 use super::record::Record;
-use super::segment::{End, Header, Name, VERSION};
+use super::recovery::in_version;
+use super::segment::{End, Header, Name};
 use super::state::State;
 use super::storage::{Storage, StorageFile};
 use crate::broker::{Depth, Error};
@@ -217,7 +218,7 @@ impl ReadError {
         match self {
             ReadError::Io(error) => (0, error.to_string()),
             ReadError::Version(version) => {
-                (16, format!("it has format version {version}, and this program reads version {VERSION}"))
+                (16, format!("{}; open it with the program that wrote it", in_version(*version)))
             }
             ReadError::Damaged { offset, detail } => (*offset, detail.clone()),
         }

@@ -271,12 +271,17 @@ fn explain<S: Storage>(storage: &S, segment: u64, error: ReadError) -> Error {
             remedy: "Nothing was changed; mend that and open the queue again",
         },
         ReadError::Version(version) => {
-            let text = format!("it has format version {version}, and this program reads version {VERSION}");
-            let source = std::io::Error::new(std::io::ErrorKind::Unsupported, text);
+            let source = in_version(version);
             Error::Io { action: "read", path, source, remedy: "Open it with the program that wrote it" }
         }
         ReadError::Damaged { offset, detail } => Error::Corrupt { path, offset, detail },
     }
+}
+
+/// Why a segment of another version is not read.
+pub(super) fn in_version(version: u32) -> io::Error {
+    let text = format!("it has format version {version}, and this program reads version {VERSION}");
+    io::Error::new(io::ErrorKind::Unsupported, text)
 }
 
 /// Segments of one directory differ by their number; this tells them from those of other directories and from

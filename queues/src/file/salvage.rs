@@ -9,10 +9,10 @@ use super::frame::{self, HEADER, Header as FrameHeader, Kind};
 use super::handles::Handles;
 use super::log::{Beginning, Log, Sizes};
 use super::queue::LIMITS;
-use super::reading::{Body as Frame, Reader, read_header};
+use super::reading::{Body as Frame, ReadError, Reader, read_header};
 use super::real::RealDir;
 use super::record::{At, Payload, Read, Record};
-use super::recovery::salt_seed;
+use super::recovery::{in_version, salt_seed};
 use super::segment::{End, Header, Marks, Name};
 use super::state::State;
 use super::storage::{Storage, StorageFile, sync_name};
@@ -51,7 +51,7 @@ impl fmt::Display for Salvaged {
 /// count. Damaged segments are copied first, as `damaged-` and their name; nobody removes these.
 ///
 /// # Errors
-/// Those of opening it, but for damage; nothing was removed then. [`Error::Io`] if what is left is larger than 4 GiB.
+/// Those of opening it (as that it is of another version), but for damage; nothing was removed then. [`Error::Io`] if what is left is larger than 4 GiB.
 pub fn salvage(path: &Path, settings: &Settings) -> Result<Salvaged, Error> {
     settings.validate()?;
     salvage_storage(&RealDir::open(path)?, settings, LIMITS.sizes)
@@ -79,7 +79,12 @@ pub(super) fn salvage_storage<S: Storage>(
     for name in &names {
         if let Name::Segment(number) = *name {
             let file = storage.open(&name.to_string()).map_err(failed)?;
-            let header = read_header(&file, number).ok();
+            let header = match read_header(&file, number) {
+                Ok(header) => Some(header),
+                Err(ReadError::Damaged { .. }) => None,
+                Err(ReadError::Io(error)) => return Err(failed(error)),
+                Err(ReadError::Version(version)) => return Err(other_version(storage, name, version)),
+            };
             segments.push(Segment { number, header });
         }
     }
@@ -131,6 +136,16 @@ pub(super) fn salvage_storage<S: Storage>(
         let _ = storage.remove(&Name::Segment(*number).to_string());
     }
     Ok(salvaged)
+}
+
+/// Whoever wrote it can read it; here it would be taken for nothing but damage.
+fn other_version<S: Storage>(storage: &S, name: &Name, version: u32) -> Error {
+    Error::Io {
+        action: "salvage",
+        path: storage.locate(&name.to_string()),
+        source: in_version(version),
+        remedy: "Nothing was changed; open it with the program that wrote it, or, if none did, move this file away",
+    }
 }
 
 /// The state that all whole commits make.

@@ -498,6 +498,16 @@ fn a_log_of_another_version_or_another_name_is_refused() {
     for said in ["format version 3", "reads version 4", &name, "Open it with the program that wrote it"] {
         assert!(error.contains(said), "does not say {said:?}: {error}");
     }
+    let before = image(&disk);
+    let error = salvage_storage(&disk, &settings(1, 1), limits(4 << 10).sizes)
+        .expect_err("is not damaged")
+        .to_string();
+    for said in ["format version 3", &name, "program that wrote it"] {
+        assert!(error.contains(said), "does not say {said:?}: {error}");
+    }
+    assert_eq!(image(&disk), before);
+    let look = look(&disk, Path::new("here")).expect("reads").to_string();
+    assert!(look.contains("program that wrote it"), "{look}");
     flip();
     disk.rename(&name, "log-0000000000000077").expect("renames");
     let error = FileQueue::open(disk, &settings(1, 1)).expect_err("was renamed").to_string();
