@@ -282,6 +282,17 @@ fn a_full_disk_takes_as_many_settlements_of_any_kind_as_a_segment_has_blocks() {
 }
 
 #[test]
+fn what_comes_to_rest_uses_up_no_space_that_is_kept_for_settlements() {
+    let (settled, promised) = settled_when_full(Block::Sector, |queue, session| {
+        let held = session.receive(1, LEASE).expect("works").remove(0);
+        // Whoever works on a message for a while.
+        queue.shared.witness();
+        is_done(&settle(session, held.receipt, nack(Duration::ZERO)))
+    });
+    assert!(settled + 4 >= promised, "{settled} of {promised}");
+}
+
+#[test]
 fn who_shares_a_commit_with_messages_that_find_no_space_is_not_refused() {
     let disk = SimDisk::new();
     let queue = open(&disk);
