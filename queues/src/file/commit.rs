@@ -295,13 +295,17 @@ impl<S: Storage> Shared<S> {
         if let Err(CommitError::Lacking(error)) = written {
             refused = records.iter().filter(|record| record.is_send()).count();
             records.retain(|record| !record.is_send());
-            if records.iter().all(|record| record.changes().is_empty()) {
+            let asked = records.iter().any(|record| !record.changes().is_empty());
+            // What is given up makes room for those who try again.
+            let tries = asked || records.iter().any(|record| matches!(record, Record::Released { .. }));
+            written = if refused > 0 && tries {
+                log.commit(&mut records)
+            } else {
+                Err(CommitError::Lacking(failure::copy(&error)))
+            };
+            if !asked && matches!(written, Err(CommitError::Lacking(_))) {
                 records.clear();
                 written = Ok(Vec::new());
-            } else if refused > 0 {
-                written = log.commit(&mut records);
-            } else {
-                written = Err(CommitError::Lacking(failure::copy(&error)));
             }
             lacking = Some(error);
         }

@@ -293,6 +293,22 @@ fn what_comes_to_rest_uses_up_no_space_that_is_kept_for_settlements() {
 }
 
 #[test]
+fn a_full_disk_that_was_emptied_at_once_takes_messages_again() {
+    let disk = SimDisk::new();
+    let queue = open(&disk);
+    let mut session = queue.session().expect("opens");
+    (0..40).for_each(|_| drop(send(&mut session, &[&"x".repeat(700)])));
+    fill_with_messages(&disk, &mut session);
+    let held = session.receive(1000, LEASE).expect("works");
+    let acks: Vec<Settlement> =
+        held.iter().map(|held| Settlement { receipt: held.receipt, how: Settle::Ack }).collect();
+    assert!(session.settle(&acks).iter().all(is_done));
+    let message = [Message::new(vec![b'x'; 700])];
+    let sent: Vec<Sent> = (0..3).flat_map(|_| session.send(&message)).collect();
+    assert!(matches!(sent[2], Sent::Confirmed(_)), "nothing is there, and there is no room: {sent:?}");
+}
+
+#[test]
 fn who_shares_a_commit_with_messages_that_find_no_space_is_not_refused() {
     let disk = SimDisk::new();
     let queue = open(&disk);
