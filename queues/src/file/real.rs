@@ -132,8 +132,7 @@ fn create_durably(path: &Path, sync: &mut impl FnMut(&Path) -> io::Result<()>) -
     };
     if path.exists() {
         return match sync(parent) {
-            // Nor could whoever is not allowed to look into it have created anything there.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            Err(error) if nothing_is_created_there(&error) => Ok(()),
             other => other,
         };
     }
@@ -143,6 +142,14 @@ fn create_durably(path: &Path, sync: &mut impl FnMut(&Path) -> io::Result<()>) -
         other => other?,
     }
     sync(parent)
+}
+
+/// Whether who gets this answer from the sync of a directory can have created nothing there: he may not look into it, or
+/// it is read-only, or on a file system that syncs no directories. (Where a queue's own directory is on that, its own syncs
+/// say so; otherwise another file system begins there.)
+fn nothing_is_created_there(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem};
+    matches!(error.kind(), PermissionDenied | InvalidInput | ReadOnlyFilesystem)
 }
 
 /// Locks the directory and leaves the owner's process id in the lock file.
@@ -375,6 +382,10 @@ mod tests {
         let denied = |_: &Path| Err(io::ErrorKind::PermissionDenied.into());
         create_durably(&b, &mut { denied }).expect("it is there");
         create_durably(&b.join("c"), &mut { denied }).expect_err("its name cannot be synced");
+        // A read-only image, say, with a directory in it where another file system begins.
+        let impossible = |_: &Path| Err(io::ErrorKind::InvalidInput.into());
+        create_durably(&b, &mut { impossible }).expect("it is there");
+        create_durably(&b.join("d"), &mut { impossible }).expect_err("its name cannot be synced");
     }
 
     #[test]
