@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
+use rustix::io::retry_on_intr;
 
 use super::direct::{Aligned, Direct};
 use super::storage::{Block, Storage, StorageFile};
@@ -319,7 +320,9 @@ impl StorageFile for RealFile {
 
     /// `fallocate`; without it the space is taken when something is written.
     fn allocate(&self, len: u64) -> io::Result<()> {
-        match fallocate(self.alive()?, FallocateFlags::empty(), 0, len) {
+        let file = self.alive()?;
+        // Some file systems give up when the process gets a signal.
+        match retry_on_intr(|| fallocate(file, FallocateFlags::empty(), 0, len)) {
             Err(rustix::io::Errno::OPNOTSUPP) => self.set_len(len),
             other => Ok(other?),
         }
