@@ -72,11 +72,13 @@ pub(super) fn recover<S: Storage>(
     let Loaded { mut state, last, end, recovered } = loaded;
     let marks = state.marks();
     let latest = found.last().map_or(0, |segment| segment.number);
-    let number = latest.checked_add(1).ok_or_else(|| Error::Corrupt {
-        path: storage.locate(&Name::Segment(latest).to_string()),
-        offset: 0,
-        detail: "no number is left for a segment after this one; such a name was not given by a queue".into(),
-    })?;
+    let number =
+        Some(latest.saturating_add(1)).filter(|number| *number < NUMBERS).ok_or_else(|| Error::Corrupt {
+            path: storage.locate(&Name::Segment(latest).to_string()),
+            offset: 0,
+            detail: "no number is left for a segment after this one; such a name was not given by a queue"
+                .into(),
+        })?;
     let adopted = last
         .records(latest, |record| state.apply(&record))
         .and_then(|()| adopt(&last, latest))

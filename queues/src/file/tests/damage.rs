@@ -508,6 +508,11 @@ fn foreign_files_are_left_alone_and_a_foreign_log_is_named() {
     disk.create("log-ffffffffffffffff").expect("creates").write_at(&header.encode(), 0).expect("writes");
     let error = FileQueue::open(disk, &settings(1, 1)).expect_err("is the last number");
     assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+    let disk = SimDisk::new();
+    let last = Header { number: u64::MAX - 1, marks: Marks { released: u64::MAX - 1, ..marks }, ..header };
+    disk.create("log-fffffffffffffffe").expect("creates").write_at(&last.encode(), 0).expect("writes");
+    let error = try_open(&disk).expect_err("few numbers are left").to_string();
+    assert!(error.contains("no number is left"), "{error}");
 }
 
 #[test]
