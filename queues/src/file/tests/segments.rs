@@ -406,11 +406,19 @@ fn a_look_says_what_there_is_and_what_is_wrong_and_changes_nothing() {
     }
     assert_eq!(disk.counts(), counts, "nothing was changed");
 
+    // Who opens the queue reads the index; without it, what is damaged.
+    let index = before[0].windows(4).rposition(|four| four == b"idx\n").expect("has an index") as u64;
     disk.flip_bit(&name, (2 * 512 + 10) * 8).expect("has that bit");
-    let inspection = look();
-    assert_eq!(inspection.found, None);
-    assert_eq!(inspection.segments[0].damage.as_ref().map(|(offset, _)| *offset), Some(1024));
-    assert!(inspection.to_string().contains("DAMAGED at byte 1024"), "{inspection}");
+    for (found, last) in [(Some(found), "it was closed"), (None, "the queue does not open")] {
+        let inspection = look();
+        let text = inspection.to_string();
+        assert_eq!(inspection.found, found, "{text}");
+        assert_eq!(inspection.segments[0].damage.as_ref().map(|(offset, _)| *offset), Some(1024));
+        assert!(text.contains("DAMAGED at byte 1024") && text.contains(last), "{text}");
+        assert_eq!(text.contains("its index is whole"), found.is_some(), "{text}");
+        assert_eq!(try_open(&copy(&disk)).is_ok(), found.is_some());
+        disk.flip_bit(&name, index * 8).expect("has that bit");
+    }
     disk.flip_bit(&name, (2 * 512 + 10) * 8).expect("has that bit");
 
     disk.remove(&name).expect("removes");
