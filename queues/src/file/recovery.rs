@@ -115,15 +115,13 @@ pub(super) fn recover<S: Storage>(
         }
     }
 
-    let mut segments = BTreeMap::new();
-    for Found { number, header } in found {
-        if number < state.released() {
-            // What cannot be removed is in nobody's way, and the next open tries again.
-            let _ = storage.remove(&Name::Segment(number).to_string());
-        } else {
-            segments.insert(number, header.len);
-        }
+    // Also those before a gap: the first that is read was not above it.
+    for name in names.iter().filter(|name| matches!(name, Name::Segment(n) if *n < state.released())) {
+        // What cannot be removed is in nobody's way, and the next open tries again.
+        let _ = storage.remove(&name.to_string());
     }
+    let needed = found.into_iter().filter(|found| found.number >= state.released());
+    let segments = needed.map(|found| (found.number, found.header.len)).collect();
     Ok(Opened { state, log, segments, read, recovered })
 }
 

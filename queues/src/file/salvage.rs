@@ -89,6 +89,11 @@ pub(super) fn salvage_storage<S: Storage>(
         }
     }
     segments.sort_by_key(|segment| segment.number);
+    let all: Vec<u64> = segments.iter().map(|segment| segment.number).collect();
+    // Nothing in those that were given up matters; and they may be too many numbers away for one table.
+    let headers = segments.iter().filter_map(|segment| segment.header);
+    let released = headers.map(|header| header.marks.released).max().unwrap_or(0);
+    segments.retain(|segment| segment.number >= released);
 
     let mut salvaged = Salvaged::default();
     let state = read_all(storage, &segments, &mut salvaged).map_err(failed)?;
@@ -121,7 +126,7 @@ pub(super) fn salvage_storage<S: Storage>(
 
     records.push(Record::Witness);
     // A number is left out: whoever opens the queue reads nothing from before the gap.
-    let latest = segments.last().map_or(0, |segment| segment.number);
+    let latest = all.last().copied().unwrap_or(0);
     let number = latest.checked_add(2).ok_or_else(|| failed(io::ErrorKind::InvalidFilename.into()))?;
     for name in names.iter().filter(|name| matches!(name, Name::Spare(_))) {
         storage.remove(&name.to_string()).map_err(failed)?;
@@ -131,9 +136,9 @@ pub(super) fn salvage_storage<S: Storage>(
     let (before, spares) = (End::default(), Vec::new());
     let beginning = Beginning { number, seed, marks, before, longest: 0, spares };
     Log::begin(storage.clone(), sizes, beginning, &mut records).map_err(failed)?;
-    for Segment { number, .. } in &segments {
+    for number in all {
         // What cannot be removed is in nobody's way.
-        let _ = storage.remove(&Name::Segment(*number).to_string());
+        let _ = storage.remove(&Name::Segment(number).to_string());
     }
     Ok(salvaged)
 }
