@@ -12,6 +12,7 @@ mod rules;
 mod segments;
 mod threads;
 mod twin;
+mod weather;
 
 use std::time::Duration;
 
