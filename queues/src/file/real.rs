@@ -55,7 +55,8 @@ pub struct RealFile {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Past the page cache (`O_DIRECT`), and durable when the write returns (`RWF_DSYNC`): of a small commit a sector is
-    /// all that is written, or a page if the file system does not say that it takes sectors.
+    /// all that is written, or a page if the file system does not say that it takes sectors. If it says nothing, each is followed
+    /// by an `fdatasync`.
     Direct,
     /// Into the page cache, and then `fdatasync`, in whole pages.
     Buffered,
