@@ -296,16 +296,17 @@ impl<S: Storage> Shared<S> {
         if let Err(CommitError::Lacking(error)) = written {
             refused = records.iter().filter(|record| record.is_send()).count();
             records.retain(|record| !record.is_send());
-            // Space may come of what gives up segments.
-            let says =
-                |record: &Record| !record.changes().is_empty() || matches!(record, Record::Released { .. });
-            if !records.iter().any(says) {
+            let asked = records.iter().any(|record| !record.changes().is_empty());
+            // What is given up makes room for those who try again.
+            let tries = asked || records.iter().any(|record| matches!(record, Record::Released { .. }));
+            written = if refused > 0 && tries {
+                log.commit(&mut records, pending)
+            } else {
+                Err(CommitError::Lacking(failure::copy(&error)))
+            };
+            if !asked && matches!(written, Err(CommitError::Lacking(_))) {
                 records.clear();
                 written = Ok(Vec::new());
-            } else if refused > 0 {
-                written = log.commit(&mut records, pending);
-            } else {
-                written = Err(CommitError::Lacking(failure::copy(&error)));
             }
             lacking = Some(error);
         }

@@ -18,6 +18,9 @@ const PIECE: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Direct {
     file: File,
+    /// The file system says how it takes such writes. Others may take no notice that a single one is to be durable (Linux leaves
+    /// that to the server of a FUSE file that is open for nothing but direct I/O): they are asked to sync.
+    says: bool,
 }
 
 /// Memory of which an aligned part is written, for all files of a directory. (No simulation has real files: its turns
@@ -36,7 +39,7 @@ impl Direct {
 
         let flags = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).map_err(io::Error::other)?;
         match File::options().write(true).custom_flags(flags).open(path) {
-            Ok(file) => Ok(Some(Direct { file })),
+            Ok(file) => Ok(Some(Direct { says: said(&file).is_some(), file })),
             Err(error) if Direct::is_refused(&error) => Ok(None),
             Err(error) => Err(error),
         }
@@ -56,11 +59,7 @@ impl Direct {
     /// A file system that does not say so (or a system before Linux 6.1) may take less than a page, and then write all of it.
     #[cfg(target_os = "linux")]
     pub(super) fn block(&self) -> Option<Block> {
-        use rustix::fs::{AtFlags, StatxFlags, statx};
-
-        let said = statx(&self.file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok();
-        let said = said.filter(|said| said.stx_mask & StatxFlags::DIOALIGN.bits() != 0);
-        let Some(said) = said else { return Some(Block::Page) };
+        let Some(said) = said(&self.file) else { return Some(Block::Page) };
         if said.stx_dio_mem_align as usize > ALIGNMENT {
             return None;
         }
@@ -88,7 +87,7 @@ impl Direct {
         }
         let start = memory.as_ptr().align_offset(ALIGNMENT);
         let memory = memory.get_mut(start..).unwrap_or_default();
-        let whole = from.len() <= PIECE;
+        let whole = self.says && from.len() <= PIECE;
         let mut at = offset;
         for part in from.chunks(PIECE) {
             let aligned = memory.get_mut(..part.len()).ok_or(io::ErrorKind::OutOfMemory)?;
@@ -104,6 +103,15 @@ impl Direct {
         let errno = error.raw_os_error().map(Errno::from_raw_os_error);
         errno == Some(Errno::INVAL) || errno == Some(Errno::OPNOTSUPP)
     }
+}
+
+/// What the file system says of direct writes.
+#[cfg(target_os = "linux")]
+fn said(file: &File) -> Option<rustix::fs::Statx> {
+    use rustix::fs::{AtFlags, StatxFlags, statx};
+
+    let said = statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok();
+    said.filter(|said| said.stx_mask & StatxFlags::DIOALIGN.bits() != 0)
 }
 
 /// Writes all of it; durably if that is asked for.

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use super::look::LookDir;
 use super::reading::{Body, Next, ReadError, Reader, check_len, read_header};
 use super::record::Record;
-use super::segment::{End, Header, Name, VERSION};
+use super::recovery::in_version;
+use super::segment::{End, Header, Name};
 use super::state::State;
 use super::storage::{Storage, StorageFile};
 use crate::broker::{Depth, Error};
@@ -63,6 +64,8 @@ pub struct Segment {
     pub given_up: bool,
     /// What is wrong, and at which byte.
     pub damage: Option<(u64, String)>,
+    /// Its index is whole: who opens the queue reads that, and comes upon damage when a message is delivered.
+    pub indexed: bool,
 }
 
 /// Looks at the queue in a directory of real files. One that is in use may change meanwhile: then what is not finished
@@ -78,7 +81,7 @@ pub fn inspect(path: &Path) -> Result<Inspection, Error> {
         match look(&directory, path) {
             // A segment was given up since the names were read.
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound && looks < LOOKS => {}
-            Ok(inspection) if inspection.found.is_none() && !inspection.segments.is_empty() => {
+            Ok(inspection) if inspection.segments.iter().any(|segment| segment.damage.is_some()) => {
                 let in_use = directory.is_in_use();
                 // Whoever changed it may have ended since.
                 if in_use || looks >= LOOKS {
@@ -131,9 +134,9 @@ pub(super) fn look<S: Storage>(storage: &S, path: &Path) -> Result<Inspection, E
             Err(error) => Err(error.clone_text()),
         };
         if let Err(damage) = read {
-            segment.damage = Some(damage);
             // Those before the first that is read do not matter.
-            state = state.filter(|_| nth < first);
+            state = state.filter(|_| nth < first || segment.indexed);
+            segment.damage = Some(damage);
         }
         segments.push(segment);
     }
@@ -146,10 +149,11 @@ pub(super) fn look<S: Storage>(storage: &S, path: &Path) -> Result<Inspection, E
         let missing = files.get(first).filter(|(number, ..)| *number > released);
         if let (Some((number, ..)), Some(segment)) = (missing, segments.get_mut(first)) {
             let missing = Name::Segment(number - 1);
-            segment.damage.get_or_insert((0, format!("{missing} before it is missing and was not given up")));
+            segment.damage = Some((0, format!("{missing} before it is missing and was not given up")));
+            segment.indexed = false;
         }
     }
-    let whole = segments.iter().skip(first).all(|segment| segment.damage.is_none());
+    let whole = segments.iter().skip(first).all(|segment| segment.damage.is_none() || segment.indexed);
     let found =
         state.filter(|_| whole).map(|state| Found { depth: state.depth(), next_id: state.next_id(), closed });
     Ok(Inspection { path: path.to_owned(), segments, spares, found, in_use: false })
@@ -167,6 +171,7 @@ impl Segment {
             torn: 0,
             given_up: false,
             damage: None,
+            indexed: false,
         }
     }
 
@@ -181,6 +186,11 @@ impl Segment {
         check_len(file, &header).map_err(|error| error.clone_text())?;
         let mut reader =
             Reader::new(file, header, known).map_err(|error| ReadError::Io(error).clone_text())?;
+        if let Some(index) = reader.index().map_err(|error| ReadError::Io(error).clone_text())? {
+            let mut apply = |record| state.as_deref_mut().map_or(Ok(()), |state| state.apply(&record));
+            index.records(header.number, &mut apply).map_err(|error| error.clone_text())?;
+            (self.indexed, state) = (true, None);
+        }
         loop {
             match reader.next().map_err(|error| error.clone_text())? {
                 Next::Frame(body) => {
@@ -217,7 +227,7 @@ impl ReadError {
         match self {
             ReadError::Io(error) => (0, error.to_string()),
             ReadError::Version(version) => {
-                (16, format!("it has format version {version}, and this program reads version {VERSION}"))
+                (16, format!("{}; open it with the program that wrote it", in_version(*version)))
             }
             ReadError::Damaged { offset, detail } => (*offset, detail.clone()),
         }
@@ -260,6 +270,12 @@ impl fmt::Display for Inspection {
             if let Some((offset, detail)) = &segment.damage {
                 let what = if *in_use { "in use, and as it looks now unreadable" } else { "DAMAGED" };
                 writeln!(f, "      {what} at byte {offset}: {detail}")?;
+                if segment.indexed {
+                    writeln!(
+                        f,
+                        "      its index is whole: the queue opens, and names a damaged message when it is read"
+                    )?;
+                }
             }
         }
         match found {

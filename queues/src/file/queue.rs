@@ -92,7 +92,7 @@ impl<S: Storage> fmt::Debug for FileSession<S> {
 
 /// Opens the queue in a directory of real files, which is created if it is missing.
 ///
-/// While it is open, a thread of its own writes (half a kibibyte, and syncs it) whenever nothing was committed for
+/// While it is open, a thread of its own writes (a block, and syncs it) whenever nothing was committed for
 /// five milliseconds: only then is damage to the last commit known from a commit that was torn when the power failed.
 ///
 /// # Errors

@@ -175,8 +175,8 @@ impl<'a, F: StorageFile> Reader<'a, F> {
     /// The body of the next frame.
     ///
     /// Where a segment is known to end, it has frames up to there. Otherwise it ends where no frame follows, if this is
-    /// behind what it was begun with and no frame of it lies further on. What is there was prepared for later
-    /// commits, or belongs to a torn one, which was never confirmed, since at most one is ever unsynced.
+    /// behind what it was begun with and no frame of it lies further on, but for its index. What is there was prepared for
+    /// later commits, or belongs to a torn one, which was never confirmed, since at most one is ever unsynced.
     ///
     /// # Errors
     /// See [`ReadError`].
@@ -206,7 +206,7 @@ impl<'a, F: StorageFile> Reader<'a, F> {
                 }
                 match self.rest()? {
                     Rest::Frame(later) => {
-                        damaged(at, format!("{detail}, but a commit at byte {later} follows"))
+                        damaged(at, format!("{detail}, but what was written later follows at byte {later}"))
                     }
                     Rest::Torn(torn) => Ok(Next::End { torn }),
                 }
@@ -269,6 +269,11 @@ impl<'a, F: StorageFile> Reader<'a, F> {
             for (nth, some) in chunk.chunks(block).enumerate() {
                 let here = at + (nth * block) as u64;
                 let header = FrameHeader::parse(some, Kind::Commit, self.header.salt);
+                // It was written when all that is before it was durable.
+                let index = FrameHeader::parse(some, Kind::Index, self.header.salt);
+                if index.is_some_and(|index| index.link != self.end.link) {
+                    return Ok(Rest::Frame(here));
+                }
                 match header {
                     // It has already been found to be followed by too little.
                     Some(header) if here == start => {

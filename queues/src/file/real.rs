@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
+use rustix::io::retry_on_intr;
 
 use super::direct::{Aligned, Direct};
 use super::storage::{Block, Storage, StorageFile};
@@ -54,7 +55,8 @@ pub struct RealFile {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Past the page cache (`O_DIRECT`), and durable when the write returns (`RWF_DSYNC`): of a small commit a sector is
-    /// all that is written, or a page if the file system does not say that it takes sectors.
+    /// all that is written, or a page if the file system does not say that it takes sectors. If it says nothing, each is followed
+    /// by an `fdatasync`.
     Direct,
     /// Into the page cache, and then `fdatasync`, in whole pages.
     Buffered,
@@ -132,8 +134,7 @@ fn create_durably(path: &Path, sync: &mut impl FnMut(&Path) -> io::Result<()>) -
     };
     if path.exists() {
         return match sync(parent) {
-            // Nor could whoever is not allowed to look into it have created anything there.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            Err(error) if nothing_is_created_there(&error) => Ok(()),
             other => other,
         };
     }
@@ -143,6 +144,14 @@ fn create_durably(path: &Path, sync: &mut impl FnMut(&Path) -> io::Result<()>) -
         other => other?,
     }
     sync(parent)
+}
+
+/// Whether who gets this answer from the sync of a directory can have created nothing there: he may not look into it, or
+/// it is read-only, or on a file system that syncs no directories. (Where a queue's own directory is on that, its own syncs
+/// say so; otherwise another file system begins there.)
+fn nothing_is_created_there(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem};
+    matches!(error.kind(), PermissionDenied | InvalidInput | ReadOnlyFilesystem)
 }
 
 /// Locks the directory and leaves the owner's process id in the lock file.
@@ -317,7 +326,9 @@ impl StorageFile for RealFile {
 
     /// `fallocate`; without it the space is taken when something is written.
     fn allocate(&self, len: u64) -> io::Result<()> {
-        match fallocate(self.alive()?, FallocateFlags::empty(), 0, len) {
+        let file = self.alive()?;
+        // Some file systems give up when the process gets a signal.
+        match retry_on_intr(|| fallocate(file, FallocateFlags::empty(), 0, len)) {
             Err(rustix::io::Errno::OPNOTSUPP) => self.set_len(len),
             other => Ok(other?),
         }
@@ -395,6 +406,10 @@ mod tests {
         let denied = |_: &Path| Err(io::ErrorKind::PermissionDenied.into());
         create_durably(&b, &mut { denied }).expect("it is there");
         create_durably(&b.join("c"), &mut { denied }).expect_err("its name cannot be synced");
+        // A read-only image, say, with a directory in it where another file system begins.
+        let impossible = |_: &Path| Err(io::ErrorKind::InvalidInput.into());
+        create_durably(&b, &mut { impossible }).expect("it is there");
+        create_durably(&b.join("d"), &mut { impossible }).expect_err("its name cannot be synced");
     }
 
     #[test]

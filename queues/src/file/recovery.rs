@@ -72,11 +72,13 @@ pub(super) fn recover<S: Storage>(
     let Loaded { mut state, last, end, recovered } = loaded;
     let marks = state.marks();
     let latest = found.last().map_or(0, |segment| segment.number);
-    let number = latest.checked_add(1).ok_or_else(|| Error::Corrupt {
-        path: storage.locate(&Name::Segment(latest).to_string()),
-        offset: 0,
-        detail: "no number is left for a segment after this one; such a name was not given by a queue".into(),
-    })?;
+    let number =
+        Some(latest.saturating_add(1)).filter(|number| *number < NUMBERS).ok_or_else(|| Error::Corrupt {
+            path: storage.locate(&Name::Segment(latest).to_string()),
+            offset: 0,
+            detail: "no number is left for a segment after this one; such a name was not given by a queue"
+                .into(),
+        })?;
     let adopted = last
         .records(latest, |record| state.apply(&record))
         .and_then(|()| adopt(&last, latest))
@@ -113,15 +115,13 @@ pub(super) fn recover<S: Storage>(
         }
     }
 
-    let mut segments = BTreeMap::new();
-    for Found { number, header } in found {
-        if number < state.released() {
-            // What cannot be removed is in nobody's way, and the next open tries again.
-            let _ = storage.remove(&Name::Segment(number).to_string());
-        } else {
-            segments.insert(number, header.len);
-        }
+    // Also those before a gap: the first that is read was not above it.
+    for name in names.iter().filter(|name| matches!(name, Name::Segment(n) if *n < state.released())) {
+        // What cannot be removed is in nobody's way, and the next open tries again.
+        let _ = storage.remove(&name.to_string());
     }
+    let needed = found.into_iter().filter(|found| found.number >= state.released());
+    let segments = needed.map(|found| (found.number, found.header.len)).collect();
     Ok(Opened { state, log, segments, read, recovered })
 }
 
@@ -271,12 +271,17 @@ fn explain<S: Storage>(storage: &S, segment: u64, error: ReadError) -> Error {
             remedy: "Nothing was changed; mend that and open the queue again",
         },
         ReadError::Version(version) => {
-            let text = format!("it has format version {version}, and this program reads version {VERSION}");
-            let source = std::io::Error::new(std::io::ErrorKind::Unsupported, text);
+            let source = in_version(version);
             Error::Io { action: "read", path, source, remedy: "Open it with the program that wrote it" }
         }
         ReadError::Damaged { offset, detail } => Error::Corrupt { path, offset, detail },
     }
+}
+
+/// Why a segment of another version is not read.
+pub(super) fn in_version(version: u32) -> io::Error {
+    let text = format!("it has format version {version}, and this program reads version {VERSION}");
+    io::Error::new(io::ErrorKind::Unsupported, text)
 }
 
 /// Segments of one directory differ by their number; this tells them from those of other directories and from

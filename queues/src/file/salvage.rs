@@ -9,10 +9,10 @@ use super::frame::{self, HEADER, Header as FrameHeader, Kind};
 use super::handles::Handles;
 use super::log::{Beginning, Log, Sizes};
 use super::queue::LIMITS;
-use super::reading::{Body as Frame, Reader, read_header};
+use super::reading::{Body as Frame, ReadError, Reader, read_header};
 use super::real::RealDir;
 use super::record::{At, Payload, Read, Record};
-use super::recovery::salt_seed;
+use super::recovery::{in_version, salt_seed};
 use super::segment::{End, Header, Marks, Name};
 use super::state::State;
 use super::storage::{Storage, StorageFile, sync_name};
@@ -51,7 +51,7 @@ impl fmt::Display for Salvaged {
 /// count. Damaged segments are copied first, as `damaged-` and their name; nobody removes these.
 ///
 /// # Errors
-/// Those of opening it, but for damage; nothing was removed then. [`Error::Io`] if what is left is larger than 4 GiB.
+/// Those of opening it (as that it is of another version), but for damage; nothing was removed then. [`Error::Io`] if what is left is larger than 4 GiB.
 pub fn salvage(path: &Path, settings: &Settings) -> Result<Salvaged, Error> {
     settings.validate()?;
     salvage_storage(&RealDir::open(path)?, settings, LIMITS.sizes)
@@ -79,11 +79,21 @@ pub(super) fn salvage_storage<S: Storage>(
     for name in &names {
         if let Name::Segment(number) = *name {
             let file = storage.open(&name.to_string()).map_err(failed)?;
-            let header = read_header(&file, number).ok();
+            let header = match read_header(&file, number) {
+                Ok(header) => Some(header),
+                Err(ReadError::Damaged { .. }) => None,
+                Err(ReadError::Io(error)) => return Err(failed(error)),
+                Err(ReadError::Version(version)) => return Err(other_version(storage, name, version)),
+            };
             segments.push(Segment { number, header });
         }
     }
     segments.sort_by_key(|segment| segment.number);
+    let all: Vec<u64> = segments.iter().map(|segment| segment.number).collect();
+    // Nothing in those that were given up matters; and they may be too many numbers away for one table.
+    let headers = segments.iter().filter_map(|segment| segment.header);
+    let released = headers.map(|header| header.marks.released).max().unwrap_or(0);
+    segments.retain(|segment| segment.number >= released);
 
     let mut salvaged = Salvaged::default();
     let state = read_all(storage, &segments, &mut salvaged).map_err(failed)?;
@@ -116,7 +126,7 @@ pub(super) fn salvage_storage<S: Storage>(
 
     records.push(Record::Witness);
     // A number is left out: whoever opens the queue reads nothing from before the gap.
-    let latest = segments.last().map_or(0, |segment| segment.number);
+    let latest = all.last().copied().unwrap_or(0);
     let number = latest.checked_add(2).ok_or_else(|| failed(io::ErrorKind::InvalidFilename.into()))?;
     for name in names.iter().filter(|name| matches!(name, Name::Spare(_))) {
         storage.remove(&name.to_string()).map_err(failed)?;
@@ -126,11 +136,21 @@ pub(super) fn salvage_storage<S: Storage>(
     let (before, spares) = (End::default(), Vec::new());
     let beginning = Beginning { number, seed, marks, before, longest: 0, spares };
     Log::begin(storage.clone(), sizes, beginning, &mut records).map_err(failed)?;
-    for Segment { number, .. } in &segments {
+    for number in all {
         // What cannot be removed is in nobody's way.
-        let _ = storage.remove(&Name::Segment(*number).to_string());
+        let _ = storage.remove(&Name::Segment(number).to_string());
     }
     Ok(salvaged)
+}
+
+/// Whoever wrote it can read it; here it would be taken for nothing but damage.
+fn other_version<S: Storage>(storage: &S, name: &Name, version: u32) -> Error {
+    Error::Io {
+        action: "salvage",
+        path: storage.locate(&name.to_string()),
+        source: in_version(version),
+        remedy: "Nothing was changed; open it with the program that wrote it, or, if none did, move this file away",
+    }
 }
 
 /// The state that all whole commits make.

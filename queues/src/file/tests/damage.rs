@@ -283,6 +283,33 @@ fn a_full_disk_takes_as_many_settlements_of_any_kind_as_a_segment_has_blocks() {
 }
 
 #[test]
+fn what_comes_to_rest_uses_up_no_space_that_is_kept_for_settlements() {
+    let (settled, promised) = settled_when_full(Block::Sector, |queue, session| {
+        let held = session.receive(1, LEASE).expect("works").remove(0);
+        // Whoever works on a message for a while.
+        queue.shared.witness();
+        is_done(&settle(session, held.receipt, nack(Duration::ZERO)))
+    });
+    assert!(settled + 4 >= promised, "{settled} of {promised}");
+}
+
+#[test]
+fn a_full_disk_that_was_emptied_at_once_takes_messages_again() {
+    let disk = SimDisk::new();
+    let queue = open(&disk);
+    let mut session = queue.session().expect("opens");
+    (0..40).for_each(|_| drop(send(&mut session, &[&"x".repeat(700)])));
+    fill_with_messages(&disk, &mut session);
+    let held = session.receive(1000, LEASE).expect("works");
+    let acks: Vec<Settlement> =
+        held.iter().map(|held| Settlement { receipt: held.receipt, how: Settle::Ack }).collect();
+    assert!(session.settle(&acks).iter().all(is_done));
+    let message = [Message::new(vec![b'x'; 700])];
+    let sent: Vec<Sent> = (0..3).flat_map(|_| session.send(&message)).collect();
+    assert!(matches!(sent[2], Sent::Confirmed(_)), "nothing is there, and there is no room: {sent:?}");
+}
+
+#[test]
 fn who_shares_a_commit_with_messages_that_find_no_space_is_not_refused() {
     let disk = SimDisk::new();
     let queue = open(&disk);
@@ -482,6 +509,11 @@ fn foreign_files_are_left_alone_and_a_foreign_log_is_named() {
     disk.create("log-ffffffffffffffff").expect("creates").write_at(&header.encode(), 0).expect("writes");
     let error = FileQueue::open(disk, &settings(1, 1)).expect_err("is the last number");
     assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+    let disk = SimDisk::new();
+    let last = Header { number: u64::MAX - 1, marks: Marks { released: u64::MAX - 1, ..marks }, ..header };
+    disk.create("log-fffffffffffffffe").expect("creates").write_at(&last.encode(), 0).expect("writes");
+    let error = try_open(&disk).expect_err("few numbers are left").to_string();
+    assert!(error.contains("no number is left"), "{error}");
 }
 
 #[test]
@@ -499,6 +531,16 @@ fn a_log_of_another_version_or_another_name_is_refused() {
     for said in ["format version 3", "reads version 4", &name, "Open it with the program that wrote it"] {
         assert!(error.contains(said), "does not say {said:?}: {error}");
     }
+    let before = image(&disk);
+    let error = salvage_storage(&disk, &settings(1, 1), limits(4 << 10).sizes)
+        .expect_err("is not damaged")
+        .to_string();
+    for said in ["format version 3", &name, "program that wrote it"] {
+        assert!(error.contains(said), "does not say {said:?}: {error}");
+    }
+    assert_eq!(image(&disk), before);
+    let look = look(&disk, Path::new("here")).expect("reads").to_string();
+    assert!(look.contains("program that wrote it"), "{look}");
     flip();
     disk.rename(&name, "log-0000000000000077").expect("renames");
     let error = FileQueue::open(disk, &settings(1, 1)).expect_err("was renamed").to_string();

@@ -13,6 +13,7 @@ mod rules;
 mod segments;
 mod threads;
 mod twin;
+mod weather;
 
 use std::time::Duration;
 

@@ -7,8 +7,8 @@ use super::*;
 use crate::broker::{Crash, Delivery, Error, Reason};
 use crate::file::inspect::look;
 use crate::file::salvage::salvage_storage;
-use crate::file::segment::Name;
-use crate::file::storage::{Storage, StorageFile};
+use crate::file::segment::{End, Header, Marks, Name};
+use crate::file::storage::{Block, Storage, StorageFile};
 
 fn open(disk: &SimDisk) -> Queue {
     try_open(disk).expect("opens")
@@ -409,11 +409,19 @@ fn a_look_says_what_there_is_and_what_is_wrong_and_changes_nothing() {
     }
     assert_eq!(disk.counts(), counts, "nothing was changed");
 
+    // Who opens the queue reads the index; without it, what is damaged.
+    let index = before[0].windows(4).rposition(|four| four == b"idx\n").expect("has an index") as u64;
     disk.flip_bit(&name, (2 * 512 + 10) * 8).expect("has that bit");
-    let inspection = look();
-    assert_eq!(inspection.found, None);
-    assert_eq!(inspection.segments[0].damage.as_ref().map(|(offset, _)| *offset), Some(1024));
-    assert!(inspection.to_string().contains("DAMAGED at byte 1024"), "{inspection}");
+    for (found, last) in [(Some(found), "it was closed"), (None, "the queue does not open")] {
+        let inspection = look();
+        let text = inspection.to_string();
+        assert_eq!(inspection.found, found, "{text}");
+        assert_eq!(inspection.segments[0].damage.as_ref().map(|(offset, _)| *offset), Some(1024));
+        assert!(text.contains("DAMAGED at byte 1024") && text.contains(last), "{text}");
+        assert_eq!(text.contains("its index is whole"), found.is_some(), "{text}");
+        assert_eq!(try_open(&copy(&disk)).is_ok(), found.is_some());
+        disk.flip_bit(&name, index * 8).expect("has that bit");
+    }
     disk.flip_bit(&name, (2 * 512 + 10) * 8).expect("has that bit");
 
     disk.remove(&name).expect("removes");
@@ -423,4 +431,83 @@ fn a_look_says_what_there_is_and_what_is_wrong_and_changes_nothing() {
     assert_eq!(look().found, Some(found));
     let empty = crate::file::inspect::look(&SimDisk::new(), Path::new("here")).expect("reads");
     assert!(empty.to_string().contains("no queue"), "{empty}");
+}
+
+#[test]
+fn an_index_is_a_witness_of_the_last_commit() {
+    let disk = SimDisk::new();
+    let queue = open(&disk);
+    let mut session = queue.session().expect("opens");
+    grow(&disk, &mut session, 2);
+    let many = session.depth().expect("works").ready as usize;
+    // The power fails before the second segment has its name: what the first one says was confirmed, and is indexed.
+    let left = || {
+        let copy = copy(&disk);
+        let later =
+            copy.list().expect("lists").into_iter().filter(|name| *name != Name::Segment(1).to_string());
+        later.for_each(|name| copy.remove(&name).expect("removes"));
+        copy
+    };
+    let name = Name::Segment(1).to_string();
+    let bytes = content(&disk, &name);
+    let position = |four: &[u8]| bytes.windows(4).rposition(|some| some == four).expect("is there") as u64;
+    let (last, index) = (position(b"frm\n"), position(b"idx\n"));
+    for byte in (0..40).chain([200]) {
+        let disk = left();
+        disk.flip_bit(&name, (last + byte) * 8).expect("has that bit");
+        let error = try_open(&disk).expect_err("a confirmed commit is damaged");
+        assert!(matches!(error, Error::Corrupt { offset, .. } if offset == last), "byte {byte}: {error}");
+    }
+    for byte in 0..600 {
+        let disk = left();
+        disk.flip_bit(&name, (index + byte) * 8).expect("has that bit");
+        let messages = receive(&mut open(&disk).session().expect("opens"), 1000);
+        assert_eq!(messages.len(), many - 1, "byte {byte} of the index is not needed");
+    }
+}
+
+/// What a queue wrote into its first segment, which it has given up since, and its disk.
+fn given_up() -> (Vec<u8>, SimDisk) {
+    let disk = SimDisk::new();
+    let queue = open(&disk);
+    let mut session = queue.session().expect("opens");
+    grow(&disk, &mut session, 2);
+    let first = content(&disk, &Name::Segment(1).to_string());
+    while segments(&disk)[0] < 4 {
+        let receipt = receive(&mut session, 1).remove(0).receipt;
+        assert!(is_done(&settle(&mut session, receipt, Settle::Ack)));
+        send(&mut session, &[&"x".repeat(450)]);
+    }
+    drop((session, queue));
+    (first, disk)
+}
+
+#[test]
+fn what_was_given_up_is_removed_also_below_a_gap() {
+    let (first, disk) = given_up();
+    let depth = open(&disk).session().expect("opens").depth().expect("works");
+    disk.create(&Name::Segment(1).to_string()).expect("creates").write_at(&first, 0).expect("writes");
+    assert_eq!(open(&disk).session().expect("opens").depth().expect("works"), depth);
+    assert!(!segments(&disk).contains(&1), "{:?}", segments(&disk));
+}
+
+#[test]
+fn what_was_given_up_long_ago_takes_nothing_along_when_the_rest_is_salvaged() {
+    let (first, _) = given_up();
+    let disk = SimDisk::new();
+    // As many segments later as the table can tell apart at once.
+    let number = 1 << 24;
+    let marks = Marks { next_id: 1000, next_death: 0, released: number };
+    let (block, before) = (Block::Sector, End::default());
+    let header = Header { number, salt: 1, begun: 1024, recycled: false, marks, before, block, len: 1024 };
+    let file = disk.create(&Name::Segment(number).to_string()).expect("creates");
+    file.write_at(&header.encode(), 0).expect("writes");
+    let queue = open(&disk);
+    send(&mut queue.session().expect("opens"), &["stays"]);
+    drop(queue);
+    disk.create(&Name::Segment(1).to_string()).expect("creates").write_at(&first, 0).expect("writes");
+    let salvaged = salvage_storage(&disk, &settings(1000, 2), limits(4 << 10).sizes).expect("saves all");
+    assert_eq!((salvaged.messages, salvaged.unreadable, salvaged.gaps.len()), (1, 0, 0), "{salvaged}");
+    assert!(!segments(&disk).contains(&1), "{:?}", segments(&disk));
+    assert_eq!(&receive(&mut open(&disk).session().expect("opens"), 9)[0].body[..], b"stays");
 }
