@@ -84,6 +84,8 @@ pub(super) struct Log<S: Storage> {
     next_spare: u64,
     /// The latest commit was a large one.
     large: bool,
+    /// There was no space for a spare as long as any segment, and none was given back since.
+    tight: bool,
     /// How much has to be done for spares.
     owed: u64,
     /// What is true of all that was appended.
@@ -181,6 +183,7 @@ impl<S: Storage> Log<S> {
             spares,
             next_spare,
             large: false,
+            tight: false,
             owed: 0,
             marks,
             buffer,
@@ -291,16 +294,27 @@ impl<S: Storage> Log<S> {
         let reserve = pending.map(|pending| self.reserve(pending, self.longest));
         let slack = reserve.map_or(0, |reserve| reserve / 8 + SLACK * block.bytes() as u64);
         if self.segment.has_room(frame, indexed, slack) {
-            return reserve.map_or(Ok(()), |reserve| self.have_spare(0, reserve));
+            return pending.map_or(Ok(()), |pending| self.have_reserve(0, pending, self.longest));
         }
         let index = frame::filled(indexed as u64, block).unwrap_or(u64::MAX);
         let needed = (frames(block) + frame).saturating_add(index).saturating_add(slack);
         self.have_spare(0, needed.next_multiple_of(block.bytes() as u64))?;
         if let Some(pending) = pending {
             let next = self.spares.front().map_or(0, |spare| spare.len);
-            self.have_spare(1, self.reserve(pending, self.longest.max(next)))?;
+            self.have_reserve(1, pending, self.longest.max(next))?;
         }
         self.roll()
+    }
+
+    /// A spare for what settles so many messages. Where there is space it is as long as any segment, and need not grow.
+    fn have_reserve(&mut self, nth: usize, pending: usize, longest: u64) -> Result<(), CommitError> {
+        if !self.tight {
+            match self.have_spare(nth, longest.min(self.sizes.most)) {
+                Err(CommitError::Lacking(_)) => self.tight = true,
+                made => return made,
+            }
+        }
+        self.have_spare(nth, self.reserve(pending, longest))
     }
 
     /// How much space is left to what settles so many messages, in steps: it seldom grows.
@@ -412,6 +426,7 @@ impl<S: Storage> Log<S> {
 
     /// A segment is not needed any more, and nobody reads it: it becomes a spare, or goes.
     pub(super) fn retire(&mut self, Begun { number, len }: Begun) {
+        self.tight = false;
         let wanted = self.spares.len() < SPARES && len >= self.next_len();
         if wanted {
             // If it failed, the file is gone, or its old name is, which is in nobody's way.
