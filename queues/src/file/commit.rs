@@ -270,6 +270,7 @@ impl<S: Storage> Shared<S> {
         let Open { batch, records } = mem::take(&mut core.open);
         core.unsynced = Some(Arc::clone(&batch));
         let (housekeeping, moves) = core.housekeeping(&log, &records);
+        let pending = core.state.resident() + core.reserved;
         let storage = &self.storage;
         if storage.makes(Mistake::LeadsTwice) {
             core.led = false;
@@ -285,21 +286,24 @@ impl<S: Storage> Shared<S> {
         let (moves, unread): (Vec<_>, Vec<_>) = anew.partition(Result::is_ok);
         let moves = moves.into_iter().filter_map(Result::ok);
         let mut records: Vec<Record> = housekeeping.into_iter().chain(moves).chain(records).collect();
-        let mut written = log.commit(&mut records);
+        let mut written = log.commit(&mut records, pending);
         if matches!(written, Err(CommitError::Lacking(_))) && records.iter().any(Record::is_move) {
             records.retain(|record| !record.is_move());
-            written = log.commit(&mut records);
+            written = log.commit(&mut records, pending);
         }
         let mut refused = 0;
         let mut lacking = None;
         if let Err(CommitError::Lacking(error)) = written {
             refused = records.iter().filter(|record| record.is_send()).count();
             records.retain(|record| !record.is_send());
-            if records.iter().all(|record| record.changes().is_empty()) {
+            // Space may come of what gives up segments.
+            let says =
+                |record: &Record| !record.changes().is_empty() || matches!(record, Record::Released { .. });
+            if !records.iter().any(says) {
                 records.clear();
                 written = Ok(Vec::new());
             } else if refused > 0 {
-                written = log.commit(&mut records);
+                written = log.commit(&mut records, pending);
             } else {
                 written = Err(CommitError::Lacking(failure::copy(&error)));
             }
@@ -598,7 +602,7 @@ impl<S: Storage> Drop for Core<S> {
         {
             let mut records = self.state.unrecorded();
             records.push(Record::Closed);
-            let _ = log.commit(&mut records);
+            let _ = log.commit(&mut records, 0);
         }
     }
 }

@@ -48,7 +48,14 @@ impl<S: Storage> Shared<S> {
     }
 
     pub(super) fn send(&self, messages: &[Message]) -> Result<Vec<Sent>, Failure> {
+        let (outcomes, room_was_made) = self.send_once(messages)?;
+        if room_was_made { self.send_once(messages).map(|(outcomes, _)| outcomes) } else { Ok(outcomes) }
+    }
+
+    /// And whether all of it was refused for want of space, of which the same commit made some.
+    fn send_once(&self, messages: &[Message]) -> Result<(Vec<Sent>, bool), Failure> {
         let (mut core, now) = self.sweep()?;
+        let released = core.state.released();
         let sized = messages.iter().filter(|message| !too_large(message)).count();
         core = self.wait_while(core, |core| core.room_is_uncertain(sized))?;
         let mut room = core.room();
@@ -71,7 +78,10 @@ impl<S: Storage> Shared<S> {
                 Sent::Confirmed(MessageId(id))
             });
         }
+        let mut room_was_made = false;
         if let Err(failure) = self.commit(core, records) {
+            let lacking = matches!(failure, Failure::Lacking(..));
+            room_was_made = lacking && self.lock().state.released() > released;
             for outcome in &mut outcomes {
                 // What was full only if the others were stored is not full without them.
                 let certainly_absent = !matches!(failure, Failure::Now(_));
@@ -82,7 +92,7 @@ impl<S: Storage> Shared<S> {
                 }
             }
         }
-        Ok(outcomes)
+        Ok((outcomes, room_was_made))
     }
 
     pub(super) fn receive(&self, session: u64, max: usize, lease: Duration) -> Result<Vec<Delivery>, Error> {

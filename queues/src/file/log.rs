@@ -84,6 +84,8 @@ pub(super) struct Log<S: Storage> {
     next_spare: u64,
     /// The latest commit was a large one.
     large: bool,
+    /// There was no space for a spare as long as any segment, and none was given back since.
+    tight: bool,
     /// How much has to be done for spares.
     owed: u64,
     /// What is true of all that was appended.
@@ -135,9 +137,9 @@ impl<S: Storage> Log<S> {
         if let Err(error) = spare.grow(sizes.least.max(least), u64::MAX) {
             is_full(&error).then_some(()).ok_or(error)?;
             // Whoever is out of space may still look at what there is.
-            spare.shrink()?;
+            spare.shrink(0)?;
             if spare.grow(least, u64::MAX).is_err() {
-                spare.shrink()?;
+                spare.shrink(0)?;
                 for other in spares.drain(..) {
                     storage.remove(&Name::Spare(other).to_string())?;
                 }
@@ -181,6 +183,7 @@ impl<S: Storage> Log<S> {
             spares,
             next_spare,
             large: false,
+            tight: false,
             owed: 0,
             marks,
             buffer,
@@ -218,17 +221,21 @@ impl<S: Storage> Log<S> {
     }
 
     /// Appends the records and syncs them; they are placed, and the bytes of messages are answered. Messages are
-    /// let in only where they leave space for others: those make space.
+    /// let in only where they leave space for what settles them and those that are `pending`: that makes space.
     ///
     /// # Errors
     /// See [`CommitError`].
-    pub(super) fn commit(&mut self, records: &mut [Record]) -> Result<Vec<Read>, CommitError> {
+    pub(super) fn commit(
+        &mut self,
+        records: &mut [Record],
+        pending: usize,
+    ) -> Result<Vec<Read>, CommitError> {
         let mut read = Vec::new();
         let mut rest = records;
         let mut first = true;
         loop {
             let (part, behind) = rest.split_at_mut(first_part(rest));
-            read.extend(self.commit_frame(part).map_err(|error| match error {
+            read.extend(self.commit_frame(part, pending).map_err(|error| match error {
                 // What was before is there.
                 CommitError::Lacking(error) if !first => CommitError::Broken(error),
                 other => other,
@@ -241,7 +248,7 @@ impl<S: Storage> Log<S> {
         }
     }
 
-    fn commit_frame(&mut self, records: &mut [Record]) -> Result<Vec<Read>, CommitError> {
+    fn commit_frame(&mut self, records: &mut [Record], pending: usize) -> Result<Vec<Read>, CommitError> {
         let mut buffer = mem::take(&mut self.buffer);
         let places = encode(records, &mut buffer);
         let frame = buffer.len().next_multiple_of(self.segment.block.bytes()) as u64;
@@ -250,7 +257,7 @@ impl<S: Storage> Log<S> {
         let messages = records.iter().any(|record| record.is_send() || record.is_move())
             || records.iter().all(|record| matches!(record, Record::Witness));
         self.large = frame >= LARGE;
-        self.make_room(frame, indexed, messages)?;
+        self.make_room(frame, indexed, messages.then_some(pending))?;
         let read = place(records, places, &self.segment);
         let at = self.segment.end.at;
         let appended = self.segment.append(&mut buffer, Kind::Commit, S::File::write_durably);
@@ -277,25 +284,46 @@ impl<S: Storage> Log<S> {
         Err(CommitError::Lacking(error))
     }
 
-    /// A message is taken only while a spare is ready that is as long as any segment: there is space for all acks that it
-    /// takes to give a segment up, each in a block of its own as the messages were. So a full disk can be drained, if what
-    /// was sent in one batch is acked in one. Acks one by one of messages that shared a commit take more space than those did, and
-    /// space for all of them would be many times as much.
-    fn make_room(&mut self, frame: u64, indexed: usize, messages: bool) -> Result<(), CommitError> {
-        let longest = self.longest.min(self.sizes.most);
+    /// A message is taken only while a spare is ready in which each message that is pending can be settled in a block of
+    /// its own; or that is as long as any segment: there is space for all acks that it takes to give a segment up, if each
+    /// of its messages had a block of its own. So a full disk can be drained, if what was sent in one batch is acked in one,
+    /// or little is pending.
+    fn make_room(&mut self, frame: u64, indexed: usize, pending: Option<usize>) -> Result<(), CommitError> {
         let block = self.segment.block;
-        let slack = if messages { longest / 8 + SLACK * block.bytes() as u64 } else { 0 };
+        let reserve = pending.map(|pending| self.reserve(pending, self.longest));
+        let slack = reserve.map_or(0, |reserve| reserve / 8 + SLACK * block.bytes() as u64);
         if self.segment.has_room(frame, indexed, slack) {
-            return if messages { self.have_spare(0, longest) } else { Ok(()) };
+            return pending.map_or(Ok(()), |pending| self.have_reserve(0, pending, self.longest));
         }
         let index = frame::filled(indexed as u64, block).unwrap_or(u64::MAX);
         let needed = (frames(block) + frame).saturating_add(index).saturating_add(slack);
         self.have_spare(0, needed.next_multiple_of(block.bytes() as u64))?;
-        if messages {
+        if let Some(pending) = pending {
             let next = self.spares.front().map_or(0, |spare| spare.len);
-            self.have_spare(1, longest.max(next).min(self.sizes.most))?;
+            self.have_reserve(1, pending, self.longest.max(next))?;
         }
         self.roll()
+    }
+
+    /// A spare for what settles so many messages. Where there is space it is as long as any segment, and need not grow.
+    fn have_reserve(&mut self, nth: usize, pending: usize, longest: u64) -> Result<(), CommitError> {
+        if !self.tight {
+            match self.have_spare(nth, longest.min(self.sizes.most)) {
+                Err(CommitError::Lacking(_)) => self.tight = true,
+                made => return made,
+            }
+        }
+        self.have_spare(nth, self.reserve(pending, longest))
+    }
+
+    /// How much space is left to what settles so many messages, in steps: it seldom grows.
+    fn reserve(&self, pending: usize, longest: u64) -> u64 {
+        let block = self.segment.block;
+        let longest = longest.min(self.sizes.most).max(self.sizes.least);
+        let each = (block.bytes() + LONGEST) as u64;
+        let all = (pending as u64).saturating_mul(each).saturating_add(2 * frames(block));
+        let step = (longest / 8).max(self.sizes.least);
+        all.div_ceil(step).saturating_mul(step).min(longest)
     }
 
     fn next_len(&self) -> u64 {
@@ -315,7 +343,7 @@ impl<S: Storage> Log<S> {
         }
     }
 
-    /// Works on a spare, which may be a new one; gives back its space if there is too little.
+    /// Works on a spare, which may be a new one; gives back what it took if there is too little: what was ready stays so.
     fn grow_spare(&mut self, nth: usize, len: u64, bytes: u64) -> Result<(), CommitError> {
         let waited_for = bytes == u64::MAX;
         if nth == self.spares.len() {
@@ -324,16 +352,17 @@ impl<S: Storage> Log<S> {
             self.spares.push_back(spare);
         }
         let spare = &mut self.spares[nth];
+        let ready = if spare.is_ready(1) { spare.len } else { 0 };
         let many = len.saturating_sub(spare.len) > WAITED_FOR;
         let at_once = self.large || waited_for && many;
         let grown = if at_once { spare.allocate(len) } else { spare.grow(len, bytes) };
-        grown.map_err(|error| {
-            if let Some(spare) = self.spares.remove(nth) {
-                // If it stays, it is in nobody's way, and the next open removes it.
-                let _ = self.storage.remove(&spare.name.to_string());
-            }
-            lacking_or_broken(error)
-        })
+        let Err(error) = grown else { return Ok(()) };
+        let kept = ready > 0 && is_full(&error) && spare.shrink(ready).is_ok();
+        if !kept && let Some(spare) = self.spares.remove(nth) {
+            // If it stays, it is in nobody's way, and the next open removes it.
+            let _ = self.storage.remove(&spare.name.to_string());
+        }
+        Err(lacking_or_broken(error))
     }
 
     /// Ends the segment and begins the next one in the spare.
@@ -396,6 +425,7 @@ impl<S: Storage> Log<S> {
 
     /// A segment is not needed any more, and nobody reads it: it becomes a spare, or goes.
     pub(super) fn retire(&mut self, Begun { number, len }: Begun) {
+        self.tight = false;
         let wanted = self.spares.len() < SPARES && len >= self.next_len();
         if wanted {
             // If it failed, the file is gone, or its old name is, which is in nobody's way.

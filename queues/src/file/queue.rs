@@ -49,12 +49,14 @@ pub(super) const LIMITS: Limits =
 /// queue again recovers. A full disk is not such a failure: what did not fit is durably absent, sends are
 /// refused as unavailable, and once there is space the queue goes on; nor is a process that may open no more files. (A queue
 /// has some twenty open, however many segments it has.) Sends leave space for settlements:
-/// a segment as long as the longest, which is enough for a fixed number of calls that settle, or notice that leases ran out,
-/// whatever they settle and however many messages each: at 64 MiB some 120 000 where commits are of sectors and
-/// 16 000 where they are of pages ([`Block`](super::storage::Block)). Acks make room as they go. So messages that were sent one
-/// by one can be acked one by one, in about their order; those that were sent in batches may have to be acked in batches, for
-/// space for each of them singly would be up to forty times what they take themselves. When that space is used up
-/// settlements are in doubt with [`Error::Io`], nothing changed, and they work again once there is room.
+/// enough for each message that waits or is in flight to be settled in a call of its own, but no more than a segment as long as
+/// the longest (64 MiB at most). That is enough for some 120 000 calls that settle, or notice that leases ran out, whatever
+/// they settle and however many messages each, where commits are of sectors, and for 16 000 where they are of pages
+/// ([`Block`](super::storage::Block)). Acks make room as they go. So messages that were sent one by one can be acked one by
+/// one, in about their order; where more of them wait that were sent in batches, they may have to be acked in batches: space
+/// for each of them singly would be up to forty times what they take themselves. When that space is used up settlements
+/// are in doubt with [`Error::Io`], nothing changed, and they work again once there is room.
+///
 /// A message whose stored bytes are damaged
 /// is not delivered: receives that come upon it answer [`Error::Corrupt`], and those for dead letters do. When its segment is
 /// given up, what is left of it is carried along, and from then on it stays damaged; `salvage` leaves it out.

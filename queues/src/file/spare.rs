@@ -122,13 +122,13 @@ impl<F: StorageFile> Spare<F> {
         if self.durable { Ok(()) } else { self.sync() }
     }
 
-    /// Gives back its space.
+    /// Gives back its space but for so much, which had been made durable.
     ///
     /// # Errors
-    /// What the system says.
-    pub(super) fn shrink(&mut self) -> io::Result<()> {
-        self.file.set_len(0)?;
-        (self.len, self.written) = (0, 0);
+    /// What the system says; it is good for nothing then.
+    pub(super) fn shrink(&mut self, to: u64) -> io::Result<()> {
+        self.file.set_len(to)?;
+        (self.len, self.written, self.durable) = (to, self.written.min(to), true);
         Ok(())
     }
 

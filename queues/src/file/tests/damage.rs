@@ -227,6 +227,7 @@ fn a_full_disk_can_be_emptied_by_acks() {
                 queue.shared.witness();
             }
         }
+        send(&mut session, &["the acks made room"]);
         disk.fill(u64::MAX);
         send(&mut session, &["there is room again"]);
     }

@@ -3,6 +3,7 @@
 mod crashes;
 mod damage;
 mod forged;
+mod full;
 mod gate;
 mod group;
 mod handles;
