@@ -11,7 +11,7 @@ use std::time::Duration;
 use stanchion_queues::sync::{self, Point};
 use stanchion_queues::{
     Answer, Broker, Bytes, Clock, Contract, DeadLetter, Delivery, Depth, Error, Message, MessageId, Receipt,
-    Sent, Session, Settings, Settle, Settled, Settlement, Time,
+    Retries, Sent, Session, Settings, Settle, Settled, Settlement, Time,
 };
 
 use crate::engines::watchdog::{Call, calling};
@@ -205,6 +205,8 @@ pub(super) struct Desk {
     pub(super) clock: Clock,
     /// See [`fraction`].
     fraction: Duration,
+    /// One for each session that is open, and one for this.
+    sessions: Arc<()>,
     actors: u32,
     /// How many messages were made: the last token.
     tokens: u64,
@@ -239,6 +241,7 @@ impl Desk {
             contract,
             clock,
             fraction: fraction(settings.seed),
+            sessions: Arc::default(),
             actors: 0,
             tokens: 0,
             copies: 0,
@@ -279,6 +282,8 @@ impl Desk {
         let up_to = |most| limit.filter(|limit| (payload::SMALLEST..=most).contains(limit));
         let size = match odd {
             Odd::EmptyKey | Odd::LongKey => payload::SMALLEST,
+            // Who takes equal bodies for one message may take these.
+            Odd::NoBody if self.contract.retries == Retries::Deduplicated => return None,
             Odd::NoBody => 0,
             Odd::Large => LARGE_BODY.min(limit.unwrap_or(LARGE_BODY)),
             Odd::AtLimit => up_to(MOST_STORED)?,
@@ -419,10 +424,17 @@ impl<B> Copy for Place<'_, B> {}
 
 /// One client: a session, opened when it is first needed.
 pub(super) struct Client<S> {
-    open: Option<(Actor, S)>,
+    open: Option<Open<S>>,
     recorder: Recorder<Script>,
     /// What it was told instead of a session or of messages, the last time; see [`trouble`].
     trouble: Option<String>,
+}
+
+/// An open session, counted among those that are.
+struct Open<S> {
+    actor: Actor,
+    session: S,
+    _counted: Arc<()>,
 }
 
 /// A recorder of a run, for one client or the harness.
@@ -551,7 +563,9 @@ impl<S: Session> Client<S> {
             let session = match opened {
                 Ok(session) if !self.is_cut_off() => session,
                 refused => {
-                    self.trouble = refused.as_ref().err().and_then(trouble);
+                    // Who has a limit of sessions may refuse one beside others.
+                    let alone = Arc::strong_count(&place.desk.borrow().sessions) == 1;
+                    self.trouble = refused.as_ref().err().filter(|_| alone).and_then(trouble);
                     // A session that came too late is cut off, and so is a panic of it.
                     let _ = guard(|| calling(Call::Drop, || drop(refused)));
                     return Ok(None);
@@ -561,9 +575,9 @@ impl<S: Session> Client<S> {
             desk.actors += 1;
             let actor = Actor(desk.actors);
             self.recorder.note(actor, What::Opened);
-            self.open = Some((actor, session));
+            self.open = Some(Open { actor, session, _counted: Arc::clone(&desk.sessions) });
         }
-        let Some((actor, session)) = &mut self.open else { return Ok(None) };
+        let Some(Open { actor, session, .. }) = &mut self.open else { return Ok(None) };
         self.recorder.become_actor(*actor);
         let killed = self.recorder.sink.killed.clone();
         let recorder = &mut self.recorder;
@@ -656,9 +670,10 @@ impl<S: Session> Client<S> {
     /// Loses its session. That has no answer, in which a broker whose storage has failed could say that it cannot store
     /// this: then it is in doubt.
     fn lose(&mut self, desk: &RefCell<Desk>) -> Result<(), Panicked> {
-        let Some((actor, session)) = self.open.take() else { return Ok(()) };
+        let Some(open) = self.open.take() else { return Ok(()) };
+        let actor = open.actor;
         let dropped =
-            self.recorder.note_while(actor, What::Lost, || guard(|| calling(Call::Drop, || drop(session))));
+            self.recorder.note_while(actor, What::Lost, || guard(|| calling(Call::Drop, || drop(open))));
         if desk.borrow().ails
             && !self.is_cut_off()
             && let Some(lost) = self.recorder.sink.last_mut()

@@ -49,6 +49,11 @@ impl RogueResult {
     }
 }
 
+/// Runs what is meant to panic, without a word of its panics on this thread.
+pub fn quietly<T>(body: impl FnOnce() -> T) -> T {
+    crate::engines::sequential::quietly(body)
+}
+
 /// What is hunted, and by which engine.
 struct Hunt<'a> {
     bug: &'a str,
