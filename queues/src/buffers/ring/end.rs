@@ -53,6 +53,10 @@ pub(super) struct End<T, const PUSHES: bool> {
 /// line travels between cores. Measured: fewer cost throughput, more cost latency.
 const PAUSES: u32 = 6;
 
+/// Room for so many items is made without a look at how many there are, which would take a cache line away from the
+/// other side.
+const FEW: usize = 1024;
+
 /// Positions that an end has to itself.
 #[derive(Clone, Copy)]
 struct Claim {
@@ -348,12 +352,19 @@ impl<T> Consumer<T> {
     #[inline]
     fn make_room(&self, into: &mut Vec<T>, max: usize) -> usize {
         let max = max.min(self.capacity());
-        if into.capacity() - into.len() < max {
-            // Room for what there is, and not for all that there could be.
-            let next = if self.alone { self.next } else { self.own().claimed.load(GUESS) };
-            let inside = self.shared.limit::<false>().wrapping_sub(next).cast_signed();
-            into.reserve(inside.clamp(1, max.cast_signed()).cast_unsigned());
+        if max > FEW && into.capacity() - into.len() < max {
+            return self.make_room_for_what_there_is(into, max);
         }
+        into.reserve(max);
+        max
+    }
+
+    /// As [`Consumer::make_room`], of a vector that has less.
+    #[cold]
+    fn make_room_for_what_there_is(&self, into: &mut Vec<T>, max: usize) -> usize {
+        let next = if self.alone { self.next } else { self.own().claimed.load(GUESS) };
+        let inside = self.shared.limit::<false>().wrapping_sub(next).cast_signed();
+        into.reserve(inside.clamp(FEW.cast_signed(), max.cast_signed()).cast_unsigned());
         max.min(into.capacity() - into.len())
     }
 }

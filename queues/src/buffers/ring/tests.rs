@@ -116,15 +116,23 @@ fn such_destructors_do_not_end_the_process_while_another_panic_goes_on() {
 }
 
 #[test]
-fn a_batch_pop_makes_room_for_what_there_is() {
+fn a_batch_pop_makes_room_for_what_there_is_and_not_for_all_that_could_be() {
+    const MANY: usize = 1 << 16;
     for alone in [[true; 2], [false; 2]] {
-        let shared = Shared::new(Slots::new(1024).expect("fits"), 1024, usize::MAX - 1, alone);
+        let shared = Shared::new(Slots::new(MANY).expect("fits"), MANY, usize::MAX - 1, alone);
         let (mut producer, mut consumer) = (Producer::new(&shared), Consumer::new(&shared));
         let mut popped = Vec::new();
         assert_eq!((consumer.pop_many(&mut popped, usize::MAX), popped.len()), (0, 0));
-        assert_eq!(producer.push_many(&mut (0..9).collect()), 9);
-        assert_eq!(consumer.pop_many(&mut popped, usize::MAX), 9);
-        assert!(popped.iter().copied().eq(0..9) && popped.capacity() < 100, "{}", popped.capacity());
+        for count in [9, 5000] {
+            popped.clear();
+            assert_eq!(producer.push_many(&mut (0..count).collect()), count);
+            assert_eq!(consumer.pop_many(&mut popped, usize::MAX), count);
+            assert!(
+                popped.iter().copied().eq(0..count) && popped.capacity() < MANY / 4,
+                "{}",
+                popped.capacity()
+            );
+        }
     }
 }
 
