@@ -43,14 +43,14 @@ const BLOCKING: &[&str] = &[
 /// Both cases have more threads than cores and move single items among several ends of a side. There a thread can lose
 /// its core between its claim and its publication, and the next of its side must wait until it has a core again;
 /// a queue with a stamp for each slot lets the next one finish (the likely reason; how long they wait was not measured).
-/// - 2 to 1, single: 0.60 (0.58 to 0.63) of ArrayQueue with the cores 113 ns apart on a quiet machine. The two cursors
-///   of a side on lines of their own gained a tenth of that, not the rest.
-/// - 2 to 2, single, parked: 0.65 (0.62 to 0.71) of crossfire, as little as with yielding. Without the fence that
-///   every wake-up needs, which would be wrong, it was 0.75 where it was 0.71 with it; a locked exchange in its place
-///   changed nothing; 0 and 1024 yields before sleeping were worse than 4, and 16 the same.
+/// - 2 to 1, single: 0.90 (0.86 to 0.95) of ArrayQueue in the last run, 0.60 (0.58 to 0.63) in the one before, with the
+///   cores 113 to 116 ns apart. The two cursors of a side on lines of their own gained a tenth of that, not the rest.
+/// - 2 to 2, single, parked: 0.84 (0.79 to 0.91) of crossfire in the last run, 0.65 (0.62 to 0.71) before, as little as with
+///   yielding. Without the fence that every wake-up needs, which would be wrong, it was 0.75 where it was 0.71 with it; a
+///   locked exchange in its place changed nothing; 0 and 1024 yields before sleeping were worse than 4, and 16 the same.
 ///
 /// Where it is level with rtrb, single items of 8 and 256 bytes from one thread to another, a run may say either: 0.90 to
-/// 1.01 in five, 0.97 in the longest.
+/// 1.05 of 8 bytes, 0.90 to 1.01 of 256 in seven runs.
 fn all() -> Vec<Target> {
     use ItemSize::Word;
     let target = |workload, rivals, at_least| Target { workload, rivals, at_least };
