@@ -101,10 +101,7 @@ pub(crate) fn ready_because(cause: Cause) -> &'static str {
 /// The tokens that a drain that came to rest did not deliver.
 pub(crate) fn lost_tokens(index: &Index) -> Vec<Token> {
     let lost = &index.false_empties().lost;
-    let mut tokens: Vec<_> = lost
-        .iter()
-        .map(|missed| index.tokens[index.copies[missed.span.copy as usize].token as usize])
-        .collect();
+    let mut tokens: Vec<_> = lost.iter().map(|missed| index.token_of(missed.span.copy)).collect();
     tokens.sort_unstable();
     tokens.dedup();
     tokens

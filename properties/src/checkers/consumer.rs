@@ -90,7 +90,7 @@ pub(crate) fn window_covers_horizon(index: &Index) -> Verdict {
             }
             records.extend(recorded.into_iter().map(|token| (token, Record { seen: event, missed: None })));
         }
-        let token = index.tokens[index.copies[delivery.copy as usize].token as usize];
+        let token = index.token_of(delivery.copy);
         let Some(Record { seen, missed }) = records.get(&token) else { continue };
         tally.tested(1);
         if let Some(missed) = missed {
@@ -110,7 +110,6 @@ pub(crate) fn window_covers_horizon(index: &Index) -> Verdict {
 /// delivery: a message that is delivered again before that has two holders, until the next delivery of anything.
 pub(crate) fn concurrent_duplicates(index: &Index) -> Verdict {
     let mut tally = Tally::of(Invariant::Ic6);
-    let token_of = |copy: u32| index.tokens[index.copies[copy as usize].token as usize];
     let looks: Vec<(u32, &[Observed])> = observations(index).collect();
     let mut held: HashMap<u32, u32> = HashMap::new();
     for (nth, second) in index.deliveries.iter().enumerate() {
@@ -122,7 +121,7 @@ pub(crate) fn concurrent_duplicates(index: &Index) -> Verdict {
         }
         let next = index.deliveries.get(nth + 1).map_or(NEVER, |next| next.window.call);
         let after = looks[at..].iter().take_while(|(look, _)| index.window(*look).ret < next);
-        let token = token_of(second.copy);
+        let token = index.token_of(second.copy);
         for (event, store) in after {
             let Some(entry) = store.iter().find(|entry| entry.token == token) else { continue };
             tally.tested(1);
@@ -149,8 +148,7 @@ pub(crate) fn failed_attempt_leaves_no_mark(index: &Index) -> Verdict {
     for (event, store) in observations(index) {
         let call = index.window(event).call;
         while let Some(delivery) = deliveries.next_if(|delivery| delivery.window.ret < call) {
-            attempts
-                .insert(index.tokens[index.copies[delivery.copy as usize].token as usize], delivery.event);
+            attempts.insert(index.token_of(delivery.copy), delivery.event);
         }
         let effective = store.iter().filter(|entry| entry.effects > 0).count();
         tally.tested(attempts.len().saturating_sub(effective) as u64);
@@ -180,7 +178,7 @@ pub(crate) fn dead_is_not_done(index: &Index) -> Verdict {
         }
         let Some((event, store)) = last else { continue };
         tally.tested(1);
-        let token = index.tokens[index.copies[shown.copy as usize].token as usize];
+        let token = index.token_of(shown.copy);
         let entry = store.iter().find(|entry| entry.token == token);
         if entry.is_some_and(|entry| entry.recorded && entry.effects == 0) {
             tally.blame(&[event, shown.event], || {
@@ -208,9 +206,9 @@ pub(crate) fn no_ack_without_effect(index: &Index) -> Verdict {
             if let What::Settle { how: Settle::Ack, outcome: Outcome::Done, .. } =
                 index.events[event as usize].what
             {
-                let token = index.copies[index.deliveries[delivery].copy as usize].token;
+                let token = index.token_of(index.deliveries[delivery].copy);
                 let ack = (index.window(event).ret, event);
-                let first = acks.entry(index.tokens[token as usize]).or_insert(ack);
+                let first = acks.entry(token).or_insert(ack);
                 *first = (*first).min(ack);
             }
         }

@@ -408,7 +408,12 @@ impl<'h> Index<'h> {
 
     /// The name of a copy in sentences: its token.
     pub(crate) fn name(&self, copy: u32) -> String {
-        format!("m{}", self.tokens[self.copies[copy as usize].token as usize].0)
+        format!("m{}", self.token_of(copy).0)
+    }
+
+    /// Whose a copy is.
+    pub(crate) fn token_of(&self, copy: u32) -> Token {
+        self.tokens[self.copies[copy as usize].token as usize]
     }
 
     /// The name of a receipt in sentences.

@@ -24,13 +24,6 @@ pub struct Ledger {
     effects_of: BTreeMap<Token, u32>,
 }
 
-impl Ledger {
-    /// The balances, without empty accounts.
-    pub fn balances(&self) -> &BTreeMap<u8, u64> {
-        &self.balances
-    }
-}
-
 impl Store for Ledger {
     fn observe(&mut self) -> Vec<Observed> {
         let recorded: BTreeSet<Token> = self.records.values().copied().collect();

@@ -145,16 +145,12 @@ impl Consumer for Rogue {
         let by_token = Key::from(token);
         match self.bug {
             Bug::I01 => return Remembers { days: 1 }.handle(arrival, world),
-            Bug::I05 => {
-                if !world.recorded(&by_token)? {
-                    world.transaction(|store| {
-                        store.record(by_token);
-                        store.add(account, amount);
-                    })?;
-                }
-            }
-            Bug::I10 => {
-                if self.memory.insert(token) {
+            Bug::I05 | Bug::I10 => {
+                let is_new = match self.bug {
+                    Bug::I05 => !world.recorded(&by_token)?,
+                    _ => self.memory.insert(token),
+                };
+                if is_new {
                     world.transaction(|store| {
                         store.record(by_token);
                         store.add(account, amount);
@@ -177,11 +173,7 @@ impl Consumer for Rogue {
                     Bug::I06 => Key(arrival.receipt.0.to_le_bytes().to_vec()),
                     _ => Key(vec![account, amount]),
                 };
-                world.transaction(|store| {
-                    if store.record(key) {
-                        store.add(account, amount);
-                    }
-                })?;
+                once(world, key, arrival.intent)?;
             }
             Bug::Window => world.transaction(|store: &mut Transaction<'_>| {
                 if store.record(by_token) {
@@ -193,27 +185,27 @@ impl Consumer for Rogue {
             })?,
             Bug::I09 => {
                 world.ack()?;
-                world.transaction(|store| {
-                    if store.record(by_token) {
-                        store.add(account, amount);
-                    }
-                })?;
-                return Ok(());
+                return once(world, by_token, arrival.intent);
             }
             Bug::Unrecorded => world.add(account, amount)?,
             Bug::I16 => {
                 // The first attempt fails; a right consumer would give the message back.
                 if arrival.attempt > 1 || token.0 % 2 == 0 {
-                    world.transaction(|store| {
-                        if store.record(by_token) {
-                            store.add(account, amount);
-                        }
-                    })?;
+                    once(world, by_token, arrival.intent)?;
                 }
             }
         }
         world.ack()
     }
+}
+
+/// The effect and its record in one transaction, unless it is recorded.
+fn once(world: &mut World<'_>, key: Key, intent: Intent) -> Result<(), Stop> {
+    world.transaction(|store| {
+        if store.record(key) {
+            store.add(intent.account, intent.amount);
+        }
+    })
 }
 
 /// Hands every rogue to the harness.
