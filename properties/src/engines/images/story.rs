@@ -84,6 +84,12 @@ fn befell(step: Option<&Step>, blown: &Blown) -> String {
                 Fault::Full => "no space was left",
                 Fault::Io(FailSync::KeepPages) => "the disk could not do it, and reads show it all the same",
                 Fault::Io(FailSync::DropPages) => "the disk could not do it, and reads do not show it",
+                Fault::Late(FailSync::KeepPages) => {
+                    "the system took it and could not bring it to the disk, and reads show it all the same"
+                }
+                Fault::Late(FailSync::DropPages) => {
+                    "the system took it and could not bring it to the disk, and reads do not show it"
+                }
             };
             format!("{call} failed, in {}: {how}.", moment(*during, step))
         }
