@@ -136,3 +136,79 @@ fn a_segment_of_which_no_header_is_read_is_named_and_the_others_are_saved() {
     assert!(others.len() > 5 && others.len() < all.len());
     assert_eq!(drained(&disk), others);
 }
+
+/// Damages a message, or mends it.
+type Damage = fn(&SimDisk, &str, usize);
+
+#[test]
+fn a_message_that_cannot_be_read_is_named_once_and_holds_up_no_other() {
+    let flip: Damage = |disk, name, at| disk.flip_bit(name, at as u64 * 8).expect("has that bit");
+    let spoil: Damage = |disk, name, at| disk.spoil(name, at..at + 1).expect("is there");
+    for (damage, mends) in [(flip, true), (spoil, false)] {
+        let disk = SimDisk::new();
+        let queue = try_open(&disk).expect("opens");
+        let mut session = queue.session().expect("opens");
+        let all: Vec<String> = (0..5).map(|nth| long(&format!("{nth} "))).collect();
+        for body in &all {
+            send(&mut session, &[body]);
+        }
+        let places: Vec<(String, usize)> = all
+            .iter()
+            .map(|body| {
+                let mut files = image(&disk).into_iter();
+                let found = files.find_map(|(name, bytes)| {
+                    let at = bytes.windows(body.len()).position(|some| some == body.as_bytes())?;
+                    Some((name, at))
+                });
+                found.expect("is there")
+            })
+            .collect();
+        for nth in [0, 2] {
+            damage(&disk, &places[nth].0, places[nth].1 + 9);
+        }
+        let said = |received: Result<Vec<Delivery>, Error>, nth: usize| {
+            let error = received.expect_err("cannot be read");
+            match &error {
+                Error::Corrupt { path, offset, detail } => {
+                    assert!(mends && path.to_string_lossy() == places[nth].0, "{error}");
+                    assert!((*offset..*offset + 64).contains(&(places[nth].1 as u64)), "{error}");
+                    assert!(detail.contains(&format!("message {}", nth + 1)), "{error}");
+                }
+                Error::Io { path, .. } => {
+                    assert!(!mends && path.to_string_lossy() == places[nth].0, "{error}")
+                }
+                other => panic!("{other}"),
+            }
+        };
+        // Each is named once, with the whole ones behind it given back.
+        said(session.receive(9, LEASE), 0);
+        said(session.receive(9, LEASE), 2);
+        assert_eq!(session.depth().expect("works").ready, 5);
+        let others = session.receive(9, LEASE).expect("is not held up");
+        assert_eq!(bodies(&others), [&all[1][..], &all[3], &all[4]]);
+        assert!(others.iter().all(|delivery| delivery.attempt == 1), "{others:?}");
+        // Nothing else is there, and that is not said to be nothing.
+        for nth in [0, 2, 0] {
+            said(session.receive(1, LEASE), nth);
+        }
+        for delivery in &others {
+            assert!(is_done(&settle(&mut session, delivery.receipt, Settle::Ack)));
+        }
+        send(&mut session, &["new"]);
+        let new = session.receive(9, LEASE).expect("is not held up").remove(0);
+        assert_eq!(&new.body[..], b"new");
+        assert!(is_done(&settle(&mut session, new.receipt, Settle::Ack)));
+        let depth = session.depth().expect("works");
+        assert_eq!((depth.ready, depth.in_flight, depth.dead), (2, 0, 0), "still accounted for");
+        if mends {
+            damage(&disk, &places[2].0, places[2].1 + 9);
+            let mended = session.receive(9, LEASE).expect("reads");
+            assert_eq!(bodies(&mended), [&all[2][..]], "whichever is mended first");
+            said(session.receive(9, LEASE), 0);
+            damage(&disk, &places[0].0, places[0].1 + 9);
+            assert_eq!(bodies(&session.receive(9, LEASE).expect("reads")), [&all[0][..]]);
+            assert!(session.receive(9, LEASE).expect("works").is_empty());
+        }
+        drop((session, queue));
+    }
+}
