@@ -171,6 +171,7 @@ impl<S: Storage> Broker for FileQueue<S> {
             body_limit: Some(BODY_LIMIT),
             deliveries_allowed: Some(self.shared.settings.deliveries_allowed),
             damage_noticed: true,
+            sole_owner: true,
             counting: Counting { crash: Count::Maybe, ..Counting::AT_HAND_OVER },
             ..Contract::durable()
         }

@@ -243,6 +243,14 @@ fn why(history: &History, invariant: Invariant) -> String {
     let survives = |what: &str, durability| format!("{what} survives {}", describe::survives(durability));
     let promised = match invariant.id().split('-').next() {
         _ if invariant == Invariant::Du5 => "damage to what is stored is noticed".into(),
+        _ if invariant == Invariant::Du7 => {
+            "after a failed write or sync it reports no success that rests on it".into()
+        }
+        _ if invariant == Invariant::Du14 => "what it delivers is as durable as what it confirms".into(),
+        _ if invariant == Invariant::Du13 => match contract.synced_every {
+            Some(every) => format!("what is confirmed is synced within {every:?}"),
+            None => survives("a confirmed send", contract.sends),
+        },
         _ if invariant == Invariant::Du11 => "it opens again after any crash, or names the damage".into(),
         _ if invariant == Invariant::Du3 || invariant == Invariant::Al6 => survives("an ack", contract.acks),
         Some("DU" | "AL") => survives("a confirmed send", contract.sends),

@@ -35,8 +35,8 @@ fn the_file_queue_keeps_its_promises_from_every_image() {
     blameless(&report);
     assert!(report.images > 10_000, "{} images are not all there are", report.images);
     assert!(report.faults > 3_000, "only {} calls failed", report.faults);
-    use Invariant::{Al1, Al3, Al6, Du1, Du3, Du6, Du11};
-    for invariant in [Al1, Al3, Al6, Du1, Du3, Du6, Du11] {
+    use Invariant::{Al1, Al3, Al6, Du1, Du3, Du6, Du7, Du11, Du14};
+    for invariant in [Al1, Al3, Al6, Du1, Du3, Du6, Du7, Du11, Du14] {
         assert!(report.instances(invariant) > Some(0), "{invariant} was never put to the test");
     }
 }
