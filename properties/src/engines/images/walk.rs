@@ -7,7 +7,7 @@ use stanchion_queues::file::survival::{Fault, Survival};
 use stanchion_queues::{Crash, Host, Settings};
 
 use super::choices::{drawn, survivals};
-use super::plan::{Blow, Move, Plan};
+use super::plan::{Blow, Move, Plan, Version};
 use super::run::run;
 use crate::dice::Dice;
 use crate::engines::sequential::NotStarted;
@@ -195,7 +195,7 @@ impl Plan {
 
 fn plan_of(base: &plan::Plan, start: Option<Blow>, steps: Vec<Move>) -> Plan {
     let plan::Plan { settings, redrive_at_end, .. } = *base;
-    Plan { settings, start, steps, redrive_at_end, lying: false }
+    Plan { version: Version, settings, start, steps, redrive_at_end, lying: false }
 }
 
 fn is_loss(step: &Step) -> bool {
