@@ -158,6 +158,27 @@ fn a_failing_image_is_shrunk_told_saved_and_run_again() {
 }
 
 #[test]
+fn a_success_that_rests_on_a_failed_call_is_told_with_that_call() {
+    let budget = Budget { cases: 200, ..Budget::quick() };
+    for (bug, failed, how) in [
+        // A write that was lost later fails the sync, too.
+        (Bug::P03, "the ", "could not"),
+        (Bug::P34, "the write of ", "the system took it and could not bring it to the disk"),
+    ] {
+        let make = |settings: &Settings| RogueHost::new(bug, settings);
+        let exploration = explore("test", make, &budget).expect("it starts");
+        let picture = &broken(&exploration, Invariant::Du7).picture;
+        let says = |what: &str| assert!(picture.contains(what), "{what}: {picture}");
+        says("DU-7 is broken");
+        says(&format!("\n{failed}"));
+        says(" failed, and after that m1 was confirmed");
+        // Lines are broken where they are full.
+        assert!(picture.replace("\n        ", " ").contains(how), "{how}: {picture}");
+        assert!(!picture.contains("version"), "that is no value that others can stand for: {picture}");
+    }
+}
+
+#[test]
 fn any_subset_of_an_image_is_an_image_and_the_file_queue_is_never_blamed() {
     use crate::shrink::Shrink;
     let mut tried = 0;
