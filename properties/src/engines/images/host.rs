@@ -9,6 +9,7 @@ use stanchion_queues::{Crash, Error, Host};
 
 use super::plan::{Blow, Plan};
 use crate::dice::Dice;
+use crate::plan::Step;
 
 /// What a bit is drawn from as a whole.
 const SECTOR: usize = 512;
@@ -217,6 +218,11 @@ impl<H: Host> Host for Struck<H> {
         seen.has_failed();
         let During::Step(index) = seen.during else { return };
         let of = self.plan.steps.get(index);
+        // The script calls a kill a failure of the power if that is what befalls its restart.
+        let crash = match of.map(|of| &of.step) {
+            Some(Step::Crash { kind }) => *kind,
+            _ => crash,
+        };
         let left = seen.left();
         drop(seen);
         let flip = of.and_then(|of| of.flip);

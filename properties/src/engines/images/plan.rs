@@ -100,9 +100,14 @@ pub(super) fn draw(seed: u64) -> plan::Plan {
 
 impl Plan {
     /// As another engine would read it. What a disk fails ends with a crash, or nobody could ask for more than that
-    /// the broker says so.
+    /// the broker says so. Where the power fails during the restart after a kill, more is lost than a kill may take:
+    /// both together are a failure of the power.
     pub(super) fn script(&self) -> plan::Plan {
-        let mut steps: Vec<Step> = self.steps.iter().map(|of| of.step.clone()).collect();
+        let read = |(index, of): (usize, &Move)| match (&of.step, self.blow(index)) {
+            (Step::Crash { .. }, Some(Blow::Stops { .. })) => Step::Crash { kind: Crash::Power },
+            (step, _) => step.clone(),
+        };
+        let mut steps: Vec<Step> = self.steps.iter().enumerate().map(read).collect();
         let calm = self.steps.iter().rposition(Move::crashes).map_or(0, |last| last + 1);
         let restart = calm.checked_sub(1).and_then(|last| self.blow(last));
         let unhealed = (calm..steps.len()).any(|index| self.blow(index).is_some());
