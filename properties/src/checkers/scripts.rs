@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use stanchion_queues::{
-    Answer, Attempt, Batches, Bytes, Contract, Count, Counting, Crash, DeadLettering, Death, Leases,
-    MessageId, Order, Reason, Refusal, Requeue, Retries, Settle, Time,
+    Answer, Attempt, Batches, Bytes, Contract, Count, Counting, Crash, DeadLettering, Death, Durability,
+    Leases, MessageId, Order, Reason, Refusal, Requeue, Retries, Settle, Time,
 };
 
 use super::scripted::{SECOND, Script, body};
@@ -1169,6 +1169,23 @@ fn what_is_in_neither_place_in_the_end_is_lost_whoever_was_told_what() {
         s.crash(Crash::Power).drain().browse(1, &[])
     };
     assert_blamed(once(), lost, &[Al10, Dl4, Dl8], &[]);
+}
+
+#[test]
+fn a_crash_that_may_undo_a_redrive_may_bring_back_the_count_before_it() {
+    let undone: Write = |s| {
+        s.send(1, 1)
+            .receive(2, &[(1, 1, 1)])
+            .nack(2, 1)
+            .receive(2, &[(1, 2, 2)])
+            .reject(2, 2)
+            .redrive(1, 1, 1);
+        s.receive(2, &[(1, 3, 1)]).crash(Crash::Power).receive(3, &[(1, 4, 3)])
+    };
+    let process = Durability::Process;
+    let modest = Contract { sends: process, acks: process, counts: process, delays: process, ..unlimited() };
+    assert_blamed(modest, undone, &[], &[Dl5, Dl6]);
+    assert_blamed(unlimited(), undone, &[Dl5], &[]);
 }
 
 #[test]
