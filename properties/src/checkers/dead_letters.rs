@@ -41,8 +41,8 @@ fn counted_by(index: &Index, copy: u32, call: &Window) -> u32 {
         let count = &index.counts[delivery as usize];
         let counted = if held { count.hi } else { count.after.1 };
         most = most.max(counted.saturating_add(unseen_between(index, window.call, call.ret)));
-        // What overlaps the call may have come after it.
-        if window.ret < call.call {
+        // What overlaps the call may have come after it, and a crash may bring back what was so before a redrive.
+        if window.ret < call.call && !falls_between(&index.falls.any, window.call, call.ret) {
             break;
         }
     }

@@ -1186,6 +1186,13 @@ fn a_crash_that_may_undo_a_redrive_may_bring_back_the_count_before_it() {
     let modest = Contract { sends: process, acks: process, counts: process, delays: process, ..unlimited() };
     assert_blamed(modest, undone, &[], &[Dl5, Dl6]);
     assert_blamed(unlimited(), undone, &[Dl5], &[]);
+    let dead_again: Write = |s| {
+        dead(s).redrive(1, 1, 1).receive(2, &[(1, 3, 1)]).settle(2, 3, Settle::Ack, Outcome::InDoubt);
+        s.crash(Crash::Power).drain().browse(1, &[(1, Reason::Attempts, 2)])
+    };
+    let modest = Contract { sends: process, acks: process, counts: process, delays: process, ..durable() };
+    assert_blamed(modest, dead_again, &[], &[Dl1, Dl2]);
+    assert_blamed(durable(), dead_again, &[Dl1, Dl2], &[]);
 }
 
 #[test]
