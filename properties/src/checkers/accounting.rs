@@ -5,6 +5,7 @@ use super::index::{Index, Moment};
 use super::tables::NONE;
 use super::tally::Tally;
 use super::timeline::{Observers, State, Sums, spans};
+use super::vanished::vanished;
 use crate::history::{SendOutcome, What};
 use crate::invariant::Invariant;
 use crate::verdict::Verdict;
@@ -153,6 +154,15 @@ pub(crate) fn accounting(index: &Index) -> Verdict {
                 "when the drain was empty at event {}, {} was neither acked nor dead nor delivered",
                 missed.event,
                 index.name(missed.span.copy)
+            )
+        });
+    }
+    let (nowhere, browse) = vanished(index);
+    for copy in nowhere {
+        tally.blame(&[index.copies[copy as usize].first_seen, browse], || {
+            format!(
+                "when the drain had come to rest, {} was neither acked nor delivered nor, at event {browse}, dead",
+                index.name(copy)
             )
         });
     }

@@ -138,6 +138,9 @@ fn first_stored(index: &Index) -> Vec<u64> {
 pub(crate) fn no_refused_delivery(index: &Index) -> Verdict {
     let mut tally = Tally::of(Invariant::Al4);
     let stored = first_stored(index);
+    if index.refuses_nothing() {
+        tally.tested(index.sent());
+    }
     for (token, &stored) in stored.iter().enumerate() {
         tally.tested(u64::from(stored == NEVER && !index.sends.get(token).is_empty()));
     }

@@ -108,6 +108,8 @@ fn bounds(
             ..Count::default()
         };
         let mut latest_return = None;
+        // The most that was ever counted.
+        let mut peak = 0;
         for (position, &delivery) in deliveries.iter().enumerate() {
             let (me, lease) = (&index.deliveries[delivery as usize], &index.leases[delivery as usize]);
             let follows = deliveries.get(position + 1);
@@ -129,6 +131,7 @@ fn bounds(
             let kept = !falls_between(&index.falls.counts, me.window.call, lease.over.tick);
             count.after = (if kept { sure.max(lo + least) } else { least }, hi + most);
             counts[delivery as usize] = count;
+            peak = peak.max(count.after.1);
             let Some(&next) = deliveries.get(position + 1) else { break };
             let (from, to) = (me.window.call, index.deliveries[next as usize].window.ret);
             let unseen = unseen_between(from, to);
@@ -155,6 +158,10 @@ fn bounds(
                 } else {
                     then.sure = 0;
                 }
+            }
+            if falls_between(&index.falls.any, from, to) {
+                // What is stored from before a redrive may be there again, with its count.
+                then.hi = then.hi.max(peak.saturating_add(unseen)).min(ANY);
             }
             if count.unordered {
                 (then.lo, then.sure) = (0, 0);

@@ -262,8 +262,11 @@ pub(crate) fn no_false_full(index: &Index) -> Verdict {
             });
         }
     }
-    let verdict = tally.verdict();
-    if capacity.is_none() && !verdict.is_broken() { Verdict::NotClaimed } else { verdict }
+    if capacity.is_none() {
+        // Each send is a chance to refuse, which it never may.
+        tally.tested(index.sent());
+    }
+    tally.verdict()
 }
 
 /// A body is refused as too large if it is larger than the limit, and only then.
@@ -293,6 +296,9 @@ pub(crate) fn oversize(index: &Index) -> Verdict {
 /// A refused send leaves nothing behind.
 pub(crate) fn refused_has_no_effect(index: &Index) -> Verdict {
     let mut tally = Tally::of(Invariant::Cb3);
+    if index.refuses_nothing() {
+        tally.tested(index.sent());
+    }
     for (token, _) in index.tokens.iter().enumerate() {
         let sends = index.sends.get(token);
         let refused = sends.iter().filter(|&&send| index.refused(send)).count();

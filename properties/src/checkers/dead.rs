@@ -1,6 +1,6 @@
 //! How many dead letters there may be, and which redrives must have moved all of them.
 
-use stanchion_queues::DeadLettering;
+use stanchion_queues::{DeadLettering, Death};
 
 use super::attempts::{dead_from, maybe_dead, surely_dead, unseen_weight};
 use super::index::{Index, Moment, Redrive, Window, falls_between};
@@ -88,12 +88,18 @@ pub(crate) fn dead_letters(index: &Index, observers: &Observers, redriving: bool
             }
         }
     }
+    // What keeps its count may die again with a receive that comes upon it, and nobody sees that.
+    let dies_again = !index.contract.redrive_resets
+        && index.contract.death == Death::NextReceive
+        && index.contract.deliveries_allowed.is_some();
     for redrive in &index.redrives {
         let (lo, hi) = bounds(redrive);
         let call = Moment { tick: redrive.window.call, time: redrive.window.at };
         let ret = Moment { tick: redrive.window.ret, time: stanchion_queues::Time::ZERO };
         least.add(observers.touched(call, Moment::NEVER), -(hi.min(1 << 40) as i64));
-        most.add(observers.covered(ret, Moment::NEVER), -(lo.min(1 << 40) as i64));
+        if !dies_again {
+            most.add(observers.covered(ret, Moment::NEVER), -(lo.min(1 << 40) as i64));
+        }
     }
     let dies_unseen = index.contract.deliveries_allowed.is_some() && unseen_weight(index) > 0;
     let mut redrives = index.redrives.iter();

@@ -12,6 +12,7 @@ use super::lease::Causes;
 use super::tables::NONE;
 use super::tally::Tally;
 use super::timeline::{Cause, Observers, State, spans, spans_of};
+use super::vanished::vanished_dying;
 use crate::history::{Outcome, What};
 use crate::invariant::Invariant;
 use crate::verdict::Verdict;
@@ -40,8 +41,8 @@ fn counted_by(index: &Index, copy: u32, call: &Window) -> u32 {
         let count = &index.counts[delivery as usize];
         let counted = if held { count.hi } else { count.after.1 };
         most = most.max(counted.saturating_add(unseen_between(index, window.call, call.ret)));
-        // What overlaps the call may have come after it.
-        if window.ret < call.call {
+        // What overlaps the call may have come after it, and a crash may bring back what was so before a redrive.
+        if window.ret < call.call && !falls_between(&index.falls.any, window.call, call.ret) {
             break;
         }
     }
@@ -196,8 +197,9 @@ pub(crate) fn not_before_threshold(index: &Index) -> Verdict {
                 format!("event {} shows {name} dead of its attempts, which are not limited", shown.event)
             });
         }
-        let verdict = tally.verdict();
-        return if verdict.is_broken() { verdict } else { Verdict::NotClaimed };
+        // Each attempt that fails is a chance to die, which none may.
+        tally.tested(index.leases.iter().filter(|lease| lease.causes.any(Causes::FAILURES)).count() as u64);
+        return unless_dropped(index, tally.verdict());
     };
     tally.tested(out_of_attempts(index).count() as u64);
     too_early(index, allowed, &mut tally);
@@ -255,6 +257,17 @@ pub(crate) fn move_conservation(index: &Index) -> Verdict {
                 )
             });
         }
+    }
+    let (dying, browse) = vanished_dying(index);
+    for (copy, delivery) in dying {
+        let event = index.deliveries[delivery as usize].event;
+        tally.blame(&[event, browse], || {
+            format!(
+                "{} may have died after its delivery at event {event}, and in the end it was neither delivered again \
+                 nor, at event {browse}, among the dead letters",
+                index.name(copy)
+            )
+        });
     }
     for (shown, delivery) in returned_unbidden(index) {
         let delivery = &index.deliveries[delivery as usize];
@@ -574,6 +587,25 @@ pub(crate) fn redrive_conservation(index: &Index) -> Verdict {
         {
             blame_attempt(index, &mut tally, delivery, Some(before), count);
         }
+    }
+    let (dying, browse) = vanished_dying(index);
+    for (copy, delivery) in dying {
+        let from = index.leases[delivery as usize].from.tick;
+        let Some(redrive) =
+            index.redrives.iter().rev().find(|redrive| {
+                redrive.moved != Some(0) && redrive.window.ret >= from && redrive.event < browse
+            })
+        else {
+            continue;
+        };
+        tally.blame(&[redrive.event, browse], || {
+            format!(
+                "event {} may have redriven {}, and in the end it was neither delivered nor, at event {browse}, among the \
+                 dead letters",
+                redrive.event,
+                index.name(copy)
+            )
+        });
     }
     blame_unchosen(index, &mut tally);
     // One redrive brings a message back once.

@@ -463,6 +463,17 @@ impl<'h> Index<'h> {
         matches!(self.events[send as usize].what, What::Send { outcome: SendOutcome::Refused(_), .. })
     }
 
+    /// Whether the contract gives no reason to refuse a send: that nothing which was refused is stored is then put to the
+    /// test by each that is not refused.
+    pub(crate) fn refuses_nothing(&self) -> bool {
+        self.contract.capacity.is_none() && self.contract.body_limit.is_none()
+    }
+
+    /// How many sends there were.
+    pub(crate) fn sent(&self) -> u64 {
+        (0..self.tokens.len()).map(|token| self.sends.get(token).len() as u64).sum()
+    }
+
     /// The delay that a send asked for.
     pub(crate) fn delay(&self, send: u32) -> Duration {
         match self.events[send as usize].what {

@@ -23,6 +23,7 @@ mod order;
 mod tables;
 mod tally;
 mod timeline;
+mod vanished;
 
 #[cfg(test)]
 mod model;

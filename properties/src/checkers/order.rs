@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use stanchion_queues::{Order, Requeue, Time};
+use stanchion_queues::{Counting, Order, Requeue, Time};
 
 use super::attempts::{maybe_dead, surely_dead};
 use super::dead_letters::only_redrive;
@@ -282,7 +282,11 @@ pub(crate) fn requeue_position(index: &Index) -> Verdict {
     if index.contract.order != Order::Fifo {
         return Verdict::NotClaimed;
     }
-    let (requeue, redriven) = (index.contract.requeue, index.contract.redriven);
+    // Whoever dies of its first attempt is never returned.
+    let returns =
+        index.contract.deliveries_allowed != Some(1) || index.contract.counting != Counting::AT_HAND_OVER;
+    let requeue = if returns { index.contract.requeue } else { Requeue::Unspecified };
+    let redriven = index.contract.redriven;
     if [requeue, redriven] == [Requeue::Unspecified; 2] {
         return Verdict::NotClaimed;
     }

@@ -797,9 +797,7 @@ fn what_a_contract_does_not_promise_is_not_claimed() {
         ..Contract::in_memory()
     };
     let empty = History { contract: nothing, events: Vec::new() };
-    for of in
-        [Dl1, Dl2, Dl3, Dl4, Dl7, Dl8, Or1, Or2, Or4, Cb1, Cb2, Du1, Du3, Du6, Du12, Du13, Du14, Me3, Me4]
-    {
+    for of in [Dl1, Dl2, Dl3, Dl4, Dl7, Dl8, Or1, Or2, Or4, Cb1, Du1, Du3, Du6, Du12, Du13, Du14, Me3, Me4] {
         assert_eq!(check(of, &empty), Verdict::NotClaimed, "{of}");
     }
     assert_eq!(check(Al1, &empty), Verdict::Vacuous);
@@ -1144,6 +1142,101 @@ fn what_no_history_can_show_is_not_claimed() {
     let early: Write =
         |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).browse(1, &[(1, Reason::Attempts, 1)]);
     assert_blamed(dropped(), early, &[Dl2], &[]);
+}
+
+#[test]
+fn what_can_only_be_broken_is_claimed_and_put_to_the_test_by_each_chance_to_break_it() {
+    // It is never full, refuses nothing, and nothing dies of its attempts.
+    let free = || Contract { deliveries_allowed: None, capacity: None, ..durable() };
+    for of in [Al4, Cb2, Cb3, Dl2] {
+        let empty = History { contract: free(), events: Vec::new() };
+        assert_eq!(check(of, &empty), Verdict::Vacuous, "{of}");
+        let failed = history(free(), |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1));
+        assert!(matches!(check(of, &failed), Verdict::Holds { .. }), "{of}");
+    }
+    assert_blamed(free(), |s| s.send_full(1, 1), &[Cb2], &[]);
+    assert_blamed(free(), |s| dead(s).browse(1, &[(1, Reason::Attempts, 2)]), &[Dl2], &[]);
+    // Where the first failure kills, nothing is ever returned.
+    let once = || Contract { deliveries_allowed: Some(1), ..durable() };
+    let empty = |contract| History { contract, events: Vec::new() };
+    assert_eq!(check(Or4, &empty(once())), Verdict::NotClaimed);
+    let redriven = Contract { redriven: Requeue::Tail, ..once() };
+    assert_eq!(check(Or4, &empty(redriven)), Verdict::Vacuous);
+    let uncounted = Counting { nack: Count::No, ..Counting::AT_HAND_OVER };
+    assert_eq!(check(Or4, &empty(Contract { counting: uncounted, ..once() })), Verdict::Vacuous);
+}
+
+#[test]
+fn what_is_in_neither_place_in_the_end_is_lost_whoever_was_told_what() {
+    fn doubtful(s: &mut Script) -> &mut Script {
+        s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Reject, Outcome::InDoubt)
+    }
+    assert_blamed(
+        durable(),
+        |s| doubtful(s).crash(Crash::Power).drain().browse(1, &[]),
+        &[Al10, Dl4],
+        &[Dl8],
+    );
+    let shown: Write = |s| doubtful(s).crash(Crash::Power).drain().browse(1, &[(1, Reason::Rejected, 1)]);
+    assert_blamed(durable(), shown, &[], &[Al10, Dl4, Dl8]);
+    // Both places must have been looked at.
+    assert_blamed(durable(), |s| doubtful(s).crash(Crash::Power).drain(), &[], &[Al10, Dl4]);
+    assert_blamed(durable(), |s| doubtful(s).browse(1, &[]), &[], &[Al10, Dl4]);
+    // It may have been acked.
+    let acked: Write = |s| {
+        s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Ack, Outcome::InDoubt);
+        s.settle(2, 1, Settle::Reject, Outcome::InDoubt).drain().browse(1, &[])
+    };
+    assert_blamed(durable(), acked, &[], &[Al10, Dl4]);
+    // A crash may take what was not promised to survive it.
+    let volatile = Contract { deliveries_allowed: Some(2), ..Contract::in_memory() };
+    assert_blamed(volatile, |s| doubtful(s).crash(Crash::Power).drain().browse(1, &[]), &[], &[Al10, Dl4]);
+    // A redrive in doubt moved it, or did not.
+    let redriven: Write = |s| {
+        rejected(s).event(1, What::Redrive { max: 1, moved: None }).crash(Crash::Power).drain().browse(1, &[])
+    };
+    assert_blamed(durable(), redriven, &[Al10, Dl4, Dl8], &[]);
+    let once = || Contract { deliveries_allowed: Some(1), ..durable() };
+    let lost: Write = |s| {
+        s.send(1, 1).receive(2, &[(1, 1, 1)]).lose(2).event(1, What::Redrive { max: 1, moved: None });
+        s.crash(Crash::Power).drain().browse(1, &[])
+    };
+    assert_blamed(once(), lost, &[Al10, Dl4, Dl8], &[]);
+}
+
+#[test]
+fn a_crash_that_may_undo_a_redrive_may_bring_back_the_count_before_it() {
+    let undone: Write = |s| {
+        s.send(1, 1)
+            .receive(2, &[(1, 1, 1)])
+            .nack(2, 1)
+            .receive(2, &[(1, 2, 2)])
+            .reject(2, 2)
+            .redrive(1, 1, 1);
+        s.receive(2, &[(1, 3, 1)]).crash(Crash::Power).receive(3, &[(1, 4, 3)])
+    };
+    let process = Durability::Process;
+    let modest = Contract { sends: process, acks: process, counts: process, delays: process, ..unlimited() };
+    assert_blamed(modest, undone, &[], &[Dl5, Dl6]);
+    assert_blamed(unlimited(), undone, &[Dl5], &[]);
+    let dead_again: Write = |s| {
+        dead(s).redrive(1, 1, 1).receive(2, &[(1, 3, 1)]).settle(2, 3, Settle::Ack, Outcome::InDoubt);
+        s.crash(Crash::Power).drain().browse(1, &[(1, Reason::Attempts, 2)])
+    };
+    let modest = Contract { sends: process, acks: process, counts: process, delays: process, ..durable() };
+    assert_blamed(modest, dead_again, &[], &[Dl1, Dl2]);
+    assert_blamed(durable(), dead_again, &[Dl1, Dl2], &[]);
+}
+
+#[test]
+fn what_is_redriven_with_its_count_may_die_again_before_anybody_receives_it() {
+    let kept = |death| Contract { death, redrive_resets: false, ..roomy(1) };
+    let again: Write =
+        |s| dead(s).receive(2, &[]).redrive(1, 1, 1).receive(2, &[]).depth(1, [0, 0, 0, 1]).redrive(1, 1, 1);
+    assert_blamed(kept(Death::NextReceive), again, &[], &[Al10, Dl1, Dl4, Dl8]);
+    assert_blamed(kept(Death::AtOnce), again, &[Al10, Dl8], &[]);
+    let twice: Write = |s| dead(s).receive(2, &[]).redrive(1, 1, 1).receive(2, &[]).depth(1, [0, 0, 0, 2]);
+    assert_blamed(kept(Death::NextReceive), twice, &[Al10], &[]);
 }
 
 #[test]

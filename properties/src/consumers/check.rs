@@ -113,8 +113,10 @@ fn judge(invariant: Invariant, run: &Run) -> Verdict {
 
 #[cfg(test)]
 mod tests {
+    use stanchion_queues::Time;
+
     use super::*;
-    use crate::consumers::{Arrival, Callee, HORIZON, Ledger, Stop, Transactional, World};
+    use crate::consumers::{Arrival, Callee, HORIZON, Key, Ledger, Stop, Transactional, World};
     use crate::regressions;
     use crate::rogues::consumers::{Bug, Remembers, Rogue};
 
@@ -131,6 +133,41 @@ mod tests {
         let days = HORIZON.as_secs() / (24 * 60 * 60) + 1;
         let budget = Budget { cases: 4 * Budget::quick().cases, ..Budget::quick() };
         for finding in check("remembers", &Ledger::default, &|_| Box::new(Remembers { days }), &budget) {
+            assert!(matches!(finding.verdict, Verdict::Holds { .. }), "{finding:?}");
+        }
+    }
+
+    /// Remembers for a second more than it must.
+    #[derive(Default)]
+    struct JustLongEnough(Vec<(Time, Key)>);
+
+    impl Consumer for JustLongEnough {
+        fn handle(&mut self, arrival: &Arrival, world: &mut World<'_>) -> Result<(), Stop> {
+            let (now, key) = (world.now(), Key::from(arrival.intent.token));
+            let applied = world.transaction(|store| {
+                let fresh = store.record(key.clone());
+                if fresh {
+                    store.add(arrival.intent.account, arrival.intent.amount);
+                }
+                fresh
+            })?;
+            if applied {
+                self.0.push((now, key));
+            }
+            let long = HORIZON + std::time::Duration::from_secs(1);
+            let (old, young) =
+                std::mem::take(&mut self.0).into_iter().partition(|(at, _)| now.since(*at) > long);
+            self.0 = young;
+            let old: Vec<(Time, Key)> = old;
+            world.transaction(|store| store.retain(|key| old.iter().all(|(_, other)| other != key)))?;
+            world.ack()
+        }
+    }
+
+    #[test]
+    fn a_consumer_that_forgets_just_behind_the_horizon_is_right() {
+        let budget = Budget { cases: 4 * Budget::quick().cases, ..Budget::quick() };
+        for finding in check("just", &Ledger::default, &|_| Box::new(JustLongEnough::default()), &budget) {
             assert!(matches!(finding.verdict, Verdict::Holds { .. }), "{finding:?}");
         }
     }

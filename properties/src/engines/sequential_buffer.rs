@@ -276,11 +276,13 @@ fn plans(contract: &BufferContract) -> impl Strategy<Value = Plan> + use<> {
     let end = 0..3_usize;
     // Now and then more than a batch of some fixed size takes.
     let many = || prop_oneof![9 => 1..6_usize, 1 => Just(40)];
+    // Or all that there is.
+    let at_most = prop_oneof![8 => 1..6_usize, 1 => Just(40), 1 => Just(usize::MAX)];
     let step = prop_oneof![
         8 => end.clone().prop_map(|producer| Step::Push { producer }),
         3 => (end.clone(), many()).prop_map(|(producer, count)| Step::PushMany { producer, count }),
         7 => end.clone().prop_map(|consumer| Step::Pop { consumer }),
-        3 => (end.clone(), many()).prop_map(|(consumer, max)| Step::PopMany { consumer, max }),
+        3 => (end.clone(), at_most).prop_map(|(consumer, max)| Step::PopMany { consumer, max }),
         1 => end.clone().prop_map(|producer| Step::DropProducer { producer }),
         1 => end.prop_map(|consumer| Step::DropConsumer { consumer }),
     ];
@@ -350,7 +352,7 @@ fn plainer_steps(step: &Step) -> Vec<Step> {
         }
         Step::PopMany { consumer, max } => {
             let mut plainer = vec![Step::Pop { consumer }];
-            plainer.extend((1..max).map(|max| Step::PopMany { consumer, max }));
+            plainer.extend((1..=40.min(max - 1)).map(|max| Step::PopMany { consumer, max }));
             plainer
         }
         _ => Vec::new(),

@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use stanchion_queues::file::storage::Block;
 use stanchion_queues::file::{SimDisk, SimHost};
-use stanchion_queues::{Crash, Error};
+use stanchion_queues::{Broker, Contract, Crash, Durability, Error};
 
 use super::*;
 use crate::engines::testing;
@@ -110,6 +110,57 @@ fn the_reference_is_not_blamed() {
     let report = explored(|settings| RogueHost::correct(true, settings), 0..60, QUICK);
     blameless(&report);
     assert!(report.images > 5_000, "{} images are not all there are", report.images);
+}
+
+/// A queue that claims to survive the death of its process, and no more.
+struct Modest(RogueHost);
+
+struct ModestBroker(<RogueHost as Host>::Broker);
+
+impl Host for Modest {
+    type Broker = ModestBroker;
+
+    fn boot(&mut self) -> Result<ModestBroker, Error> {
+        self.0.boot().map(ModestBroker)
+    }
+
+    fn crash(&mut self, crash: Crash) {
+        self.0.crash(crash);
+    }
+
+    fn simulated_disk(&self) -> Option<&SimDisk> {
+        self.0.simulated_disk()
+    }
+}
+
+impl Broker for ModestBroker {
+    type Session = <<RogueHost as Host>::Broker as Broker>::Session;
+
+    fn contract(&self) -> Contract {
+        let process = Durability::Process;
+        let promised = self.0.contract();
+        Contract {
+            sends: process,
+            acks: process,
+            counts: process,
+            delays: process,
+            damage_noticed: false,
+            ..promised
+        }
+    }
+
+    fn session(&self) -> Result<Self::Session, Error> {
+        self.0.session()
+    }
+}
+
+#[test]
+fn what_survives_a_kill_need_not_survive_a_power_failure_in_the_restart() {
+    let make = |settings: &Settings| Modest(RogueHost::new(Bug::P01, settings));
+    let report = explored(make, 0..60, QUICK);
+    blameless(&report);
+    let make = |settings: &Settings| RogueHost::new(Bug::P01, settings);
+    assert!(!explored(make, 0..4, QUICK).broken.is_empty(), "it does lose what it does not sync");
 }
 
 #[test]

@@ -933,6 +933,10 @@ impl<S: Storage> Core<S> {
             return self.change(dead);
         }
         self.change(gone);
+        if self.is(Bug::DiesInTwo) {
+            // A failure poisons the broker, and then the rest fails too.
+            let _ = self.commit();
+        }
         self.change(dead);
     }
 }

@@ -119,6 +119,7 @@ bugs! {
     P05 "P05" Du1 disk "The length of a frame is trusted without looking at its checksum.";
     P06 "P06" Du1 image "The checksum covers the body of a frame only: with a torn header an appended frame reads as a snapshot.";
     P08 "P08" Du6 disk "A torn tail is taken for the end but not cut off: what is appended behind it is never read.";
+    DiesInTwo "P-dies-in-two" Dl4 image "A dying message is deleted by one commit and becomes a dead letter by the next of the same call.";
     P09 "P09" Du5 image "Damage in the middle is taken for a torn tail: what was confirmed behind it is dropped.";
     P10 "P10" Du11 disk "A torn tail makes the opening fail.";
     P11 "P11" Dl4 image "Recovery applies what it can read of a torn batch.";
