@@ -1,17 +1,21 @@
 //! The harness against queues and consumers that are wrong on purpose: each must be caught by the promise it
 //! breaks, within the budget of `cargo test`. Ends with the kill table.
 
+use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use stanchion::file::{self, FileQueue, RealDir};
 use stanchion::properties::engines::budget::Budget;
 use stanchion::properties::engines::child;
 use stanchion::properties::finding::Finding;
 use stanchion::properties::invariant::Invariant;
 use stanchion::properties::rogues::{self, RogueResult, matrix};
 use stanchion::properties::{Suite, checkers, outcome};
+use stanchion::{Error, Settings};
 
 #[path = "../queues/tests/ring_loom.rs"]
 #[allow(dead_code)]
@@ -35,11 +39,11 @@ const SMALL: usize = 24;
 
 fn main() -> ExitCode {
     if std::env::var_os(child::CHILD).is_some() {
-        return Suite::new().on_disk("waits", waits::open).main();
+        return Suite::new().on_disk("waits", waits::open).on_disk(TRESPASSES, trespasses).main();
     }
     let met: Arc<Mutex<Vec<RogueResult>>> = Arc::default();
-    let seedless: (&str, Table) = ("orderings", orderings);
-    let groups = GROUPS.into_iter().chain([seedless]);
+    let seedless: [(&str, Table); 2] = [("orderings", orderings), ("owners", owners)];
+    let groups = GROUPS.into_iter().chain(seedless);
     let mut trials: Vec<Trial> = groups
         .map(|(group, table)| {
             let met = Arc::clone(&met);
@@ -105,6 +109,42 @@ fn orderings(_: &Budget) -> Vec<RogueResult> {
             }
         })
         .collect()
+}
+
+const TRESPASSES: &str = "trespasses";
+
+/// The queue on disk, in a directory whose lock is taken for one that was left behind, and removed.
+fn trespasses(path: &Path, settings: &Settings) -> Result<FileQueue<RealDir>, Error> {
+    // There is none the first time.
+    let _ = fs::remove_file(path.join("lock"));
+    file::open_dir(path, settings)
+}
+
+/// What two processes do to one directory. Threads and kills are not decided by a seed.
+fn owners(budget: &Budget) -> Vec<RogueResult> {
+    let begun = Instant::now();
+    let findings = child::check(TRESPASSES, &trespasses, budget);
+    let broken: Vec<Invariant> = findings
+        .iter()
+        .filter(|finding| finding.verdict.is_broken())
+        .map(|finding| finding.invariant)
+        .collect();
+    let expected = Invariant::Du12;
+    let failure = findings
+        .iter()
+        .find(|finding| finding.invariant == expected)
+        .and_then(|finding| finding.failure.as_ref());
+    vec![RogueResult {
+        bug: "P30".into(),
+        what: "A lock is taken for one that was left behind: two processes open the same directory.".into(),
+        expected,
+        found: broken.contains(&expected),
+        cases: failure.map_or(0, |failure| failure.case + 1),
+        shrunk: None,
+        engine: "child process".into(),
+        also: broken.into_iter().filter(|also| *also != expected).collect(),
+        seconds: begun.elapsed().as_secs_f64(),
+    }]
 }
 
 /// Ten seeds, each with four times the cases of the default.

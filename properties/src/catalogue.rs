@@ -57,15 +57,9 @@ pub const UNCHECKED: &[Unchecked] = unchecked! {
     "DU-2" "If a later message of a log survived, every earlier one did.",
         "every durable contract here promises all confirmed messages (DU-1), of which this is a part";
     "DU-4" "No partly written record is delivered.", "part of AL-5 and AL-3, after every crash";
-    "DU-7" "After a failed sync no success is reported that rests on it.", "part of DU-1: failed syncs are injected";
     "DU-8" "Names of files are durable when the protocol needs them.", "part of DU-1 and DU-11, at every crash point";
     "DU-9" "Giving up space never removes what is needed.", "part of DU-1, DU-3 and DU-11, at every crash point";
     "DU-10" "Stored positions never exceed stored data.", "part of DU-1 and DU-6, at every crash point";
-    "DU-12" "Two processes cannot open the store for writing.",
-        "decided by tests of the file queue; a contract does not say whether others may open it too";
-    "DU-13" "With a sync every so often no more is lost than that.", "no contract syncs now and then";
-    "DU-14" "A message is delivered only once it is durable.",
-        "no contract promises it; what is delivered and not confirmed may be gone after a crash";
     "LI-3" "No wake-up is lost.", CALLS_END;
     "LI-4" "With one thread suspended anywhere, the others go on.",
         "what a buffer promises of its progress is text; the engine with threads cannot suspend one";

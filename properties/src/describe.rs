@@ -46,7 +46,9 @@ pub(crate) fn broker(contract: &Contract) -> Words {
         acks,
         counts,
         delays,
+        synced_every,
         damage_noticed,
+        sole_owner,
         order: promised,
         capacity,
         body_limit,
@@ -88,6 +90,7 @@ pub(crate) fn broker(contract: &Contract) -> Words {
             "damage to what is stored",
             if *damage_noticed { "is noticed" } else { "may pass unnoticed" }.into(),
         ),
+        ("a second process", if *sole_owner { "is refused" } else { "may open it, or not" }.into()),
         ("order of first deliveries", order(*promised).into()),
         ("messages that come back go", place(*requeue).into()),
         ("redriven messages go", place(*redriven).into()),
@@ -141,6 +144,9 @@ pub(crate) fn broker(contract: &Contract) -> Words {
         ),
         ("redrive", if *redrive_resets { "starts the count again" } else { "keeps the count" }.into()),
     ]);
+    said.extend(
+        synced_every.map(|every| ("what is confirmed is synced".to_owned(), format!("within {every:?}"))),
+    );
     said.extend(body_limit.map(|limit| ("largest body".to_owned(), format!("{} bytes", limit.0))));
     said
 }

@@ -176,6 +176,11 @@ pub enum What {
         /// Why it did not start.
         error: Option<String>,
     },
+    /// Another process tried to open what the broker has open.
+    Intruded {
+        /// Why it could not; `None`: it could.
+        error: Option<String>,
+    },
     /// The queue panicked, in the operation before this. The history ends here: nothing it says afterwards
     /// would be evidence.
     Panicked {

@@ -87,7 +87,11 @@ invariants! {
     Du3 "DU-3" "ack_survives" "An ack survives every crash it was promised to survive.";
     Du5 "DU-5" "damage_noticed" "Damage to what is stored is noticed, and nothing is silently lost or changed by it.";
     Du6 "DU-6" "recovery_idempotent" "Recovering, appending and recovering again keeps the old and the new.";
+    Du7 "DU-7" "sync_error_fail_stop" "After a failed write or sync no success is reported that rests on it.";
     Du11 "DU-11" "recovery_total" "After any crash the queue opens again, or names the damage.";
+    Du12 "DU-12" "single_owner" "A second process cannot open what is stored while one has it open.";
+    Du13 "DU-13" "sync_policy_truthful" "With a sync every so often no more is lost to a power failure than what is younger than that.";
+    Du14 "DU-14" "no_read_of_non_durable" "A message is delivered only once it survives what a confirmed send survives.";
     Li1 "LI-1" "drains_after_heal" "When faults end, everything is delivered in bounded time.";
     Li2 "LI-2" "nothing_stuck" "When all is quiet, no message is leased, delayed or invisible.";
     Me1 "ME-1" "linearizable" "All answers together are those of one queue that does one thing at a time.";

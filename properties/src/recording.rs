@@ -57,6 +57,11 @@ impl Ticks {
         self.next.fetch_add(1, Ordering::SeqCst)
     }
 
+    /// What the next tick will be, if nobody else takes one.
+    pub(crate) fn upcoming(&self) -> u64 {
+        self.next.load(Ordering::SeqCst)
+    }
+
     /// For one of several processes that write one history: begins at `tick`, and names receipts so that
     /// equal receipts have equal names in all of them.
     pub fn across_processes(tick: u64) -> Ticks {

@@ -17,6 +17,9 @@ use crate::shrink::Shrink;
 /// The version of the format that is written and read.
 pub const FORMAT: u64 = 2;
 
+const FIND_AGAIN: &str =
+    "run the version that wrote it, or find the failure again with the seed in the file and delete it";
+
 /// A plan of one of the engines that can run the same plan again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -128,17 +131,30 @@ pub enum RegressionError {
     #[error(
         "the saved plan {} has format {found}, and this version reads format {FORMAT}: {}",
         path.display(),
-        if *found > FORMAT {
-            "update stanchion"
-        } else {
-            "run the version that wrote it, or find the failure again with the seed in the file and delete it"
-        }
+        if *found > FORMAT { "update stanchion" } else { FIND_AGAIN }
     )]
     Format {
         /// The file.
         path: PathBuf,
         /// Its format.
         found: u64,
+    },
+    /// What its plan says means something else by now.
+    #[error(
+        "the plan of {engine} in {} has version {found}, and this version runs version {now}, in which it would be \
+         another plan: {}",
+        path.display(),
+        if found > now { "update stanchion" } else { FIND_AGAIN }
+    )]
+    Meaning {
+        /// The file.
+        path: PathBuf,
+        /// The engine that ran it.
+        engine: &'static str,
+        /// Its version.
+        found: u64,
+        /// The version that is run.
+        now: u64,
     },
     /// It is of a queue that is not registered.
     #[error(
@@ -207,6 +223,14 @@ impl Regression {
         let found = found.ok_or_else(|| garbled("it has no number called \"format\"".into()))?;
         if found != FORMAT {
             return Err(RegressionError::Format { path: path.to_owned(), found });
+        }
+        if let Some(plan) = value.pointer("/plan/images") {
+            let (engine, now) = (images::Plan::ENGINE, images::VERSION);
+            let found = plan.get("version").map_or(Some(1), serde_json::Value::as_u64);
+            let found = found.ok_or_else(|| garbled("the version of its plan is not a number".into()))?;
+            if found != now {
+                return Err(RegressionError::Meaning { path: path.to_owned(), engine, found, now });
+            }
         }
         // Again from the text, so that an error says in which line.
         serde_json::from_str(&text).map_err(|error| garbled(error.to_string()))
@@ -370,6 +394,50 @@ mod tests {
             assert!(error.contains(expected) && error.contains(&path.display().to_string()), "{error}");
             assert_eq!(fs::read_to_string(&path).expect("still there"), text);
         }
+    }
+
+    #[test]
+    fn a_plan_of_crash_images_that_would_be_another_one_by_now_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let broker = Plans::default().draw(5);
+        let plan = images::Plan {
+            version: images::Version,
+            settings: broker.settings,
+            start: None,
+            steps: broker.steps.into_iter().map(images::Move::plain).collect(),
+            redrive_at_end: false,
+            lying: false,
+        };
+        let saved = Regression { plan: plan.into(), ..regression("ring", 5) };
+        let path = save(&saved, directory.path());
+        assert_eq!(Regression::load(&path).expect("is of this version"), saved);
+        let text = fs::read_to_string(&path).expect("is there");
+        let version = format!("\"version\": {},", images::VERSION);
+        let later = (images::VERSION + 1).to_string();
+        let older = "find the failure again with the seed in the file";
+        for (written, found, remedy) in [
+            ("", "1", older),
+            ("\"version\": 1,", "1", older),
+            (&*format!("\"version\": {later},"), &*later, "update stanchion"),
+        ] {
+            assert!(text.contains(&version));
+            fs::write(&path, text.replace(&version, written)).expect("writable");
+            let error = Regression::load(&path).expect_err("it would be run as another plan");
+            assert!(matches!(&error, RegressionError::Meaning { now: images::VERSION, .. }), "{error}");
+            let told = error.to_string();
+            let says = |what: &str| assert!(told.contains(what), "{what}: {told}");
+            says(&path.display().to_string());
+            says(&format!("has version {found}, and this version runs version {}", images::VERSION));
+            says(remedy);
+            let loaded = of_queue(directory.path(), "ring");
+            assert!(
+                loaded.regressions.is_empty() && loaded.errors.len() == 1,
+                "it is not passed over: {loaded:?}"
+            );
+        }
+        fs::write(&path, text.replace(&version, "\"version\": \"x\",")).expect("writable");
+        let error = Regression::load(&path).expect_err("no number");
+        assert!(matches!(error, RegressionError::Garbled { .. }), "{error}");
     }
 
     #[test]

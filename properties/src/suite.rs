@@ -18,7 +18,9 @@ use std::time::Duration;
 
 pub use libtest_mimic::Arguments;
 use libtest_mimic::{Failed, Trial};
-use stanchion_queues::{Broker, Buffer, BufferContract, Contract, Error, Host, Leased, Settings, Volatile};
+use stanchion_queues::{
+    Broker, Buffer, BufferContract, Contract, Durability, Error, Host, Leased, Settings, Volatile,
+};
 use stanchion_reports::exit;
 use stanchion_reports::results::Kind;
 
@@ -243,7 +245,7 @@ impl Suite {
         let queue = name.to_owned();
         entry.engine(
             "child process",
-            move || claims(&promised),
+            move || claims_of_processes(&promised),
             move |budget| child::check(&queue, &*open, budget),
         );
         self
@@ -608,6 +610,14 @@ fn claims_of_disk(contract: &Contract) -> Vec<(Invariant, bool)> {
     let mut claims = claims(contract);
     claims.retain(|(invariant, _)| !images::UNTOUCHED.contains(invariant));
     claims.push((Invariant::Du5, contract.damage_noticed));
+    claims.push((Invariant::Du7, contract.sends != Durability::None));
+    claims
+}
+
+/// What it promises to whoever opens it in another process.
+fn claims_of_processes(contract: &Contract) -> Vec<(Invariant, bool)> {
+    let mut claims = claims(contract);
+    claims.push((Invariant::Du12, contract.sole_owner));
     claims
 }
 
@@ -626,7 +636,7 @@ fn claims(contract: &Contract) -> Vec<(Invariant, bool)> {
     let empty = History { contract: contract.clone(), events: Vec::new() };
     checkers::judge(&empty)
         .into_iter()
-        .filter(|(invariant, _)| !consumers::INVARIANTS.contains(invariant))
+        .filter(|(invariant, _)| !consumers::INVARIANTS.contains(invariant) && *invariant != Invariant::Du12)
         .map(|(invariant, verdict)| (invariant, verdict != Verdict::NotClaimed))
         .collect()
 }

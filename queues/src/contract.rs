@@ -3,6 +3,8 @@
 //! Claim what you keep and no less: a promise that is claimed and not kept is shown as *broken*, one that is
 //! not claimed is shown as *not claimed*, never as a pass.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// In which order first deliveries come. The messages of one batch follow each other as they stand in it.
@@ -196,8 +198,11 @@ pub struct Bytes(pub u64);
 /// What a broker promises.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contract {
-    /// Which crash a confirmed send survives.
+    /// Which crash a confirmed send survives, and a delivered message, whether its send was confirmed or not.
     pub sends: Durability,
+    /// A confirmed send survives a power failure too once a call was answered that began so long after it: a queue that
+    /// syncs every so often. `None`: what is not promised by `sends` is never promised.
+    pub synced_every: Option<Duration>,
     /// Which crash an acknowledged settlement (ack, reject) survives.
     pub acks: Durability,
     /// Which crash the count of attempts survives.
@@ -207,6 +212,8 @@ pub struct Contract {
     /// Whether damage to what is stored, as a bit that flips while the broker is down, is noticed: it does not start
     /// or an answer names it, unless nothing that was promised is lost or changed by it.
     pub damage_noticed: bool,
+    /// Whether a second process is refused while one has what it is stored in open.
+    pub sole_owner: bool,
     /// The order of first deliveries without faults.
     pub order: Order,
     /// The most messages resident at once (ready, in flight and delayed; dead letters are apart).
@@ -254,10 +261,12 @@ impl Contract {
     pub fn in_memory() -> Contract {
         Contract {
             sends: Durability::None,
+            synced_every: None,
             acks: Durability::None,
             counts: Durability::None,
             delays: Durability::None,
             damage_noticed: false,
+            sole_owner: false,
             order: Order::Fifo,
             capacity: None,
             body_limit: None,
@@ -278,7 +287,8 @@ impl Contract {
         }
     }
 
-    /// The same, but every confirmed effect survives a power failure. Damage may pass unnoticed.
+    /// The same, but every confirmed effect survives a power failure. Damage may pass unnoticed, and a second process may
+    /// open it.
     pub fn durable() -> Contract {
         Contract {
             sends: Durability::Power,

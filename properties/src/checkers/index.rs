@@ -175,6 +175,8 @@ pub(crate) struct Index<'h> {
     pub(crate) redrive_ticks: Intervals,
     pub(crate) observed: Vec<u32>,
     pub(crate) boots: Vec<u32>,
+    /// When another process tried to open it.
+    pub(crate) intrusions: Vec<u32>,
     pub(crate) drain_began: Option<u32>,
     pub(crate) drain_ended: Option<u32>,
     pub(crate) panicked: Option<u32>,
@@ -206,6 +208,7 @@ impl<'h> Index<'h> {
         let mut found_nothing = 0;
         let (mut received, mut ill_answered, mut miscounted) = (0, Vec::new(), Vec::new());
         let (mut redrives, mut observed, mut boots) = (Vec::new(), Vec::new(), Vec::new());
+        let mut intrusions = Vec::new();
         let (mut drain_began, mut drain_ended, mut panicked, mut unanswered) = (None, None, None, None);
         let falls = falls(contract, events);
 
@@ -335,6 +338,7 @@ impl<'h> Index<'h> {
                     lost[actor] = number;
                 }
                 What::Booted { .. } => boots.push(number),
+                What::Intruded { .. } => intrusions.push(number),
                 What::DrainBegan => drain_began = Some(number),
                 What::DrainEnded { .. } => drain_ended = Some(number),
                 What::Observed { .. } => observed.push(number),
@@ -386,6 +390,7 @@ impl<'h> Index<'h> {
             redrive_ticks,
             observed,
             boots,
+            intrusions,
             drain_began,
             drain_ended,
             panicked,

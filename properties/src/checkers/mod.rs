@@ -98,6 +98,9 @@ const CHECKERS: &[(Invariant, Checker)] = &[
     (Invariant::Du3, durability::ack_survives),
     (Invariant::Du6, durability::recovery_idempotent),
     (Invariant::Du11, durability::recovery_total),
+    (Invariant::Du12, durability::single_owner),
+    (Invariant::Du13, durability::sync_policy_truthful),
+    (Invariant::Du14, durability::no_read_of_non_durable),
     (Invariant::Li1, liveness::drains_after_heal),
     (Invariant::Li2, liveness::nothing_stuck),
 ];

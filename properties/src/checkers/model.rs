@@ -38,6 +38,7 @@ enum State {
 struct Stored {
     token: u64,
     id: u64,
+    since: Time,
     place: u64,
     counted: u32,
     handed: u32,
@@ -90,6 +91,8 @@ pub(crate) fn any_contract(dice: &mut Dice) -> Contract {
         acks: durability(dice),
         counts: durability(dice),
         delays: durability(dice),
+        synced_every: dice.pick(&[None, Some(3 * SECOND)]),
+        sole_owner: dice.one_in(2),
         order: dice.pick(&[Order::Fifo, Order::Fifo, Order::PerProducer, Order::Unordered]),
         capacity: dice.pick(&[None, Some(2), Some(5)]),
         leases: Leases { end_with_session: dice.one_in(2), end_with_crash: dice.one_in(2) },
@@ -292,7 +295,9 @@ impl Model {
                 self.next_id = place.max(self.next_id) + 1;
                 let until = self.now() + delay;
                 let state = if delay.is_zero() { State::Ready } else { State::Delayed { until } };
-                self.stored.push(Stored { token, id, place, counted: 0, handed: 0, doomed: false, state });
+                let since = self.now();
+                let (counted, handed, doomed) = (0, 0, false);
+                self.stored.push(Stored { token, id, since, place, counted, handed, doomed, state });
                 outcome = SendOutcome::Confirmed(MessageId(id));
             }
             if doubt {
@@ -579,8 +584,11 @@ impl Model {
         }
         if !survives(contract.sends) {
             let all = contract.sends == Durability::None;
+            let now = self.now();
+            let synced =
+                |stored: &Stored| contract.synced_every.is_some_and(|every| stored.since + every <= now);
             let dice = &mut self.dice;
-            self.stored.retain(|_| !all && dice.one_in(2));
+            self.stored.retain(|stored| synced(stored) || !all && dice.one_in(2));
         }
         // What stood where is nobody's promise after a crash.
         if self.dice.one_in(2) {

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use stanchion_queues::{
-    Answer, Attempt, Batches, Bytes, Contract, Count, Counting, Crash, DeadLettering, Death, Leases,
-    MessageId, Order, Reason, Refusal, Requeue, Retries, Settle, Time,
+    Answer, Attempt, Batches, Bytes, Contract, Count, Counting, Crash, DeadLettering, Death, Durability,
+    Leases, MessageId, Order, Reason, Refusal, Requeue, Retries, Settle, Time,
 };
 
 use super::scripted::{SECOND, Script, body};
@@ -703,6 +703,39 @@ fn consumers_and_crashes() -> Vec<Case> {
             open: |s| s.event(0, What::Booted { error: Some("no such directory".into()) }),
         },
         Case {
+            of: Du12,
+            contract: || Contract { sole_owner: true, ..durable() },
+            broken: |s| {
+                s.event(0, What::Booted { error: None });
+                s.event(0, What::Intruded { error: None })
+            },
+            kept: |s| s.event(0, What::Intruded { error: Some("it is open".into()) }),
+            open: |s| s,
+        },
+        Case {
+            of: Du13,
+            contract: || Contract { sends: Durability::Process, synced_every: Some(SECOND), ..durable() },
+            broken: |s| s.send(1, 1).advance(SECOND).depth(1, [1, 0, 0, 0]).crash(Crash::Power).drain(),
+            kept: |s| {
+                s.send(1, 1).advance(SECOND).depth(1, [1, 0, 0, 0]).crash(Crash::Power);
+                s.receive(2, &[(1, 1, 1)]).ack(2, 1).drain()
+            },
+            // No call gave it the time, or it had none.
+            open: |s| {
+                s.send(1, 1).advance(SECOND).send(1, 2).depth(1, [2, 0, 0, 0]).crash(Crash::Power);
+                s.receive(2, &[(1, 1, 1)]).ack(2, 1).send(1, 3).advance(SECOND).crash(Crash::Power).drain()
+            },
+        },
+        Case {
+            of: Du14,
+            contract: durable,
+            broken: |s| s.send_in_doubt(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[]),
+            kept: |s| {
+                s.send_in_doubt(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[(1, 2, 2)])
+            },
+            open: |s| s.send_in_doubt(1, 1).crash(Crash::Power).receive(3, &[]),
+        },
+        Case {
             of: Li1,
             contract: durable,
             broken: |s| s.send(1, 1).drain(),
@@ -764,7 +797,9 @@ fn what_a_contract_does_not_promise_is_not_claimed() {
         ..Contract::in_memory()
     };
     let empty = History { contract: nothing, events: Vec::new() };
-    for of in [Dl1, Dl2, Dl3, Dl4, Dl7, Dl8, Or1, Or2, Or4, Cb1, Cb2, Du1, Du3, Du6, Me3, Me4] {
+    for of in
+        [Dl1, Dl2, Dl3, Dl4, Dl7, Dl8, Or1, Or2, Or4, Cb1, Cb2, Du1, Du3, Du6, Du12, Du13, Du14, Me3, Me4]
+    {
         assert_eq!(check(of, &empty), Verdict::NotClaimed, "{of}");
     }
     assert_eq!(check(Al1, &empty), Verdict::Vacuous);

@@ -260,7 +260,19 @@ pub fn run<B: Broker>(
         Ok(broker) => {
             recorder.note(HARNESS, What::Booted { error: None });
             drain(&broker, actor, &mut recorder);
-            broker.contract()
+            let contract = broker.contract();
+            if contract.sole_owner {
+                let life = Life {
+                    queue: queue.to_owned(),
+                    dir: dir.path().display().to_string(),
+                    seed: dice.next(),
+                    tick: next_tick(&recorder.sink),
+                    actor: actor.0 + 1,
+                    token: u64::from(lives) * 10 * u64::from(MOST_STEPS),
+                };
+                recorder.note(HARNESS, What::Intruded { error: intrude(&life, patience)? });
+            }
+            contract
         }
         Err(error) => {
             recorder.note(HARNESS, What::Booted { error: Some(error.to_string()) });
@@ -298,13 +310,7 @@ fn one_life(
     patience: Duration,
     events: &mut Vec<Event>,
 ) -> Result<Option<Counterexample>, ChildError> {
-    let told = serde_json::to_string(life).map_err(std::io::Error::from)?;
-    let mut child = Command::new(std::env::current_exe()?)
-        .env(CHILD, told)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
+    let mut child = start(life)?;
     let lines = lines_of(&mut child);
     let mut pending: Vec<Event> = Vec::new();
     let mut said = 0;
@@ -371,6 +377,39 @@ fn one_life(
         });
     }
     Ok(stuck)
+}
+
+fn start(life: &Life) -> Result<Child, ChildError> {
+    let told = serde_json::to_string(life).map_err(std::io::Error::from)?;
+    let child = Command::new(std::env::current_exe()?)
+        .env(CHILD, told)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    Ok(child)
+}
+
+/// Lets a child open what this process has open; why it could not.
+fn intrude(life: &Life, patience: Duration) -> Result<Option<String>, ChildError> {
+    let mut child = start(life)?;
+    let first = watchdog::wait(&lines_of(&mut child), patience, || false);
+    child.kill()?;
+    child.wait()?;
+    let line = match first {
+        Wait::Came(line) => line?,
+        Wait::Ended => return Ok(Some("it ended without a word".into())),
+        Wait::Still => return Ok(Some("it waits".into())),
+    };
+    let said = serde_json::from_slice(&line)
+        .map_err(|source| ChildError::Line { line: String::from_utf8_lossy(&line).into_owned(), source })?;
+    match said {
+        Line::Returned(events) => Ok(events.into_iter().find_map(|event| match event.what {
+            What::Booted { error } => error,
+            _ => None,
+        })),
+        Line::Called(_) => Ok(None),
+    }
 }
 
 /// What a child says, line by line, read on a thread of its own so that one need not wait for ever.

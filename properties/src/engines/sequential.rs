@@ -38,14 +38,15 @@ pub struct NotStarted {
 /// # Errors
 /// The broker does not start before the first step.
 pub fn run<H: Host>(make: impl Fn(&Settings) -> H, plan: &Plan) -> Result<History, NotStarted> {
-    run_with(make, plan, |_| ())
+    run_with(make, plan, |_, _| ())
 }
 
-/// The same; `begins` is told the number of each step before it is done, and last how many there were.
+/// The same; `begins` is told the number of each step before it is done, and last how many there were; and the tick, before
+/// which all lies that was done before.
 pub(super) fn run_with<H: Host>(
     make: impl Fn(&Settings) -> H,
     plan: &Plan,
-    begins: impl FnMut(usize),
+    begins: impl FnMut(usize, u64),
 ) -> Result<History, NotStarted> {
     quietly(|| Run::begin(make, plan).map(|run| run.finish(plan, begins)))
 }
@@ -126,10 +127,11 @@ impl<H: Host> Run<H> {
         Ok(Run { host, broker: Some(broker), clients, harness, desk: RefCell::new(desk) })
     }
 
-    fn finish(mut self, plan: &Plan, mut begins: impl FnMut(usize)) -> History {
+    fn finish(mut self, plan: &Plan, mut begins: impl FnMut(usize, u64)) -> History {
+        let ticks = self.harness.ticks().clone();
         let mut begin = |index| {
             watchdog::step(index);
-            begins(index);
+            begins(index, ticks.upcoming());
         };
         let mut ended = plan.steps.iter().enumerate().try_for_each(|(index, step)| {
             begin(index);

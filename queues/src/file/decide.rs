@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::commit::{Core, Shared};
-use super::failure::Failure;
+use super::failure::{Failure, is_unreadable};
 use super::queue::BODY_LIMIT;
 use super::record::{Payload, Read, Record, Stored};
 use super::state::{HandedOut, Lease, Letter};
@@ -97,12 +97,15 @@ impl<S: Storage> Shared<S> {
 
     pub(super) fn receive(&self, session: u64, max: usize, lease: Duration) -> Result<Vec<Delivery>, Error> {
         let (mut core, now) = self.sweep().map_err(|failure| failure.error())?;
-        let mut handed = Vec::new();
+        let mut handed: Vec<HandedOut> = Vec::new();
         let mut bodies = Vec::new();
         while handed.len() < max {
             let receipt = Receipt(u128::from(core.life) << 64 | u128::from(core.receipts));
             let lease = Lease { receipt, session, deadline: now + lease };
-            let Some(out) = core.state.hand_out(lease) else { break };
+            let next = core.state.hand_out(lease);
+            // Where nothing else is there, an answer "empty" would pass over what cannot be read.
+            let next = next.or_else(|| handed.is_empty().then(|| core.state.hand_out_again(lease)).flatten());
+            let Some(out) = next else { break };
             core.receipts += 1;
             bodies.push(core.body(out.id, out.at));
             handed.push(out);
@@ -119,9 +122,16 @@ impl<S: Storage> Shared<S> {
         } else {
             drop(core);
         }
-        let read: Result<Vec<Read>, Error> = bodies.into_iter().map(|body| body.read(&storage)).collect();
-        match read {
-            Ok(read) => {
+        let mut read = Vec::with_capacity(bodies.len());
+        let failed = bodies.into_iter().find_map(|body| match body.read(&storage) {
+            Ok(whole) => {
+                read.push(whole);
+                None
+            }
+            Err(error) => Some(error),
+        });
+        match failed {
+            None => {
                 let all = handed.into_iter().zip(read);
                 Ok(all
                     .map(|(HandedOut { id, attempt, lease, .. }, Read { key, body, .. })| Delivery {
@@ -134,10 +144,22 @@ impl<S: Storage> Shared<S> {
                     })
                     .collect())
             }
-            Err(error) => {
+            // It is said once, and then holds up nobody: the next receive begins with what can be read.
+            Some(error) => {
+                let stays = match &error {
+                    Error::Corrupt { .. } => true,
+                    Error::Io { source, .. } => is_unreadable(source),
+                    _ => false,
+                };
+                let damaged = handed.get(read.len()).map(|out| out.id).filter(|_| stays);
                 let mut core = self.lock();
                 for HandedOut { id, lease, .. } in handed {
-                    if core.state.held_under(lease.receipt) == Some(id) && !core.is_claimed(id) {
+                    if core.state.held_under(lease.receipt) != Some(id) || core.is_claimed(id) {
+                        continue;
+                    }
+                    if damaged == Some(id) {
+                        core.state.set_aside(id);
+                    } else {
                         core.state.take_back(id);
                     }
                 }

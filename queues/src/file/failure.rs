@@ -57,6 +57,12 @@ pub(super) fn is_lacking(error: &io::Error) -> bool {
     is_full(error) || matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
+/// Whether the disk cannot read what is there: a bad sector, or bytes that are not those that were written.
+pub(super) fn is_unreadable(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::IO | Errno::NODATA | Errno::BADMSG))
+}
+
 /// The same error once more.
 pub(super) fn copy(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)

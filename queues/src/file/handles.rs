@@ -70,21 +70,21 @@ impl<S: Storage> Reader<S> {
     /// What the system says.
     pub(super) fn file(&self) -> io::Result<Arc<S::File>> {
         let Handles { storage, .. } = &*self.handles;
-        let mut inner = self.handles.inner();
-        inner.uses += 1;
-        let used = inner.uses;
-        if let Some(handle) = inner.open.get_mut(&self.segment) {
-            handle.used = used;
-            return Ok(Arc::clone(&handle.file));
+        if let Some(file) = self.handles.inner().open_already(self.segment, MOST - 1) {
+            return Ok(file);
         }
-        while inner.open.len() >= MOST && inner.close_one() {}
+        // Without the lock: others read meanwhile, and may open the same.
         let name = Name::Segment(self.segment).to_string();
         let mut opened = storage.open(&name);
-        if opened.as_ref().is_err_and(is_lacking) && inner.close_one() {
-            while inner.close_one() {}
+        if opened.as_ref().is_err_and(is_lacking) && self.handles.inner().close_unused(0) {
             opened = storage.open(&name);
         }
         let file = Arc::new(opened?);
+        let mut inner = self.handles.inner();
+        if let Some(theirs) = inner.open_already(self.segment, MOST - 1) {
+            return Ok(theirs);
+        }
+        let used = inner.uses;
         inner.open.insert(self.segment, Handle { file: Arc::clone(&file), used });
         Ok(file)
     }
@@ -103,6 +103,25 @@ impl<S: Storage> Drop for Reader<S> {
 }
 
 impl<F> Inner<F> {
+    /// The handle of this segment; if there is none, there is room for it: `most` others stay at most.
+    fn open_already(&mut self, segment: u64, most: usize) -> Option<Arc<F>> {
+        self.uses += 1;
+        let used = self.uses;
+        let Some(handle) = self.open.get_mut(&segment) else {
+            self.close_unused(most);
+            return None;
+        };
+        handle.used = used;
+        Some(Arc::clone(&handle.file))
+    }
+
+    /// Closes handles that are not in use until there are so many; whether there was one.
+    fn close_unused(&mut self, most: usize) -> bool {
+        let before = self.open.len();
+        while self.open.len() > most && self.close_one() {}
+        self.open.len() < before
+    }
+
     /// Closes the one that nobody has used for longest; whether there was one that is not in use.
     fn close_one(&mut self) -> bool {
         // Who reads has another handle of it.
@@ -114,8 +133,45 @@ impl<F> Inner<F> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
     use super::*;
     use crate::file::SimDisk;
+    use crate::file::sim::SimFile;
+
+    /// A disk whose files open when two want one.
+    #[derive(Clone, Debug)]
+    struct InPairs(SimDisk, Arc<Barrier>);
+
+    impl Storage for InPairs {
+        type File = SimFile;
+
+        fn create(&self, name: &str) -> io::Result<SimFile> {
+            self.0.create(name)
+        }
+
+        fn open(&self, name: &str) -> io::Result<SimFile> {
+            self.1.wait();
+            self.0.open(name)
+        }
+
+        fn list(&self) -> io::Result<Vec<String>> {
+            self.0.list()
+        }
+
+        fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+            self.0.rename(from, to)
+        }
+
+        fn remove(&self, name: &str) -> io::Result<()> {
+            self.0.remove(name)
+        }
+
+        fn sync_dir(&self) -> io::Result<()> {
+            self.0.sync_dir()
+        }
+    }
 
     fn disk(segments: u64) -> SimDisk {
         let disk = SimDisk::new();
@@ -138,6 +194,21 @@ mod tests {
         assert!(Arc::ptr_eq(&read, &get(7)));
         let all: Vec<_> = (0..100).map(get).collect();
         assert_eq!(handles.inner().open.len(), all.len());
+    }
+
+    /// Were one of them to open its file under the lock, the other would never come to open its own.
+    #[test]
+    fn two_that_open_a_segment_at_once_share_one_handle() {
+        let handles = Handles::new(InPairs(disk(1), Arc::new(Barrier::new(2))));
+        let open = || handles.reader(0).file().expect("opens");
+        let (one, other) = thread::scope(|scope| {
+            let other = scope.spawn(open);
+            (open(), other.join().expect("does not panic"))
+        });
+        assert!(Arc::ptr_eq(&one, &other));
+        assert!(Arc::ptr_eq(&one, &open()), "it stays open");
+        let inner = handles.inner();
+        assert!(inner.open.len() == 1 && inner.readers.is_empty());
     }
 
     #[test]

@@ -57,9 +57,13 @@ pub(super) const LIMITS: Limits =
 /// for each of them singly would be up to forty times what they take themselves. When that space is used up settlements
 /// are in doubt with [`Error::Io`], nothing changed, and they work again once there is room.
 ///
-/// A message whose stored bytes are damaged
-/// is not delivered: receives that come upon it answer [`Error::Corrupt`], and those for dead letters do. When its segment is
-/// given up, what is left of it is carried along, and from then on it stays damaged; `salvage` leaves it out.
+/// A message whose stored bytes are damaged is not delivered, and holds up no other. The first receive that comes upon it
+/// answers [`Error::Corrupt`], with its segment, its place there and its number (or [`Error::Io`] where the disk does not read
+/// it), and gives back whatever else it took. From then on, until the queue is opened again, it stands behind all that
+/// can be read: receives deliver the others, and one that finds nothing else tries it again and answers the error
+/// again, never "empty". It is still counted as ready, and takes its slot of the capacity. A look at the dead letters that comes upon a damaged one answers
+/// the error each time. When its segment is given up, what is left of it is carried along, and from then on it stays
+/// damaged; `salvage` leaves it out, and says so.
 pub struct FileQueue<S: Storage> {
     /// Ends before the queue does.
     heartbeat: Option<Arc<Heartbeat>>,
@@ -167,6 +171,7 @@ impl<S: Storage> Broker for FileQueue<S> {
             body_limit: Some(BODY_LIMIT),
             deliveries_allowed: Some(self.shared.settings.deliveries_allowed),
             damage_noticed: true,
+            sole_owner: true,
             counting: Counting { crash: Count::Maybe, ..Counting::AT_HAND_OVER },
             ..Contract::durable()
         }

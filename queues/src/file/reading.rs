@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::failure::is_unreadable;
 use super::frame::{self, HEADER, Header as FrameHeader, Kind, Link};
 use super::record::Record;
 use super::segment::{self, COPIES, End, Header, NoHeader};
@@ -62,12 +63,22 @@ pub(super) fn read_header<F: StorageFile>(file: &F, number: u64) -> Result<Heade
 fn read_copies<F: StorageFile>(file: &F, number: u64) -> Result<Result<Header, NoHeader>, ReadError> {
     let len = file.len()?;
     let mut first = Err(NoHeader::Damaged);
+    let mut unread = None;
     for at in COPIES {
         let mut copy = [0; segment::HEADER];
         if len < at + copy.len() as u64 {
-            return if at == 0 { damaged(len, "it ends within its header") } else { Ok(first) };
+            if at == 0 {
+                return damaged(len, "it ends within its header");
+            }
+            break;
         }
-        file.read_at(&mut copy, at)?;
+        match file.read_at(&mut copy, at) {
+            Err(error) if is_unreadable(&error) => {
+                unread = Some(error);
+                continue;
+            }
+            read => read?,
+        }
         let decoded = Header::decode(&copy);
         if at == 0 {
             first = decoded;
@@ -79,7 +90,11 @@ fn read_copies<F: StorageFile>(file: &F, number: u64) -> Result<Result<Header, N
             return Ok(decoded);
         }
     }
-    Ok(first)
+    // Nobody knows what it says.
+    match unread.filter(|_| first.is_err()) {
+        Some(error) => Err(error.into()),
+        None => Ok(first),
+    }
 }
 
 /// Makes sure that nothing was cut off a file.

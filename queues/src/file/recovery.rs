@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::body::Body as Bytes;
+use super::failure::is_unreadable;
 use super::handles::Handles;
 use super::log::{Beginning, Log, SPARES, Sizes};
 use super::reading::{Body, Next, ReadError, Reader, check_len, read_header};
@@ -267,8 +268,12 @@ fn explain<S: Storage>(storage: &S, segment: u64, error: ReadError) -> Error {
         ReadError::Io(source) => Error::Io {
             action: "read",
             path,
+            remedy: if is_unreadable(&source) {
+                "Nothing was changed; mend that and open the queue again, or salvage what can be read"
+            } else {
+                "Nothing was changed; mend that and open the queue again"
+            },
             source,
-            remedy: "Nothing was changed; mend that and open the queue again",
         },
         ReadError::Version(version) => {
             let source = in_version(version);

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::body::Body;
+use super::failure::is_unreadable;
 use super::frame::{self, HEADER, Header as FrameHeader, Kind};
 use super::handles::Handles;
 use super::log::{Beginning, Log, Sizes};
@@ -15,7 +16,7 @@ use super::record::{At, Payload, Read, Record};
 use super::recovery::{in_version, salt_seed};
 use super::segment::{End, Header, Marks, Name};
 use super::state::State;
-use super::storage::{Storage, StorageFile, sync_name};
+use super::storage::{Block, Storage, StorageFile, sync_name};
 use crate::broker::{Error, Settings};
 
 /// What was saved, and what was not.
@@ -48,7 +49,7 @@ impl fmt::Display for Salvaged {
 ///
 /// Every commit that is whole counts, wherever it lies, and every message whose bytes are whole. What else was in a damaged
 /// commit is forgotten: a send is lost, an ack or a death is not known (the message comes again), an attempt may not
-/// count. Damaged segments are copied first, as `damaged-` and their name; nobody removes these.
+/// count. What the disk does not read (a bad sector) is as good as damaged, and zeroes in the copy. Damaged segments are copied first, as `damaged-` and their name; nobody removes these.
 ///
 /// # Errors
 /// Those of opening it (as that it is of another version), but for damage; nothing was removed then. [`Error::Io`] if what is left is larger than 4 GiB.
@@ -82,6 +83,7 @@ pub(super) fn salvage_storage<S: Storage>(
             let header = match read_header(&file, number) {
                 Ok(header) => Some(header),
                 Err(ReadError::Damaged { .. }) => None,
+                Err(ReadError::Io(error)) if is_unreadable(&error) => None,
                 Err(ReadError::Io(error)) => return Err(failed(error)),
                 Err(ReadError::Version(version)) => return Err(other_version(storage, name, version)),
             };
@@ -179,7 +181,14 @@ fn read_all<S: Storage>(storage: &S, segments: &[Segment], salvaged: &mut Salvag
             // What makes no sense now would have made sense after what is missing.
             let _ = state.apply(record);
         };
-        match Reader::new(&file, *header, known)?.index()? {
+        let index = match Reader::new(&file, *header, known)?.index() {
+            Err(error) if is_unreadable(&error) => {
+                salvaged.gaps.push((name.clone(), known.map_or(0, |known| known.at), len));
+                None
+            }
+            index => index?,
+        };
+        match index {
             Some(index) => each(&index, *number, &mut apply),
             None => read_frames(&file, *header, known, &mut apply, |from, to| {
                 salvaged.gaps.push((name.clone(), from, to));
@@ -212,9 +221,18 @@ fn read_frames<F: StorageFile>(
     let len = file.len()?;
     let end = known.map_or(len, |known| known.at.min(len));
     let (mut at, mut whole_to) = (header.frames(), header.frames());
+    // Where the last place ends that the disk does not read.
+    let mut unread_to = 0;
     let block = header.block.bytes() as u64;
     while at < end {
-        match frame_at(file, &header, at, len)? {
+        let found = match frame_at(file, &header, at, len, &mut unread_to) {
+            Err(error) if is_unreadable(&error) => {
+                unread_to = at + block;
+                None
+            }
+            found => found?,
+        };
+        match found {
             Some((frame, true)) => {
                 if at > whole_to {
                     gap(whole_to, at);
@@ -239,18 +257,21 @@ fn read_frames<F: StorageFile>(
             None => at += block,
         }
     }
-    if known.is_some() && end > whole_to {
+    let end = if known.is_some() { end } else { unread_to };
+    if end > whole_to {
         gap(whole_to, end);
     }
     Ok(())
 }
 
-/// The frame of this segment that begins here, and whether its body is whole.
+/// The frame of this segment that begins here, and whether its body is whole. One that is not all read moves `unread_to` to
+/// its end.
 fn frame_at<F: StorageFile>(
     file: &F,
     segment: &Header,
     at: u64,
     len: u64,
+    unread_to: &mut u64,
 ) -> io::Result<Option<(Frame, bool)>> {
     let Header { salt, block, .. } = *segment;
     let mut head = [0; HEADER];
@@ -263,9 +284,32 @@ fn frame_at<F: StorageFile>(
         |header: &FrameHeader| frame::filled(header.body, block).is_some_and(|filled| filled <= len - at);
     let Some(header) = header.filter(fits) else { return Ok(None) };
     let mut bytes = vec![0; header.body as usize];
-    file.read_at(&mut bytes, at + HEADER as u64)?;
+    if !read_what_there_is(file, &mut bytes, at + HEADER as u64)? {
+        *unread_to = at + frame::filled(header.body, block).unwrap_or(0);
+    }
     let whole = header.is_of(&bytes);
     Ok(Some((Frame { bytes, frame: at }, whole)))
+}
+
+/// Fills `into`, with zeroes where the disk does not read what is there; whether it reads all.
+fn read_what_there_is<F: StorageFile>(file: &F, into: &mut [u8], offset: u64) -> io::Result<bool> {
+    match file.read_at(into, offset) {
+        Err(error) if is_unreadable(&error) => {}
+        read => return read.map(|()| true),
+    }
+    let mut rest = into;
+    let mut at = offset;
+    while !rest.is_empty() {
+        let sector = Block::Sector.bytes() as u64;
+        let many = (sector - at % sector).min(rest.len() as u64);
+        let (here, behind) = rest.split_at_mut(many as usize);
+        match file.read_at(here, at) {
+            Err(error) if is_unreadable(&error) => here.fill(0),
+            read => read?,
+        }
+        (rest, at) = (behind, at + many);
+    }
+    Ok(false)
 }
 
 fn keep_copy<S: Storage>(storage: &S, file: &S::File, name: &str) -> io::Result<()> {
@@ -278,7 +322,7 @@ fn keep_copy<S: Storage>(storage: &S, file: &S::File, name: &str) -> io::Result<
     let len = file.len()?;
     for at in (0..len).step_by(CHUNK as usize) {
         let mut bytes = vec![0; (len - at).min(CHUNK) as usize];
-        file.read_at(&mut bytes, at)?;
+        read_what_there_is(file, &mut bytes, at)?;
         copy.write_at(&bytes, at)?;
     }
     copy.sync()?;

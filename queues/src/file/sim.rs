@@ -14,6 +14,8 @@
 //!   renames, removals) that were not synced, again none, all, a prefix or any subset survives, each wholly; syncing a
 //!   file does not make its name durable.
 //!
+//! A file has *bad sectors* if [`SimDisk::spoil`] says so: whoever reads there is answered `EIO`, whatever crashes come.
+//!
 //! What a sync that failed left unwritten, of a file or of the directory and whatever the reason, is forgotten:
 //! no later sync makes it durable, though reads may still show it.
 //!
@@ -28,6 +30,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::mem;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
@@ -92,6 +96,8 @@ pub struct Counts {
 pub struct SimFile {
     disk: SimDisk,
     inode: u64,
+    /// How many of the file's writes had been lost when somebody was last told by this handle, or it was opened.
+    told: AtomicU64,
 }
 
 struct Disk {
@@ -145,6 +151,10 @@ struct Inode {
     /// How many changes are not pending any more.
     settled: usize,
     handles: usize,
+    /// How many writes the system took and could not bring to the disk.
+    lost: u64,
+    /// Bytes that cannot be read.
+    bad: Vec<Range<usize>>,
 }
 
 enum Pending {
@@ -171,7 +181,7 @@ enum Change {
     SyncDir,
     Write { inode: u64, offset: u64, bytes: Vec<u8> },
     SetLen { inode: u64, len: u64 },
-    Sync(u64),
+    Sync { inode: u64, told: u64 },
 }
 
 /// How much of what was pending survives.
@@ -331,6 +341,17 @@ impl SimDisk {
         Ok(())
     }
 
+    /// From now on nobody can read these bytes of a stored file.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn spoil(&self, name: &str, bytes: Range<usize>) -> io::Result<()> {
+        let mut disk = self.disk();
+        let inode = disk.named(name)?;
+        disk.inode(inode)?.bad.push(bytes);
+        Ok(())
+    }
+
     /// What was asked of it so far.
     pub fn counts(&self) -> Counts {
         self.disk().counts
@@ -363,8 +384,9 @@ impl SimDisk {
         let mut disk = self.alive()?;
         let inode = disk.named(name)?;
         disk.has_handle()?;
-        disk.inode(inode)?.handles += 1;
-        Ok(SimFile { disk: self.clone(), inode })
+        let file = disk.inode(inode)?;
+        file.handles += 1;
+        Ok(SimFile { disk: self.clone(), inode, told: AtomicU64::new(file.lost) })
     }
 }
 
@@ -413,8 +435,11 @@ impl StorageFile for SimFile {
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
         let mut disk = self.disk.look()?;
         let start = position(offset)?;
-        let cached = &disk.inode(self.inode)?.cached;
+        let Inode { cached, bad, .. } = disk.inode(self.inode)?;
         let from = cached.get(start..).and_then(|rest| rest.get(..into.len())).ok_or_else(beyond_end)?;
+        if bad.iter().any(|bad| bad.start < start + into.len() && start < bad.end) {
+            return Err(Errno::IO.into());
+        }
         into.copy_from_slice(from);
         Ok(())
     }
@@ -437,7 +462,13 @@ impl StorageFile for SimFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.disk.change(Change::Sync(self.inode))
+        let told = self.told.load(Ordering::SeqCst);
+        let synced = self.disk.change(Change::Sync { inode: self.inode, told });
+        // Whoever was told is not told again.
+        if let Ok(inode) = self.disk.disk().inode(self.inode) {
+            self.told.store(inode.lost, Ordering::SeqCst);
+        }
+        synced
     }
 }
 
@@ -500,7 +531,7 @@ impl Disk {
 
     fn begin(&mut self, change: Change) -> u64 {
         let before = match &change {
-            Change::Sync(inode) => {
+            Change::Sync { inode, .. } => {
                 self.inodes.get(inode).map_or(0, |inode| inode.settled + inode.pending.len())
             }
             Change::SyncDir => self.settled_names + self.pending_names.len(),
@@ -524,6 +555,11 @@ impl Disk {
             return self.fail(begun, Fault::Io(how));
         }
         match self.fault.take() {
+            // It waits for a write.
+            Some((Fault::Late(how), 0)) if !matches!(begun.change, Change::Write { .. }) => {
+                self.fault = Some((Fault::Late(how), 0));
+                self.apply(begun)
+            }
             Some((fault, 0)) => {
                 self.failed = Some(self.words(&begun.change));
                 self.fail(begun, fault)
@@ -571,17 +607,21 @@ impl Disk {
                 }
                 inode.set_len(len);
             }
-            Change::Sync(inode) => return self.sync(inode, before),
+            Change::Sync { inode, told } => return self.sync(inode, told, before),
         }
         Ok(())
     }
 
     fn fail(&mut self, begun: Begun, fault: Fault) -> io::Result<()> {
         match (&begun.change, fault) {
+            (Change::Write { inode, .. }, Fault::Late(how)) => {
+                let inode = *inode;
+                return self.apply(begun).map(|()| self.lose(inode, how));
+            }
             (Change::Write { inode, offset, bytes }, _) => {
                 self.write(*inode, *offset, &bytes[..bytes.len() / 2])?;
             }
-            (Change::Sync(_), _) => {
+            (Change::Sync { .. }, _) => {
                 let drawn = [FailSync::KeepPages, FailSync::DropPages][self.rng.below(2)];
                 let how = if let Fault::Io(how) = fault { how } else { drawn };
                 self.failing = Some((how, 1));
@@ -600,8 +640,21 @@ impl Disk {
         }
         Err(match fault {
             Fault::Full => io::ErrorKind::StorageFull.into(),
-            Fault::Io(_) => cannot(),
+            Fault::Io(_) | Fault::Late(_) => cannot(),
         })
+    }
+
+    /// What is pending of a file does not reach the disk, or in part.
+    fn lose(&mut self, inode: u64, how: FailSync) {
+        let mut rng = self.rng;
+        if let Some(inode) = self.inodes.get_mut(&inode) {
+            inode.lost += 1;
+            inode.settle(Keep::draw(&mut rng), &mut rng, None);
+            if how == FailSync::DropPages {
+                inode.cached.clone_from(&inode.durable);
+            }
+        }
+        self.rng = rng;
     }
 
     /// Of the first changes of the directory that are pending, makes those durable that are kept, and forgets the others.
@@ -643,20 +696,17 @@ impl Disk {
         if fitting < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
-    /// Makes the first `before` of all changes durable.
-    fn sync(&mut self, inode: u64, before: usize) -> io::Result<()> {
+    /// Makes the first `before` of all changes durable, unless a write was lost of which this handle was not told.
+    fn sync(&mut self, inode: u64, told: u64, before: usize) -> io::Result<()> {
         self.counts.syncs += 1;
         let failing = self.failing;
         if let Some((how, count)) = failing {
             self.failing = (count > 1).then_some((how, count - 1));
-            let mut rng = self.rng;
-            let inode = self.inode(inode)?;
-            inode.settle(Keep::draw(&mut rng), &mut rng, None);
-            if how == FailSync::DropPages {
-                inode.cached.clone_from(&inode.durable);
-            }
-            self.rng = rng;
+            self.lose(inode, how);
             return Err(io::Error::other("simulated: the disk could not write"));
+        }
+        if self.inode(inode)?.lost > told {
+            return Err(io::Error::other("simulated: the disk could not write what was written before"));
         }
         if !self.lying {
             let mut unused = Rng::new(0);
@@ -677,7 +727,7 @@ impl Disk {
             match crash {
                 Crash::Process => self.finish_partly(begun, rng),
                 // What makes something durable may have made any part of it durable, as the failure may.
-                Crash::Power if matches!(begun.change, Change::Sync(_) | Change::SyncDir) => {}
+                Crash::Power if matches!(begun.change, Change::Sync { .. } | Change::SyncDir) => {}
                 // Whatever it was about to write is as good as written and not synced.
                 Crash::Power => {
                     // It may be a change that would have failed anyway: then nothing was written.
@@ -736,7 +786,7 @@ impl Disk {
             Change::SetLen { inode, len } => {
                 format!("the change of the length of {} to {len}", self.name_of(*inode))
             }
-            Change::Sync(inode) => format!("the sync of {}", self.name_of(*inode)),
+            Change::Sync { inode, .. } => format!("the sync of {}", self.name_of(*inode)),
         }
     }
 
@@ -838,7 +888,8 @@ impl Naming {
 impl Inode {
     fn new(block: Block) -> Inode {
         let (cached, durable, pending) = (Vec::new(), Vec::new(), Vec::new());
-        Inode { block: block.bytes(), cached, durable, pending, settled: 0, handles: 0 }
+        let (settled, handles, lost, bad) = (0, 0, 0, Vec::new());
+        Inode { block: block.bytes(), cached, durable, pending, settled, handles, lost, bad }
     }
 
     fn set_len(&mut self, len: usize) {

@@ -21,8 +21,12 @@ pub(super) struct State {
     ready: usize,
     /// Whatever is ready from this id on is ready by its place alone,
     ready_from: u64,
-    /// and these are ready besides.
+    /// and these are ready besides;
     returned: BTreeSet<u64>,
+    /// but of these somebody knows that they cannot be read. They are handed out when nothing else is.
+    aside: BTreeSet<u64>,
+    /// The next of them in turn is not before this one.
+    aside_from: u64,
     delayed: BTreeSet<(Time, u64)>,
     dues: HashMap<u64, Time>,
     leases: HashMap<u64, Lease>,
@@ -326,6 +330,7 @@ impl State {
             Some(Place::Ready) => {
                 self.ready -= 1;
                 self.returned.remove(&id);
+                self.aside.remove(&id);
             }
             Some(Place::Delayed) => {
                 if let Some(due) = self.dues.remove(&id) {
@@ -384,7 +389,7 @@ impl State {
         if let Some(id) = self.returned.first() {
             return Some(*id);
         }
-        if self.ready == 0 {
+        if self.ready == self.aside.len() {
             return None;
         }
         let first = self.table.from(self.ready_from).find(|(_, place, _)| *place == Place::Ready);
@@ -396,6 +401,17 @@ impl State {
     /// Hands the first ready message out under this lease.
     pub(super) fn hand_out(&mut self, lease: Lease) -> Option<HandedOut> {
         let id = self.first_ready()?;
+        self.hand_out_this(id, lease)
+    }
+
+    /// Hands out the next in turn of those that could not be read, perhaps only then.
+    pub(super) fn hand_out_again(&mut self, lease: Lease) -> Option<HandedOut> {
+        let id = *self.aside.range(self.aside_from..).next().or_else(|| self.aside.first())?;
+        self.aside_from = id + 1;
+        self.hand_out_this(id, lease)
+    }
+
+    fn hand_out_this(&mut self, id: u64, lease: Lease) -> Option<HandedOut> {
         self.put(id, To::InFlight(lease));
         self.ready_from = self.ready_from.max(id + 1);
         let at = self.table.at(id)?;
@@ -409,6 +425,13 @@ impl State {
         if handed {
             self.handed.insert(id);
         }
+    }
+
+    /// Takes that back, as it could not be read: it stays ready, behind all that can be.
+    pub(super) fn set_aside(&mut self, id: u64) {
+        self.take_back(id);
+        self.returned.remove(&id);
+        self.aside.insert(id);
     }
 
     /// Makes the lease of this message end at `deadline`, unless it ends later anyway.

@@ -70,4 +70,8 @@ pub enum Fault {
     Full,
     /// The disk could not do it: the same, and a sync fails like this.
     Io(super::sim::FailSync),
+    /// The system takes the next write and cannot bring it to the disk when it tries, which is at once: what was not synced
+    /// of the file is lost like this. The next sync by a handle that was open by then says so; one by a handle that was opened
+    /// later does not.
+    Late(super::sim::FailSync),
 }

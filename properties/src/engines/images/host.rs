@@ -45,6 +45,8 @@ pub(super) struct Seen {
     armed: Option<Blow>,
     /// After how many calls each step began, and the last one ended.
     pub(super) begins: Vec<u64>,
+    /// At which tick each step began.
+    pub(super) ticks: Vec<u64>,
     pub(super) blown: Vec<Blown>,
     /// What the first failure of the power put at risk.
     pub(super) risked: Option<AtRisk>,
@@ -87,8 +89,9 @@ impl Seen {
     }
 
     /// A step begins.
-    pub(super) fn begins(&mut self, plan: &Plan, index: usize) {
+    pub(super) fn begins(&mut self, plan: &Plan, index: usize, tick: u64) {
         self.disarm();
+        self.ticks.push(tick);
         self.begins.push(self.disk.as_ref().map_or(0, |disk| disk.counts().calls));
         self.during = During::Step(index);
         if plan.steps.get(index).is_some_and(|of| !of.crashes()) {
@@ -116,6 +119,7 @@ impl Shared {
             during: During::Start,
             armed: None,
             begins: Vec::new(),
+            ticks: Vec::new(),
             blown: Vec::new(),
             risked: None,
             refused: false,

@@ -5,7 +5,8 @@
 //! may hold then is gone through: every subset of the unsynced sectors, torn and garbage ones, names and lengths
 //! that are behind or ahead. From each such image the broker recovers, goes on, is crashed again (also during
 //! the recovery), recovers again and is drained; the judge reads the whole history. Besides, each call fails once,
-//! for want of space or otherwise, with a failure of the power behind it, and bits of what is stored flip.
+//! for want of space or otherwise, at once or only after the system took a write, with a failure of the power behind it,
+//! and bits of what is stored flip.
 //!
 //! Each image is a [`Plan`] of its own, in which nothing is left to chance: it is shrunk, saved and run again as any
 //! other. Brokers take part whose [`Host`] shows its simulated disk.
@@ -20,7 +21,7 @@ mod walk;
 
 use stanchion_queues::{Host, Settings};
 
-pub use self::plan::{Blow, Move, Plan};
+pub use self::plan::{Blow, Move, Plan, VERSION, Version};
 pub use self::report::Report;
 pub use self::run::{Flip, Ran, run};
 pub use self::walk::{Images, Scope};

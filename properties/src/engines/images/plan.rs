@@ -8,6 +8,10 @@ use stanchion_queues::file::survival::{Fault, SectorFate, Survival};
 use crate::plan::{self, Odd, PlanSettings, Plans, Step, is_default};
 use crate::shrink::{LUCK, Plainer, Shrink, with_plainer_arguments, without_faults};
 
+/// What plans mean: which sectors a plan names, and which calls it counts, follows from the simulated disk and from how a host
+/// is crashed. It rises when a plan that is saved would be run as another one. The first had no number.
+pub const VERSION: u64 = 2;
+
 /// Longer plans only repeat what shorter ones show, at more calls.
 const STEPS: usize = 14;
 
@@ -15,6 +19,8 @@ const STEPS: usize = 14;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
+    /// What it means.
+    pub version: Version,
     /// How the broker is set up.
     pub settings: PlanSettings,
     /// What befalls the disk during the first start.
@@ -28,6 +34,26 @@ pub struct Plan {
     /// The disk confirms syncs that it does not do: the negative control.
     #[serde(default, skip_serializing_if = "is_default")]
     pub lying: bool,
+}
+
+/// Says that a plan is of this [`VERSION`]: no other is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+pub struct Version;
+
+impl From<Version> for u64 {
+    fn from(_: Version) -> u64 {
+        VERSION
+    }
+}
+
+impl TryFrom<u64> for Version {
+    type Error = String;
+
+    fn try_from(version: u64) -> Result<Version, String> {
+        let other = || format!("it is of version {version}, and this is version {VERSION}");
+        (version == VERSION).then_some(Version).ok_or_else(other)
+    }
 }
 
 /// One thing that happens.

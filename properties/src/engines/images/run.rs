@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::sync::Arc;
 
 use stanchion_queues::file::survival::AtRisk;
-use stanchion_queues::{Contract, Crash, Host, Settings, Time};
+use stanchion_queues::{Contract, Crash, Durability, Host, Settings, Time};
 
 use super::host::{Blown, During, Shared, Struck};
 use super::plan::{Move, Plan};
@@ -12,7 +12,7 @@ use crate::checkers;
 use crate::engines::sequential::{NotStarted, run_with};
 use crate::history::{Event, HARNESS, History, What};
 use crate::invariant::Invariant;
-use crate::plan::Step;
+use crate::plan::{self, Step};
 use crate::verdict::{Counterexample, Verdict};
 
 /// What happened in a run, and what befell the disk in it.
@@ -30,6 +30,8 @@ pub(super) struct Seen {
     pub(super) blown: Vec<(Option<Step>, Blown)>,
     /// After how many calls each step began, and the last one ended.
     pub(super) begins: Vec<u64>,
+    /// At which tick each step began.
+    ticks: Vec<u64>,
     /// What the first failure of the power put at risk.
     pub(super) risked: AtRisk,
     refused: bool,
@@ -50,7 +52,7 @@ pub fn run<H: Host>(make: impl Fn(&Settings) -> H, plan: &Plan) -> Result<Ran, N
     let script = plan.script();
     let plan = Arc::new(plan.clone());
     let host = |settings: &Settings| Struck::new(make(settings), &plan, shared.clone());
-    let history = run_with(host, &script, |index| shared.seen().begins(&plan, index));
+    let history = run_with(host, &script, |index, tick| shared.seen().begins(&plan, index, tick));
     let mut seen = shared.seen();
     let blown = std::mem::take(&mut seen.blown).into_iter();
     let step = |during| match during {
@@ -64,13 +66,14 @@ pub fn run<H: Host>(make: impl Fn(&Settings) -> H, plan: &Plan) -> Result<Ran, N
         })
         .collect();
     let history = match history {
-        Ok(history) => without_loss(history, &plan),
+        Ok(history) => without_loss(with_failed_restarts(history, &script, &blown), &plan),
         Err(error) if !blown.is_empty() => starts_no_more(&error),
         Err(error) => return Err(error),
     };
     let begins = std::mem::take(&mut seen.begins);
-    let seen = Seen { blown, begins, risked: seen.risked.unwrap_or_default(), refused: seen.refused };
-    Ok(Ran { history, seen })
+    let ticks = std::mem::take(&mut seen.ticks);
+    let (risked, refused) = (seen.risked.unwrap_or_default(), seen.refused);
+    Ok(Ran { history, seen: Seen { blown, begins, ticks, risked, refused } })
 }
 
 /// The disk was struck during the first start, and the broker starts no more. What it promises it could not say; that
@@ -88,6 +91,26 @@ fn starts_no_more(error: &NotStarted) -> History {
     let booted = What::Booted { error: Some(error.to_string()) };
     let events = vec![event(0, What::Crashed { crash: Crash::Power }), event(2, booted)];
     History { contract: Contract::durable(), events }
+}
+
+/// If the power failed while a broker that had been killed started again, the two crashes took what the stronger one takes.
+fn with_failed_restarts(
+    mut history: History,
+    script: &plan::Plan,
+    blown: &[(Option<Step>, Blown)],
+) -> History {
+    for (_, blown) in blown {
+        let Blown::Down { during: During::Restart(step), crash: Crash::Power, .. } = blown else { continue };
+        let crashes = |steps: &[Step]| steps.iter().filter(|of| matches!(of, Step::Crash { .. })).count();
+        let before = script.steps.get(..*step).map_or(0, crashes);
+        let mut whats = history.events.iter_mut().map(|event| &mut event.what);
+        if let Some(What::Crashed { crash }) =
+            whats.by_ref().filter(|what| matches!(what, What::Crashed { .. })).nth(before)
+        {
+            *crash = Crash::Power;
+        }
+    }
+    history
 }
 
 /// A disk that is struck while a session is being lost leaves nobody to say whether the broker still took note: then
@@ -131,9 +154,10 @@ impl Ran {
     /// What is said of each promise, and what became of a flipped bit if there was one. One that flipped is about DU-5
     /// alone: what else is promised, is promised of disks that keep what they are given.
     pub fn judge(&self) -> (Vec<(Invariant, Verdict)>, Option<Flip>) {
-        let verdicts = checkers::judge(&self.history);
+        let mut verdicts = checkers::judge(&self.history);
         let flipped = self.seen.blown.iter().any(|(_, blown)| matches!(blown, Blown::Flipped { .. }));
         if !flipped {
+            verdicts.extend(self.fail_stop(&verdicts).map(|verdict| (Invariant::Du7, verdict)));
             return (verdicts, None);
         }
         if (self.seen.refused || says_so(&self.history)) && !panicked(&self.history) {
@@ -152,6 +176,44 @@ impl Ran {
                 (self.damage(Verdict::Broken(how)), Some(Flip::Silent))
             }
         }
+    }
+
+    /// What is said of DU-7, if a call failed: something that was confirmed since, before the broker was started again, is
+    /// not kept. (What is lost that was confirmed earlier does not rest on that call.)
+    fn fail_stop(&self, verdicts: &[(Invariant, Verdict)]) -> Option<Verdict> {
+        let failed: Vec<(&str, u64)> = self
+            .seen
+            .blown
+            .iter()
+            .filter_map(|(_, blown)| match blown {
+                Blown::Failed { during: During::Step(step), call, .. } => {
+                    Some((call.as_str(), *self.seen.ticks.get(*step)?))
+                }
+                _ => None,
+            })
+            .collect();
+        if failed.is_empty() {
+            return None;
+        }
+        if self.history.contract.sends == Durability::None {
+            return Some(Verdict::NotClaimed);
+        }
+        let events = &self.history.events;
+        let restarted = |from: u64, to: u64| {
+            let boots = events.iter().filter(|event| matches!(event.what, What::Booted { .. }));
+            boots.into_iter().any(|boot| from <= boot.call && boot.call <= to)
+        };
+        let broken = verdicts.iter().find_map(|(invariant, verdict)| match verdict {
+            Verdict::Broken(how) if matches!(invariant, Invariant::Du1 | Invariant::Du3) => {
+                let confirmed = events.get(*how.culprits.first()?)?.call;
+                let rests = |(_, since): &&(&str, u64)| *since <= confirmed && !restarted(*since, confirmed);
+                let (call, _) = failed.iter().find(rests)?;
+                let sentence = format!("{call} failed, and after that {}", how.sentence);
+                Some(Counterexample { invariant: Invariant::Du7, sentence, ..how.clone() })
+            }
+            _ => None,
+        });
+        Some(broken.map_or(Verdict::exercised(1), Verdict::Broken))
     }
 
     fn damage(&self, verdict: Verdict) -> Vec<(Invariant, Verdict)> {

@@ -84,6 +84,12 @@ fn befell(step: Option<&Step>, blown: &Blown) -> String {
                 Fault::Full => "no space was left",
                 Fault::Io(FailSync::KeepPages) => "the disk could not do it, and reads show it all the same",
                 Fault::Io(FailSync::DropPages) => "the disk could not do it, and reads do not show it",
+                Fault::Late(FailSync::KeepPages) => {
+                    "the system took it and could not bring it to the disk, and reads show it all the same"
+                }
+                Fault::Late(FailSync::DropPages) => {
+                    "the system took it and could not bring it to the disk, and reads do not show it"
+                }
             };
             format!("{call} failed, in {}: {how}.", moment(*during, step))
         }
@@ -237,6 +243,14 @@ fn why(history: &History, invariant: Invariant) -> String {
     let survives = |what: &str, durability| format!("{what} survives {}", describe::survives(durability));
     let promised = match invariant.id().split('-').next() {
         _ if invariant == Invariant::Du5 => "damage to what is stored is noticed".into(),
+        _ if invariant == Invariant::Du7 => {
+            "after a failed write or sync it reports no success that rests on it".into()
+        }
+        _ if invariant == Invariant::Du14 => "what it delivers is as durable as what it confirms".into(),
+        _ if invariant == Invariant::Du13 => match contract.synced_every {
+            Some(every) => format!("what is confirmed is synced within {every:?}"),
+            None => survives("a confirmed send", contract.sends),
+        },
         _ if invariant == Invariant::Du11 => "it opens again after any crash, or names the damage".into(),
         _ if invariant == Invariant::Du3 || invariant == Invariant::Al6 => survives("an ack", contract.acks),
         Some("DU" | "AL") => survives("a confirmed send", contract.sends),

@@ -35,8 +35,8 @@ fn the_file_queue_keeps_its_promises_from_every_image() {
     blameless(&report);
     assert!(report.images > 10_000, "{} images are not all there are", report.images);
     assert!(report.faults > 3_000, "only {} calls failed", report.faults);
-    use Invariant::{Al1, Al3, Al6, Du1, Du3, Du6, Du11};
-    for invariant in [Al1, Al3, Al6, Du1, Du3, Du6, Du11] {
+    use Invariant::{Al1, Al3, Al6, Du1, Du3, Du6, Du7, Du11, Du14};
+    for invariant in [Al1, Al3, Al6, Du1, Du3, Du6, Du7, Du11, Du14] {
         assert!(report.instances(invariant) > Some(0), "{invariant} was never put to the test");
     }
 }
@@ -155,6 +155,27 @@ fn a_failing_image_is_shrunk_told_saved_and_run_again() {
     // Without a case of its own, the next run finds it all the same.
     let again = explore("test", make, &Budget { cases: 0, ..budget }).expect("it starts");
     assert_eq!(broken(&again, Invariant::Du1).steps_after, found.steps_after);
+}
+
+#[test]
+fn a_success_that_rests_on_a_failed_call_is_told_with_that_call() {
+    let budget = Budget { cases: 200, ..Budget::quick() };
+    for (bug, failed, how) in [
+        // A write that was lost later fails the sync, too.
+        (Bug::P03, "the ", "could not"),
+        (Bug::P34, "the write of ", "the system took it and could not bring it to the disk"),
+    ] {
+        let make = |settings: &Settings| RogueHost::new(bug, settings);
+        let exploration = explore("test", make, &budget).expect("it starts");
+        let picture = &broken(&exploration, Invariant::Du7).picture;
+        let says = |what: &str| assert!(picture.contains(what), "{what}: {picture}");
+        says("DU-7 is broken");
+        says(&format!("\n{failed}"));
+        says(" failed, and after that m1 was confirmed");
+        // Lines are broken where they are full.
+        assert!(picture.replace("\n        ", " ").contains(how), "{how}: {picture}");
+        assert!(!picture.contains("version"), "that is no value that others can stand for: {picture}");
+    }
 }
 
 #[test]

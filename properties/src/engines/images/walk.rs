@@ -7,7 +7,7 @@ use stanchion_queues::file::survival::{Fault, Survival};
 use stanchion_queues::{Crash, Host, Settings};
 
 use super::choices::{drawn, survivals};
-use super::plan::{Blow, Move, Plan};
+use super::plan::{Blow, Move, Plan, Version};
 use super::run::run;
 use crate::dice::Dice;
 use crate::engines::sequential::NotStarted;
@@ -17,7 +17,13 @@ use crate::plan::{self, Fate, How, Step, Which};
 const RESTART: u64 = 6;
 /// A second blow comes within so many calls.
 const SOON: u64 = 8;
-const FAULTS: [Fault; 3] = [Fault::Full, Fault::Io(FailSync::KeepPages), Fault::Io(FailSync::DropPages)];
+const FAULTS: [Fault; 5] = [
+    Fault::Full,
+    Fault::Io(FailSync::KeepPages),
+    Fault::Io(FailSync::DropPages),
+    Fault::Late(FailSync::KeepPages),
+    Fault::Late(FailSync::DropPages),
+];
 
 /// How much is gone through for each plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,7 +194,8 @@ impl Plan {
 }
 
 fn plan_of(base: &plan::Plan, start: Option<Blow>, steps: Vec<Move>) -> Plan {
-    Plan { settings: base.settings, start, steps, redrive_at_end: base.redrive_at_end, lying: false }
+    let plan::Plan { settings, redrive_at_end, .. } = *base;
+    Plan { version: Version, settings, start, steps, redrive_at_end, lying: false }
 }
 
 fn is_loss(step: &Step) -> bool {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use stanchion_queues::file::storage::Storage;
 use stanchion_queues::sync::{Mutex, MutexGuard};
 use stanchion_queues::{
-    Broker, Contract, DeadLetter, Delivery, Depth, Error, Message, MessageId, Order, Reason, Receipt,
-    Refusal, Sent, Session, Settings, Settle, Settled, Settlement, Time,
+    Broker, Contract, DeadLetter, Delivery, Depth, Durability, Error, Message, MessageId, Order, Reason,
+    Receipt, Refusal, Sent, Session, Settings, Settle, Settled, Settlement, Time,
 };
 
 use super::bug::{Bug, Switch};
@@ -52,7 +52,12 @@ pub(super) struct Core<S: Storage> {
     remembered: BTreeMap<MessageId, Entry>,
     /// Some bugs count what they should not.
     leaked: usize,
+    /// Since when something waits for the next sync, where that is only every so often.
+    unsynced: Option<Time>,
 }
+
+/// How often that is.
+const EVERY: Duration = Duration::from_millis(5);
 
 /// Why an attempt ended without an ack.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -120,10 +125,15 @@ impl<S: Storage> Broker for Reference<S> {
 
     fn contract(&self) -> Contract {
         let core = lock(&self.core);
-        let promised = if core.log.is_some() { Contract::durable() } else { Contract::in_memory() };
+        let mut promised = if core.log.is_some() { Contract::durable() } else { Contract::in_memory() };
+        if core.syncs_late() {
+            let killed = Durability::Process;
+            let (sends, acks, counts, delays) = (killed, killed, killed, killed);
+            promised = Contract { sends, acks, counts, delays, synced_every: Some(EVERY), ..promised };
+        }
         Contract {
             order: Order::Fifo,
-            damage_noticed: core.log.is_some(),
+            damage_noticed: core.log.is_some() && !core.syncs_late(),
             capacity: Some(core.settings.capacity as u64),
             deliveries_allowed: Some(core.settings.deliveries_allowed),
             ..promised
@@ -202,6 +212,7 @@ impl<S: Storage> Core<S> {
             later: Vec::new(),
             remembered: BTreeMap::new(),
             leaked: 0,
+            unsynced: None,
         }
     }
 
@@ -233,8 +244,28 @@ impl<S: Storage> Core<S> {
         }
         std::mem::take(&mut self.later).into_iter().for_each(|record| self.change(record));
         let now = self.settings.clock.now();
+        self.sync_if_due(now)?;
         self.sweep(now);
         Ok(now)
+    }
+
+    fn syncs_late(&self) -> bool {
+        self.log.is_some() && (self.switch.has(Bug::P33) || self.switch.has(Bug::SyncsLate))
+    }
+
+    /// What a timer would have done by now.
+    fn sync_if_due(&mut self, now: Time) -> Result<(), Error> {
+        if self.unsynced.is_none_or(|since| now < since + EVERY) {
+            return Ok(());
+        }
+        self.unsynced = None;
+        let synced = self.log.as_mut().map_or(Ok(()), Log::sync);
+        if synced.is_err() && self.switch.is(Bug::P33) {
+            self.unsynced = Some(Time::FAR_FUTURE);
+            return Ok(());
+        }
+        self.poisoned = synced.err().map(|error| error.to_string());
+        self.usable()
     }
 
     pub(super) fn now(&self) -> Time {
@@ -247,6 +278,12 @@ impl<S: Storage> Core<S> {
 
     /// What every call does last: makes durable what it changed.
     fn commit(&mut self) -> Result<(), Error> {
+        if self.syncs_late() {
+            self.switch.is(Bug::SyncsLate);
+            let now = self.settings.clock.now();
+            self.unsynced.get_or_insert(now);
+            return self.store_batch(|_| Ok(()));
+        }
         self.store_batch(Log::sync)
     }
 
@@ -350,7 +387,7 @@ impl<S: Storage> Core<S> {
             self.put(id, Entry { key: None, body: Arc::from([0; 16]), attempts: 0, place });
         }
         if self.log.as_ref().is_some_and(Log::stays) {
-            return self.commit();
+            return self.store_batch(Log::sync);
         }
         self.batch.clear();
         self.compact();
@@ -477,7 +514,10 @@ impl<S: Storage> Core<S> {
     }
 
     fn receive(&mut self, session: u64, max: usize, lease: Duration) -> Result<Vec<Delivery>, Error> {
-        let now = self.begin()?;
+        let now = match self.begin() {
+            Err(_) if self.switch.is(Bug::P28) => self.now(),
+            begun => begun?,
+        };
         let mut ready = self.ready(now);
         if self.leaked >= 2 && self.is(Bug::Jams) {
             ready.clear();
@@ -512,7 +552,10 @@ impl<S: Storage> Core<S> {
                 self.put(next, entry);
             }
         }
-        self.commit()?;
+        match self.commit() {
+            Err(_) if self.switch.is(Bug::P28) => {}
+            committed => committed?,
+        }
         if deliveries.is_empty() && self.is(Bug::ErrsWhenEmpty) {
             return Err(Error::Gone("nothing there".into()));
         }

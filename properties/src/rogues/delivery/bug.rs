@@ -114,7 +114,7 @@ bugs! {
     D51 "D51" Al1 memory "What does not fit replaces the oldest message, which may be in flight.";
     P01 "P01" Du1 disk "A send is confirmed before it is synced.";
     P02 "P02" Du1 disk "The log is created without a sync of the directory.";
-    P03 "P03" Du1 image "A sync that failed is tried again, and believed.";
+    P03 "P03" Du7 image "A sync that failed is tried again, and believed.";
     P04 "P04" Du1 image "A write that found no space leaves half a frame, and the next frame goes behind it.";
     P05 "P05" Du1 disk "The length of a frame is trusted without looking at its checksum.";
     P06 "P06" Du1 image "The checksum covers the body of a frame only: with a torn header an appended frame reads as a snapshot.";
@@ -132,8 +132,12 @@ bugs! {
     P23 "P23" Du11 image "The first frame, which says how long the file is, may be durable before the file is as long.";
     P25 "P25" Du11 disk "A crash during compaction leaves a file that blocks the next opening.";
     P26 "P26" Du1 disk "An unreadable snapshot is taken for an empty one, and what it should have replaced is deleted.";
+    P28 "P28" Du14 image "After a write or sync that failed nothing is confirmed, but what is in memory is still handed over.";
     P31 "P31" Du1 disk "After a compaction, syncs go to the old file.";
     P32 "P32" Du1 disk "The checksum covers the header of a frame only: a torn write keeps the one and loses the other.";
+    P33 "P33" Du13 image "What syncs every so often stops at the first error, and everything is confirmed all the same.";
+    P34 "P34" Du7 image "The log is closed and opened again before each sync: nobody is told of a write that was lost before.";
+    SyncsLate "none (syncs late)" Right image "Everything is synced every so often, and after a sync that failed nothing is confirmed.";
     SyncMoves "none (sync moves on)" Right image "After a failed sync everything is written to another file, and only then confirmed.";
     SpaceStays "none (space stays)" Right image "A write that found no space leaves half a frame, and the next frame goes in its place.";
     OldStays "none (old stays)" Right image "Compaction leaves the old file for the next start to remove.";

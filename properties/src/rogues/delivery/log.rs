@@ -209,6 +209,9 @@ impl<S: Storage> Log<S> {
 
     /// Makes all frames durable.
     pub(super) fn sync(&mut self) -> io::Result<()> {
+        if self.switch.is(Bug::P34) {
+            self.file = self.disk.open(&name(self.number))?;
+        }
         match &self.previous {
             Some(previous) if self.switch.is(Bug::P31) => previous.sync()?,
             _ => match self.file.sync() {

@@ -437,3 +437,69 @@ fn a_sync_is_of_what_was_written_before_it_began() {
     disk.crash(Crash::Power, 1);
     assert_eq!(content(&disk, "a"), [1; SECTOR], "the first is durable, and the second lost");
 }
+
+#[test]
+fn whoever_had_a_file_open_is_told_of_a_write_that_was_lost_and_whoever_opens_it_later_is_not() {
+    for (how, shown) in [(FailSync::KeepPages, b"new."), (FailSync::DropPages, b"....")] {
+        let mut disk = SimDisk::new();
+        let file = durable_file(&disk, b"....");
+        let other = disk.open("a").expect("opens");
+        disk.fail_after(1, Fault::Late(how));
+        file.write_at(b"n", 0).expect("it is the next one's turn");
+        file.sync().expect("is no write");
+        file.write_at(b"new", 0).expect("the system takes it");
+        assert!(!disk.fault_pending());
+        assert_eq!(disk.failed().expect("one failed"), "the write of 3 bytes at 0 of a");
+        let later = disk.open("a").expect("opens");
+        later.sync().expect("is not told");
+        file.sync().expect_err("is told");
+        file.sync().expect("once");
+        other.sync().expect_err("is told too");
+        // Any part of a sector write may have reached the disk: it is there whole, or not at all.
+        let now = content(&disk, "a");
+        assert!(now == shown || now == b"new.", "{now:?}");
+        disk.crash(Crash::Power, 1);
+        let left = content(&disk, "a");
+        assert!(left == b"n..." || left == b"new.", "{left:?}");
+    }
+    let lost = (0..32_u8).filter(|nth| {
+        let mut disk = SimDisk::new();
+        let file = durable_file(&disk, b"....");
+        // What is drawn follows from what was drawn before.
+        for turn in 0..=*nth {
+            disk.fail_after(0, Fault::Late(FailSync::KeepPages));
+            file.write_at(&[turn], 0).expect("the system takes it");
+        }
+        drop(file);
+        disk.open("a").and_then(|file| file.sync()).expect("nobody is told");
+        disk.crash(Crash::Power, 1);
+        content(&disk, "a")[0] != *nth
+    });
+    assert!(lost.count() > 0, "never is it lost");
+}
+
+#[test]
+fn a_bad_sector_cannot_be_read_whatever_comes() {
+    let mut disk = SimDisk::new();
+    let file = durable_file(&disk, &[b'.'; 3 * SECTOR]);
+    disk.spoil("a", SECTOR..2 * SECTOR).expect("is there");
+    disk.spoil("b", 0..1).expect_err("is not there");
+    let read =
+        |disk: &SimDisk, from: usize, many: usize| disk.open("a")?.read_at(&mut vec![0; many], from as u64);
+    for life in 0..2 {
+        for (from, many, whole) in [
+            (0, SECTOR, true),
+            (0, SECTOR + 1, false),
+            (2 * SECTOR - 1, 9, false),
+            (2 * SECTOR, SECTOR, true),
+        ] {
+            let read = read(&disk, from, many);
+            assert_eq!(read.is_ok(), whole, "{from} {many}");
+            assert!(read.is_ok_and(|()| whole) || !whole);
+        }
+        disk.crash(Crash::Power, life);
+    }
+    let error = read(&disk, SECTOR, 1).expect_err("is bad");
+    assert_eq!(error.raw_os_error(), Some(Errno::IO.raw_os_error()));
+    drop(file);
+}

@@ -10,6 +10,7 @@ mod handles;
 mod killed;
 mod known;
 mod rules;
+mod sectors;
 mod segments;
 mod threads;
 mod twin;

@@ -181,14 +181,18 @@ fn a_damaged_message_is_not_delivered_and_is_named() {
     let queue = open(&disk);
     let mut session = queue.session().expect("opens");
     let depth = session.depth().expect("works");
-    for _ in 0..2 {
+    let damaged = |session: &mut FileSession<SimDisk>| {
         let error = session.receive(2, LEASE).expect_err("is damaged");
         assert!(matches!(&error, Error::Corrupt { path, .. } if path.to_string_lossy() == name), "{error}");
-    }
+    };
+    damaged(&mut session);
     assert_eq!(session.depth().expect("works"), depth, "nobody holds what nobody was given");
     send(&mut session, &["the queue goes on"]);
+    let others = receive(&mut session, 1000);
+    assert_eq!(others.len(), many);
+    damaged(&mut session);
     disk.flip_bit(&name, body as u64 * 8).expect("has that bit");
-    let deliveries = receive(&mut session, 1000);
+    let deliveries = [others, receive(&mut session, 1000)].concat();
     assert_eq!(deliveries.len(), many + 1);
     assert!(deliveries.iter().all(|delivery| delivery.attempt == 1));
 }

@@ -1,0 +1,214 @@
+//! Sectors that the disk does not read.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use super::*;
+use crate::broker::{Delivery, Error};
+use crate::file::hostile::{Files, disk_of};
+use crate::file::salvage::{Salvaged, salvage_storage};
+
+const SECTOR: usize = 512;
+/// Longer than what is kept in memory.
+const LONG: usize = 700;
+
+fn try_open(disk: &SimDisk) -> Result<Queue, Error> {
+    FileQueue::open_within(disk.clone(), &settings(100, 3), limits(4 << 10))
+}
+
+fn bodies(deliveries: &[Delivery]) -> Vec<String> {
+    deliveries.iter().map(|delivery| String::from_utf8_lossy(&delivery.body).into_owned()).collect()
+}
+
+fn drained(disk: &SimDisk) -> BTreeSet<String> {
+    let queue = try_open(disk).expect("opens");
+    let deliveries = queue.session().expect("opens").receive(100, LEASE).expect("works");
+    bodies(&deliveries).into_iter().collect()
+}
+
+fn long(name: &str) -> String {
+    format!("{name}{}", "x".repeat(LONG))
+}
+
+fn overlaps(one: &Range<usize>, other: &Range<usize>) -> bool {
+    one.start < other.end && other.start < one.end
+}
+
+fn names(salvaged: &Salvaged, segment: &str, bad: &Range<usize>) -> bool {
+    let gaps = salvaged.gaps.iter();
+    let mut named = gaps.filter(|(named, ..)| named == segment);
+    named.any(|(_, from, to)| overlaps(&(*from as usize..*to as usize), bad))
+}
+
+/// A message: its body, its segment, its own bytes, and the sector in which its commit begins.
+type Written = (String, String, Range<usize>, Range<usize>);
+
+/// A directory of several segments, and what is in it.
+fn written() -> (Files, Vec<Written>) {
+    let disk = SimDisk::new();
+    let queue = try_open(&disk).expect("opens");
+    let mut session = queue.session().expect("opens");
+    let mut all = Vec::new();
+    for nth in 0..6 {
+        all.extend([format!("short {nth}"), long(&format!("long {nth}a")), long(&format!("long {nth}b"))]);
+        send(&mut session, &[&all[3 * nth]]);
+        send(&mut session, &[&all[3 * nth + 1], &all[3 * nth + 2]]);
+    }
+    drop((session, queue));
+    let files = image(&disk);
+    let place = |body: &String| {
+        let mut places =
+            files.iter().filter(|(name, _)| name.starts_with("log-")).filter_map(|(name, bytes)| {
+                let at = bytes.windows(body.len()).position(|some| some == body.as_bytes())?;
+                Some((name.clone(), at))
+            });
+        places.next().expect("is there")
+    };
+    let all = all.iter().map(|body| {
+        let (name, at) = place(body);
+        let first = if body.starts_with("long") {
+            let (first, at) = place(&body.replace('b', "a"));
+            assert_eq!(first, name, "of one frame");
+            at
+        } else {
+            at
+        };
+        let begins = first / SECTOR * SECTOR;
+        (body.clone(), name, at - 64..at + body.len(), begins..begins + SECTOR)
+    });
+    let all = all.collect();
+    (files, all)
+}
+
+#[test]
+fn salvage_saves_what_the_disk_reads_and_names_what_it_does_not() {
+    let (files, all) = written();
+    let logs: Vec<_> = files.iter().filter(|(name, _)| name.starts_with("log-")).collect();
+    assert!(logs.len() > 2, "{} segments", logs.len());
+    let (mut lost_some, mut tried) = (0, 0);
+    for (name, bytes) in logs {
+        for at in (0..bytes.len()).step_by(SECTOR) {
+            let (disk, bad) = (disk_of(&files), at..at + SECTOR);
+            disk.spoil(name, bad.clone()).expect("is there");
+            let salvaged = salvage_storage(&disk, &settings(100, 3), limits(4 << 10).sizes);
+            let salvaged = salvaged.expect("a bad sector is no reason to stop");
+            let left = drained(&disk);
+            tried += 1;
+            for (body, segment, own, begins) in &all {
+                if left.contains(body) {
+                    continue;
+                }
+                lost_some += 1;
+                let hit = overlaps(own, &bad) || overlaps(begins, &bad);
+                assert!(
+                    segment == name && hit,
+                    "{body} in {segment} is lost with sector {at} of {name}: {salvaged}"
+                );
+                assert!(names(&salvaged, name, &bad), "{at} of {name}, and {body} is lost: {salvaged}");
+                assert!(salvaged.copies.contains(&format!("damaged-{name}")), "{salvaged}");
+            }
+            for copy in &salvaged.copies {
+                let copied = content(&disk, copy);
+                assert!(copied[bad.clone()].iter().all(|byte| *byte == 0));
+                assert!(copied[..at] == bytes[..at] && copied[bad.end..] == bytes[bad.end..]);
+            }
+        }
+    }
+    assert!(lost_some > 20 && tried > lost_some, "{lost_some} lost with {tried} sectors");
+}
+
+#[test]
+fn a_segment_of_which_no_header_is_read_is_named_and_the_others_are_saved() {
+    let (files, all) = written();
+    let (name, bytes) = files.iter().find(|(name, _)| name.starts_with("log-")).expect("there is one");
+    let disk = disk_of(&files);
+    disk.spoil(name, 0..SECTOR).expect("is there");
+    assert_eq!(drained(&disk_of(&files)), drained(&disk), "the other copy is enough");
+    let disk = disk_of(&files);
+    disk.spoil(name, 0..bytes.len()).expect("is there");
+    let error = try_open(&disk).expect_err("cannot be read");
+    assert!(matches!(error, Error::Io { .. }) && error.to_string().contains("salvage"), "{error}");
+    let salvaged =
+        salvage_storage(&disk, &settings(100, 3), limits(4 << 10).sizes).expect("saves the others");
+    assert!(salvaged.gaps.contains(&(name.clone(), 0, bytes.len() as u64)), "{salvaged}");
+    let others = all.iter().filter(|(_, segment, ..)| segment != name).map(|(body, ..)| body.clone());
+    let others: BTreeSet<String> = others.collect();
+    assert!(others.len() > 5 && others.len() < all.len());
+    assert_eq!(drained(&disk), others);
+}
+
+/// Damages a message, or mends it.
+type Damage = fn(&SimDisk, &str, usize);
+
+#[test]
+fn a_message_that_cannot_be_read_is_named_once_and_holds_up_no_other() {
+    let flip: Damage = |disk, name, at| disk.flip_bit(name, at as u64 * 8).expect("has that bit");
+    let spoil: Damage = |disk, name, at| disk.spoil(name, at..at + 1).expect("is there");
+    for (damage, mends) in [(flip, true), (spoil, false)] {
+        let disk = SimDisk::new();
+        let queue = try_open(&disk).expect("opens");
+        let mut session = queue.session().expect("opens");
+        let all: Vec<String> = (0..5).map(|nth| long(&format!("{nth} "))).collect();
+        for body in &all {
+            send(&mut session, &[body]);
+        }
+        let places: Vec<(String, usize)> = all
+            .iter()
+            .map(|body| {
+                let mut files = image(&disk).into_iter();
+                let found = files.find_map(|(name, bytes)| {
+                    let at = bytes.windows(body.len()).position(|some| some == body.as_bytes())?;
+                    Some((name, at))
+                });
+                found.expect("is there")
+            })
+            .collect();
+        for nth in [0, 2] {
+            damage(&disk, &places[nth].0, places[nth].1 + 9);
+        }
+        let said = |received: Result<Vec<Delivery>, Error>, nth: usize| {
+            let error = received.expect_err("cannot be read");
+            match &error {
+                Error::Corrupt { path, offset, detail } => {
+                    assert!(mends && path.to_string_lossy() == places[nth].0, "{error}");
+                    assert!((*offset..*offset + 64).contains(&(places[nth].1 as u64)), "{error}");
+                    assert!(detail.contains(&format!("message {}", nth + 1)), "{error}");
+                }
+                Error::Io { path, .. } => {
+                    assert!(!mends && path.to_string_lossy() == places[nth].0, "{error}")
+                }
+                other => panic!("{other}"),
+            }
+        };
+        // Each is named once, with the whole ones behind it given back.
+        said(session.receive(9, LEASE), 0);
+        said(session.receive(9, LEASE), 2);
+        assert_eq!(session.depth().expect("works").ready, 5);
+        let others = session.receive(9, LEASE).expect("is not held up");
+        assert_eq!(bodies(&others), [&all[1][..], &all[3], &all[4]]);
+        assert!(others.iter().all(|delivery| delivery.attempt == 1), "{others:?}");
+        // Nothing else is there, and that is not said to be nothing.
+        for nth in [0, 2, 0] {
+            said(session.receive(1, LEASE), nth);
+        }
+        for delivery in &others {
+            assert!(is_done(&settle(&mut session, delivery.receipt, Settle::Ack)));
+        }
+        send(&mut session, &["new"]);
+        let new = session.receive(9, LEASE).expect("is not held up").remove(0);
+        assert_eq!(&new.body[..], b"new");
+        assert!(is_done(&settle(&mut session, new.receipt, Settle::Ack)));
+        let depth = session.depth().expect("works");
+        assert_eq!((depth.ready, depth.in_flight, depth.dead), (2, 0, 0), "still accounted for");
+        if mends {
+            damage(&disk, &places[2].0, places[2].1 + 9);
+            let mended = session.receive(9, LEASE).expect("reads");
+            assert_eq!(bodies(&mended), [&all[2][..]], "whichever is mended first");
+            said(session.receive(9, LEASE), 0);
+            damage(&disk, &places[0].0, places[0].1 + 9);
+            assert_eq!(bodies(&session.receive(9, LEASE).expect("reads")), [&all[0][..]]);
+            assert!(session.receive(9, LEASE).expect("works").is_empty());
+        }
+        drop((session, queue));
+    }
+}
