@@ -6,10 +6,11 @@ use crate::buffer_history::{BufferHistory, ProducerLog, Window};
 use crate::invariant::Invariant;
 use crate::verdict::Verdict;
 
-use super::construct::{first_order, other_orders};
+use super::construct::first_order;
 use super::counting::{Filled, false_full_witness, over_capacity, windows};
 use super::lazy::lazily;
 use super::matching::Matched;
+use super::mend::mended;
 use super::picture::{BufferCounterexample, Did, Operation, Who};
 use super::search::{Budget, Searched, search};
 use super::tighten::Tight;
@@ -179,6 +180,11 @@ enum Fits {
 /// How many steps of the search each operation adds to those that are allowed.
 const STEPS_PER_OPERATION: u64 = 64;
 
+/// How often an order is mended before the search: enough for most histories, and milliseconds.
+const FEW_ROUNDS: u64 = 64;
+/// How many values may be put in order, where the search gave up, for each step that it was allowed.
+const VALUES_PER_STEP: u64 = 32;
+
 fn decide(
     matched: &Matched<'_>,
     loose: &Matched<'_>,
@@ -188,16 +194,21 @@ fn decide(
 ) -> Fits {
     // With exact answers the likeliest were tried before.
     let likeliest = || (!answers.full).then(|| constructed(matched, answers)).flatten();
-    if effort.construct && likeliest().or_else(|| other_orders(matched, answers)).is_some() {
+    if effort.construct && likeliest().or_else(|| mended(matched, answers, FEW_ROUNDS)).is_some() {
         out.decided = Some(Decided::Constructed);
         return Fits::Yes;
     }
     out.decided = Some(Decided::Searched);
     let operations = matched.history().len() as u64;
     let mut budget = Budget::new(effort.steps.saturating_add(STEPS_PER_OPERATION * operations));
+    let many_rounds = VALUES_PER_STEP * effort.steps / (matched.count as u64).max(1);
     match search(loose, answers, effort.configurations, &mut budget) {
         Searched::Possible => Fits::Yes,
         Searched::Impossible(at) => Fits::No(shrink::counterexample(loose, at, answers, effort)),
+        Searched::Undecided(_) if effort.construct && mended(matched, answers, many_rounds).is_some() => {
+            out.decided = Some(Decided::Constructed);
+            Fits::Yes
+        }
         Searched::Undecided(why) => {
             out.decided = Some(Decided::Undecided);
             Fits::Unknown(format!(

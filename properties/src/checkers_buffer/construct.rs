@@ -4,13 +4,16 @@
 
 use super::matching::Matched;
 use super::merge::merge;
-use super::tighten::{Tight, deadlines, tighten};
+use super::tighten::deadlines;
 use super::walk::Walk;
 use super::{Answers, NEVER, Tick};
 
 /// How often the queue became full in the linearization that was found, if one was. The order tried is that of
 /// the latest instants of the pushes.
 pub(super) fn first_order(matched: &Matched<'_>, answers: Answers) -> Option<u64> {
+    if matched.capacity() == 0 {
+        return None;
+    }
     let (push_by, pop_by) = deadlines(matched);
     let key = |v: usize| u128::from(push_by[v]) << 64 | u128::from(pop_by[v]);
     let mut order = Vec::with_capacity(matched.count);
@@ -22,29 +25,11 @@ pub(super) fn first_order(matched: &Matched<'_>, answers: Answers) -> Option<u64
     let dr = ranked(&order, pop_by);
     let ei = order.iter().map(|v| matched.push(*v as usize).call).collect();
     let di = order.iter().map(|v| matched.pop(*v as usize).call).collect();
-    Schedule { matched, order, ei, er, di, dr }.replay(answers)
-}
-
-/// Weights of the tightened bounds of pushes and pops. Every combination keeps the order that FIFO demands.
-const WEIGHTS: [[u128; 4]; 6] =
-    [[0, 0, 1, 0], [0, 0, 0, 1], [0, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1], [2, 1, 1, 3]];
-
-/// The same for other orders.
-pub(super) fn other_orders(matched: &Matched<'_>, answers: Answers) -> Option<u64> {
-    WEIGHTS.iter().find_map(|weights| {
-        let Tight { ei, er, di, dr } = tighten(matched);
-        let key = |v: usize| {
-            let bounds = [ei[v], er[v], di[v], dr[v]];
-            bounds.iter().zip(weights).map(|(bound, weight)| u128::from(*bound) * weight).sum::<u128>()
-        };
-        let mut order: Vec<u32> = matched.values().map(|(v, _)| v as u32).collect();
-        order.sort_by_key(|v| key(*v as usize));
-        let ei = ranked(&order, ei);
-        let er = ranked(&order, er);
-        let di = ranked(&order, di);
-        let dr = ranked(&order, dr);
-        Schedule { matched, order, ei, er, di, dr }.replay(answers)
-    })
+    let mut schedule = Schedule { matched, order, ei, er, di, dr };
+    if !schedule.propagate().is_empty() {
+        return None;
+    }
+    Walk::new(&schedule, answers).run().ok()
 }
 
 fn ranked(order: &[u32], by_number: Vec<Tick>) -> Vec<Tick> {
@@ -62,16 +47,10 @@ pub(super) struct Schedule<'a> {
 }
 
 impl Schedule<'_> {
-    fn replay(mut self, answers: Answers) -> Option<u64> {
-        self.propagate().then(|| Walk::new(&self, answers).run()).flatten()
-    }
-
-    /// Narrows the windows to what order and capacity leave; `false`: nothing.
-    fn propagate(&mut self) -> bool {
+    /// Narrows the windows to what order and capacity, which is not 0, leave; the ranks for which that is nothing,
+    /// the last first.
+    pub(super) fn propagate(&mut self) -> Vec<usize> {
         let (count, capacity) = (self.order.len(), self.matched.capacity());
-        if capacity == 0 {
-            return count == 0;
-        }
         let Schedule { ei, er, di, dr, .. } = self;
         let (mut push, mut pop) = (0, 0);
         for at in 0..count {
@@ -83,7 +62,7 @@ impl Schedule<'_> {
             (ei[at], di[at]) = (push, pop);
         }
         let (mut push, mut pop) = (NEVER, NEVER);
-        let mut possible = true;
+        let mut impossible = Vec::new();
         for at in (0..count).rev() {
             pop = pop.min(dr[at]);
             if at + capacity < count {
@@ -91,8 +70,10 @@ impl Schedule<'_> {
             }
             push = push.min(er[at]).min(pop);
             (er[at], dr[at]) = (push, pop);
-            possible &= ei[at] <= push && di[at] <= pop;
+            if ei[at] > push || di[at] > pop {
+                impossible.push(at);
+            }
         }
-        possible
+        impossible
     }
 }

@@ -6,8 +6,8 @@
 //! one step function (Gibbons, Bruno, Phillips 2002; Henzinger, Sezgin, Vafeiadis 2013). With a bound, first a
 //! linearization is constructed, by putting every operation off until it is due or else in an order settled
 //! beforehand, and replayed: if that succeeds all is decided, the order and the answers "empty" included. Where it
-//! fails, necessary conditions on windows that are tightened by what FIFO order implies say what is wrong; and where
-//! they are silent, a search decides. Construction and search each have a budget of steps that grows with the history:
+//! fails, necessary conditions on windows that are tightened by what FIFO order implies say what is wrong; where
+//! they are silent, an order is mended until it can be replayed; and where that does not succeed soon, a search decides. Construction and search each have a budget of steps that grows with the history:
 //! the same history always has the same verdict, and a wrong one costs milliseconds, not minutes. A search whose
 //! budget is used up gives up, and the verdict is [`Verdict::Unknown`].
 //!
@@ -36,10 +36,13 @@ mod lazy;
 #[cfg(test)]
 mod long;
 mod matching;
+mod mend;
 mod merge;
 #[cfg(test)]
 mod oracle;
 mod picture;
+#[cfg(test)]
+mod preempted;
 mod program_order;
 mod relaxed;
 mod replay;
@@ -47,6 +50,7 @@ mod search;
 mod shrink;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod tighten;
 mod walk;
 

@@ -41,6 +41,15 @@ impl Way {
     }
 }
 
+/// An answer that was true on no way that led there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stuck {
+    pub(super) place: Place,
+    pub(super) window: Window,
+    /// How many values had gone in by then.
+    pub(super) pushed: usize,
+}
+
 /// A step and the one before it.
 #[derive(Clone, Copy)]
 struct Taken {
@@ -75,6 +84,7 @@ pub(super) struct Walk<'a> {
     open: Vec<Open>,
     empties: u128,
     fulls: u128,
+    stuck: Vec<Stuck>,
 }
 
 impl<'a> Walk<'a> {
@@ -88,11 +98,17 @@ impl<'a> Walk<'a> {
             open: vec![Open::default(); OPEN as usize],
             empties: 0,
             fulls: 0,
+            stuck: Vec::new(),
         }
     }
 
-    /// How often the queue became full on the way that was found, if one was.
-    pub(super) fn run(mut self) -> Option<u64> {
+    /// How often the queue became full on the way that was found. `Err`: there was none, because of
+    /// these answers if of any.
+    pub(super) fn run(mut self) -> Result<u64, Vec<Stuck>> {
+        self.go().filter(|_| self.stuck.is_empty()).ok_or(self.stuck)
+    }
+
+    fn go(&mut self) -> Option<u64> {
         let matched = self.schedule.matched;
         // Deadlines of pushes and of pops, then calls and returns of the answers of each thread.
         let mut next = vec![0; 2 + 2 * (matched.producers() + matched.consumers())];
@@ -116,10 +132,10 @@ impl<'a> Walk<'a> {
                     let answers = self.answers_of(thread);
                     let count = answers[first..].iter().take_while(|other| **other == answers[first]).count();
                     let open = Open { thread, first, count };
-                    if list % 2 == 0 {
-                        self.call(at, open)?
+                    if list.is_multiple_of(2) {
+                        self.call(at, open)?;
                     } else {
-                        self.ret(at, open)?
+                        self.ret(at, open)?;
                     }
                     count
                 }
@@ -131,7 +147,7 @@ impl<'a> Walk<'a> {
         }
         self.ways.truncate(1);
         self.settle()?;
-        self.replay.end(self.answers)
+        std::mem::replace(&mut self.replay, Replay::new(matched)).end(self.answers)
     }
 
     /// When the next event of a list is, and whether it is a return.
@@ -174,6 +190,7 @@ impl<'a> Walk<'a> {
         let bit = 1 << slot;
         let (place, other) = if self.empties & bit == 0 { (Full, Empty) } else { (Empty, Full) };
         if self.ways.iter().any(|way| way.done & bit == 0) {
+            let before = self.ways.first().copied();
             for way in std::mem::take(&mut self.ways) {
                 if way.done & bit != 0 {
                     self.ways.push(way);
@@ -182,6 +199,12 @@ impl<'a> Walk<'a> {
                 let through_other = self.wishes(&way, other).then(|| self.through(way, at, &[other, place]));
                 let direct = self.through(way, at, &[place]);
                 self.ways.extend([direct, through_other.flatten()].into_iter().flatten());
+            }
+            if self.ways.is_empty() {
+                let window = self.answers_of(answers.thread)[answers.first];
+                let pushed = before.map_or(0, |way| way.pushed);
+                self.stuck.push(Stuck { place, window, pushed });
+                self.ways.extend(before);
             }
         }
         self.empties &= !bit;
