@@ -22,9 +22,9 @@ use crate::dice::Dice;
 use crate::invariant::Invariant;
 
 use super::recorder::{Item, Miscounted, Pace, RecordedConsumer, RecordedProducer};
-use super::sequential::{quietly, text_of};
+use super::sequential::quietly;
 use super::stamps::Stamps;
-use super::watchdog::{Call, Crew, calling};
+use super::watchdog::{Call, Crew, calling, panic_in_words};
 
 /// How one round is set up.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +70,7 @@ pub struct Fault {
 impl Fault {
     fn of<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
         quietly(|| catch_unwind(AssertUnwindSafe(work))).unwrap_or_else(|panic| {
-            let sentence = format!("A thread was stopped by a panic: {:?}.", text_of(&*panic));
+            let sentence = format!("A thread was stopped by a panic{}.", panic_in_words(&*panic));
             Err(Fault { invariant: Invariant::Li1, sentence })
         })
     }

@@ -16,8 +16,8 @@ use stanchion_reports::results::{Act, ActKind, Lanes};
 use crate::engines::budget::Budget;
 use crate::engines::cases::{self, Case};
 use crate::engines::round::other_ends;
-use crate::engines::sequential::{quietly, text_of};
-use crate::engines::watchdog::{self, Call, calling};
+use crate::engines::sequential::quietly;
+use crate::engines::watchdog::{self, Call, calling, panic_in_words};
 use crate::finding::{Finding, Picture};
 use crate::invariant::Invariant;
 use crate::plan::draw;
@@ -413,7 +413,7 @@ pub fn run<B: Buffer>(plan: &Plan) -> Result<Instances, Breach> {
         Ok(Ok(instances)) => return Ok(instances),
         Ok(Err(broken)) => broken,
         Err(panic) => {
-            Broken { invariant: Invariant::Li1, sentence: format!("It panicked: {:?}.", text_of(&*panic)) }
+            Broken { invariant: Invariant::Li1, sentence: format!("It panicked{}.", panic_in_words(&*panic)) }
         }
     };
     Err(Breach { invariant: broken.invariant, sentence: broken.sentence, transcript })

@@ -5,7 +5,8 @@
 //! A thread that stands still cannot be stopped, so it is left behind. It ends with the process, and should the
 //! call return after all, it goes no further.
 
-use std::cell::RefCell;
+use std::any::Any;
+use std::cell::{Cell, RefCell};
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -13,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use super::sequential::text_of;
 use crate::finding::{Failure, Finding};
 use crate::invariant::Invariant;
 use crate::verdict::{Counterexample, Verdict};
@@ -71,6 +73,8 @@ struct Watch {
 
 thread_local! {
     static MINE: RefCell<Option<(Arc<Watch>, Arc<Pulse>)>> = const { RefCell::new(None) };
+    /// The call that a panic came out of last.
+    static PANICKED: Cell<Option<Call>> = const { Cell::new(None) };
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -262,14 +266,26 @@ pub(crate) fn step(index: usize) {
 
 /// Makes a call of the queue under test.
 pub(crate) fn calling<T>(call: Call, run: impl FnOnce() -> T) -> T {
-    struct Returned(u8);
+    struct Returned {
+        call: Call,
+        before: u8,
+    }
     impl Drop for Returned {
         fn drop(&mut self) {
-            beat(self.0);
+            if thread::panicking() {
+                PANICKED.set(Some(self.call));
+            }
+            beat(self.before);
         }
     }
-    let _returned = Returned(beat(call as u8 + 1));
+    let _returned = Returned { call, before: beat(call as u8 + 1) };
     run()
+}
+
+/// How the panic is told that this thread has just caught, and in which call of the queue it was if in one.
+pub(crate) fn panic_in_words(panic: &(dyn Any + Send)) -> String {
+    let call = PANICKED.take().map_or(String::new(), |call| format!(" inside `{}`", call.name()));
+    format!("{call}: {:?}", text_of(panic))
 }
 
 /// Puts another call in the place of the one that this thread makes, and says which one that was: for engines that

@@ -596,4 +596,18 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_panic_is_told_with_the_call_it_came_out_of() {
+        let budget = Budget { cases: 100, ..Budget::quick() };
+        for (engine, check) in engines(Bug::Panic) {
+            let findings = with_bug(Bug::Panic, || check(&budget));
+            let sentence = findings.iter().find_map(|finding| match &finding.verdict {
+                Verdict::Broken(found) if finding.invariant == Invariant::Li1 => Some(&found.sentence),
+                _ => None,
+            });
+            let sentence = sentence.expect(engine);
+            assert!(sentence.contains("inside `push"), "{engine}: {sentence}");
+        }
+    }
 }
