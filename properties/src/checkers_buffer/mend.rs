@@ -202,7 +202,11 @@ impl Mend {
 
     fn make_one_true(&mut self, order: &[u32], Stuck { place, window, .. }: Stuck) {
         let Window { call, ret } = window;
-        let at = if self.round < SETTLED / 2 { ret } else { call + self.dice.below((ret - call).saturating_add(1)) };
+        let at = if self.round < SETTLED / 2 {
+            ret
+        } else {
+            call + self.dice.below((ret - call).saturating_add(1))
+        };
         let Tight { ei, er, di, dr } = &self.tight;
         // Who can be in by then goes in before all that cannot.
         let in_by_then = |v: usize| place == Place::Full && ei[v] <= at;
