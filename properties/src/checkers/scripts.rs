@@ -1182,6 +1182,19 @@ fn what_is_in_neither_place_in_the_end_is_lost_whoever_was_told_what() {
     // Both places must have been looked at.
     assert_blamed(durable(), |s| doubtful(s).crash(Crash::Power).drain(), &[], &[Al10, Dl4]);
     assert_blamed(durable(), |s| doubtful(s).browse(1, &[]), &[], &[Al10, Dl4]);
+    // What waits or is held for longer than the drain lasted is there still.
+    let delayed: Write =
+        |s| s.send_as(1, 1, 2000 * SECOND, SendOutcome::Confirmed(MessageId(1))).drain().browse(1, &[]);
+    let returned: Write = |s| {
+        s.send(1, 1).receive(2, &[(1, 1, 1)]);
+        let delay = 2000 * SECOND;
+        s.settle(2, 1, Settle::Nack { delay }, Outcome::Done).drain().browse(1, &[])
+    };
+    let held: Write =
+        |s| s.send(1, 1).receive_at_most(2, 1, 2000 * SECOND, &[(1, 1, 1)]).drain().browse(1, &[]);
+    for waits in [delayed, returned, held] {
+        assert_blamed(durable(), waits, &[], &[Al10, Dl4]);
+    }
     // It may have been acked.
     let acked: Write = |s| {
         s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Ack, Outcome::InDoubt);

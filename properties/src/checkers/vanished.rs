@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use stanchion_queues::{DeadLettering, Settle};
 
 use super::attempts::maybe_dead;
-use super::index::{Index, falls_between};
+use super::index::{Index, Window, falls_between};
+use super::lease::Causes;
 use super::tables::NONE;
 use super::timeline::Observers;
 use crate::history::{Outcome, What};
@@ -40,6 +41,7 @@ pub(crate) fn vanished(index: &Index) -> (Vec<u32>, u32) {
         let sent = index.window(confirmed);
         let deliveries = index.by_copy.get(copy as usize);
         sent.ret < empty.call
+            && is_due(index, copy, &empty)
             && !falls_between(&index.falls.sends, sent.call, shown_at.ret)
             && !deliveries.iter().any(|&delivery| may_be_acked(index, delivery))
     };
@@ -53,6 +55,24 @@ pub(crate) fn vanished_dying(index: &Index) -> (Vec<(u32, u32)>, u32) {
     let dying =
         |&(_, delivery): &(u32, u32)| maybe_dead(index, delivery, &index.counts[delivery as usize], u64::MAX);
     (nowhere.iter().filter_map(last).filter(dying).collect(), browse)
+}
+
+/// Whether nothing can have held the message back when a receive found nothing: no lease, and no delay of a send or a nack.
+/// A drain waits for them all, but how long it waited is for the history to say.
+fn is_due(index: &Index, copy: u32, empty: &Window) -> bool {
+    let waits = |send: u32| {
+        let delay = index.delay(send);
+        !delay.is_zero() && index.window(send).until + delay >= empty.at
+    };
+    let is_over = |&delivery: &u32| {
+        let lease = &index.leases[delivery as usize];
+        // A crash may give back a lease that it undoes the end of.
+        let given_back = lease.causes.any(Causes::UNKNOWN.with(Causes::UNDONE));
+        let over = lease.hi < empty.at || lease.over.tick < empty.call && !given_back;
+        over && (!lease.causes.any(Causes::NACK) || lease.again.1 < empty.at)
+    };
+    !index.stored_by(index.copies[copy as usize].token).any(waits)
+        && index.by_copy.get(copy as usize).iter().all(is_over)
 }
 
 /// Whether an ack of this delivery may have been taken.

@@ -39,6 +39,8 @@ mod matching;
 mod mend;
 mod merge;
 #[cfg(test)]
+mod nonsense;
+#[cfg(test)]
 mod oracle;
 mod picture;
 #[cfg(test)]
@@ -56,7 +58,7 @@ mod walk;
 
 use stanchion_queues::{Answer, Order};
 
-use crate::buffer_history::{BufferHistory, ConsumerLog, ProducerLog, Tick, Window};
+use crate::buffer_history::{BufferHistory, ConsumerLog, Offered, ProducerLog, Tick, Window};
 use crate::history::{PENDING, Token};
 use crate::invariant::Invariant;
 use crate::verdict::{Counterexample, Verdict};
@@ -200,6 +202,15 @@ pub fn judge(history: &BufferHistory) -> Judgement {
 pub fn judge_with(history: &BufferHistory, effort: Effort) -> Judgement {
     let contract = &history.contract;
     let mut out = Judgement::default();
+    if let Some(window) = backwards(history) {
+        let why = format!(
+            "an operation was called at tick {} and returned at tick {}: the ticks of a run must come from one clock \
+             that never goes back, and end before {UNRETURNED}",
+            window.call, window.ret
+        );
+        PROMISES.iter().for_each(|invariant| out.say(*invariant, Verdict::Unknown(why.clone())));
+        return out;
+    }
     let matched = matching::run(history, &mut out);
     loss(history, &matched, &mut out);
 
@@ -248,6 +259,28 @@ pub fn judge_with(history: &BufferHistory, effort: Effort) -> Judgement {
 
     bounded::run(&matched, built, effort, &mut out);
     out
+}
+
+/// What is said something of.
+const PROMISES: [Invariant; 11] = {
+    use Invariant::*;
+    [Al1, Al3, Al5, Al7, Or1, Or2, Or6, Cb1, Cb2, Cb3, Me1]
+};
+
+/// A window that is none: nothing that follows from ticks can be said of a history with one.
+fn backwards(history: &BufferHistory) -> Option<Window> {
+    let is_wrong = |window: &Window| window.call > window.ret || window.call >= UNRETURNED;
+    let of_producer = |log: &ProducerLog| {
+        let offers = log.offers.iter().map(Offered::window).find(is_wrong);
+        offers.or_else(|| log.refusals().copied().find(is_wrong))
+    };
+    let of_consumer = |log: &ConsumerLog| {
+        let pops = log.pops.iter().map(|pop| pop.window).find(is_wrong);
+        let pending = log.pending.iter().map(|call| Window { call: *call, ret: PENDING });
+        pops.or_else(|| log.answers().copied().chain(pending).find(is_wrong))
+    };
+    let produced = history.producers.iter().find_map(of_producer);
+    produced.or_else(|| history.consumers.iter().find_map(of_consumer))
 }
 
 fn loss(history: &BufferHistory, matched: &Matched, out: &mut Judgement) {
