@@ -5,7 +5,6 @@ use super::index::{Index, Moment};
 use super::tables::NONE;
 use super::tally::Tally;
 use super::timeline::{Observers, State, Sums, spans};
-use super::vanished::vanished;
 use crate::history::{SendOutcome, What};
 use crate::invariant::Invariant;
 use crate::verdict::Verdict;
@@ -157,9 +156,9 @@ pub(crate) fn accounting(index: &Index) -> Verdict {
             )
         });
     }
-    let (nowhere, browse) = vanished(index);
-    for copy in nowhere {
-        tally.blame(&[index.copies[copy as usize].first_seen, browse], || {
+    let (nowhere, browse) = index.vanished();
+    for &copy in nowhere {
+        tally.blame(&[index.copies[copy as usize].first_seen, *browse], || {
             format!(
                 "when the drain had come to rest, {} was neither acked nor delivered nor, at event {browse}, dead",
                 index.name(copy)

@@ -14,6 +14,7 @@ use super::emptiness::FalseEmpties;
 use super::lease::{self, Lease, Standing};
 use super::tables::{Dense, Groups, Intervals, NONE};
 use super::timeline::Observers;
+use super::vanished::vanished;
 use crate::history::{Event, History, Letter, Outcome, PENDING, SendOutcome, Token, What};
 
 /// A tick that never comes.
@@ -183,6 +184,7 @@ pub(crate) struct Index<'h> {
     pub(crate) unanswered: Option<u32>,
     deaths: OnceCell<Deaths>,
     false_empties: OnceCell<FalseEmpties>,
+    vanished: OnceCell<(Vec<u32>, u32)>,
     overlaps: OnceCell<Vec<bool>>,
     searchers: OnceCell<Observers>,
 }
@@ -397,6 +399,7 @@ impl<'h> Index<'h> {
             unanswered,
             deaths: OnceCell::new(),
             false_empties: OnceCell::new(),
+            vanished: OnceCell::new(),
             overlaps: OnceCell::new(),
             searchers: OnceCell::new(),
         };
@@ -549,6 +552,11 @@ impl<'h> Index<'h> {
     /// The empty receives that cannot have been true.
     pub(crate) fn false_empties(&self) -> &FalseEmpties {
         self.false_empties.get_or_init(|| FalseEmpties::of(self))
+    }
+
+    /// The messages that are nowhere in the end, and the browse that shows so.
+    pub(crate) fn vanished(&self) -> &(Vec<u32>, u32) {
+        self.vanished.get_or_init(|| vanished(self))
     }
 
     /// Whether another operation was unfinished during an event.

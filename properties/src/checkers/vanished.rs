@@ -50,11 +50,11 @@ pub(crate) fn vanished(index: &Index) -> (Vec<u32>, u32) {
 
 /// Those of them that may have been dying, with their last deliveries.
 pub(crate) fn vanished_dying(index: &Index) -> (Vec<(u32, u32)>, u32) {
-    let (nowhere, browse) = vanished(index);
+    let (nowhere, browse) = index.vanished();
     let last = |&copy: &u32| index.by_copy.get(copy as usize).last().map(|&delivery| (copy, delivery));
     let dying =
         |&(_, delivery): &(u32, u32)| maybe_dead(index, delivery, &index.counts[delivery as usize], u64::MAX);
-    (nowhere.iter().filter_map(last).filter(dying).collect(), browse)
+    (nowhere.iter().filter_map(last).filter(dying).collect(), *browse)
 }
 
 /// Whether nothing can have held the message back when a receive found nothing: no lease, and no delay of a send or a nack.

@@ -32,8 +32,9 @@ pub(super) fn first_order(matched: &Matched<'_>, answers: Answers) -> Option<u64
     Walk::new(&schedule, answers).run().ok()
 }
 
-fn ranked(order: &[u32], by_number: Vec<Tick>) -> Vec<Tick> {
-    order.iter().map(|v| by_number[*v as usize]).collect()
+/// By rank what is by number.
+pub(super) fn ranked(order: &[u32], by_number: impl AsRef<[Tick]>) -> Vec<Tick> {
+    order.iter().map(|v| by_number.as_ref()[*v as usize]).collect()
 }
 
 /// Windows by rank in the order tried.

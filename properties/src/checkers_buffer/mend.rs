@@ -14,12 +14,12 @@
 use crate::buffer_history::Window;
 use crate::dice::Dice;
 
-use super::construct::Schedule;
+use super::Answers;
+use super::construct::{Schedule, ranked};
 use super::matching::Matched;
 use super::threads::Threads;
 use super::tighten::{Tight, tighten};
 use super::walk::{Place, Stuck, Walk};
-use super::{Answers, Tick};
 
 /// After how many rounds without progress all from there on begins afresh.
 const AFRESH: u64 = 32;
@@ -96,8 +96,7 @@ impl Mend {
 
     fn schedule<'a>(&self, matched: &'a Matched<'a>, order: Vec<u32>) -> Schedule<'a> {
         let Tight { ei, er, di, dr } = &self.tight;
-        let ranked = |bounds: &[Tick]| order.iter().map(|v| bounds[*v as usize]).collect();
-        let [ei, er, di, dr] = [ei, er, di, dr].map(|bounds| ranked(bounds));
+        let [ei, er, di, dr] = [ei, er, di, dr].map(|bounds| ranked(&order, bounds));
         Schedule { matched, order, ei, er, di, dr }
     }
 

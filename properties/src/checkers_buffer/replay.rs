@@ -89,14 +89,14 @@ impl<'a> Replay<'a> {
 
     /// Whether every value, and every answer of the kinds asked for, had its turn. If so, how often the queue
     /// became full.
-    pub(super) fn end(self, answers: Answers) -> Option<u64> {
+    pub(super) fn end(&self, answers: Answers) -> Option<u64> {
         let history = self.matched.history();
-        let empties = history.consumers.iter().map(|log| log.empties.len()).zip(self.empties);
-        let fulls = history.producers.iter().map(|log| log.fulls.len()).zip(self.fulls);
+        let empties = history.consumers.iter().map(|log| log.empties.len()).zip(&self.empties);
+        let fulls = history.producers.iter().map(|log| log.fulls.len()).zip(&self.fulls);
         let complete = self.pushes == self.matched.count
             && self.pops == self.matched.count - self.matched.unpopped
-            && (!answers.empty || empties.into_iter().all(|(all, done)| all == done))
-            && (!answers.full || fulls.into_iter().all(|(all, done)| all == done));
+            && (!answers.empty || empties.into_iter().all(|(all, done)| all == *done))
+            && (!answers.full || fulls.into_iter().all(|(all, done)| all == *done));
         complete.then_some(self.fills)
     }
 }

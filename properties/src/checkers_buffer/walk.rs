@@ -102,8 +102,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// How often the queue became full on the way that was found. `Err`: there was none, because of
-    /// these answers if of any.
+    /// How often the queue became full on the way that was found. `Err`: there was none, because of these
+    /// answers if of any.
     pub(super) fn run(mut self) -> Result<u64, Vec<Stuck>> {
         self.go().filter(|_| self.stuck.is_empty()).ok_or(self.stuck)
     }
@@ -147,7 +147,7 @@ impl<'a> Walk<'a> {
         }
         self.ways.truncate(1);
         self.settle()?;
-        std::mem::replace(&mut self.replay, Replay::new(matched)).end(self.answers)
+        self.replay.end(self.answers)
     }
 
     /// When the next event of a list is, and whether it is a return.

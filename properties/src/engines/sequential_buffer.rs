@@ -5,7 +5,8 @@
 //! maximum. A failing plan is shrunk, operations first.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use proptest::prelude::*;
@@ -92,8 +93,44 @@ pub struct Breach {
     pub invariant: Invariant,
     /// What happened instead.
     pub sentence: String,
-    /// Every step with its answer, one a line.
-    pub transcript: Vec<String>,
+    /// Every step with its answer.
+    pub transcript: Vec<Told>,
+}
+
+/// One step with its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Which end acted; `None`: none, as when an end is dropped.
+    pub end: Option<End>,
+    /// What came of it.
+    pub did: String,
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(end) = self.end {
+            write!(f, "{end}: ")?;
+        }
+        f.write_str(&self.did)
+    }
+}
+
+/// One end of a buffer, by its number. Producers stand before consumers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum End {
+    /// Pushes.
+    Producer(usize),
+    /// Pops.
+    Consumer(usize),
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Producer(number) => write!(f, "producer {number}"),
+            End::Consumer(number) => write!(f, "consumer {number}"),
+        }
+    }
 }
 
 /// How often each promise was put to the test.
@@ -221,7 +258,7 @@ fn explain<B: Buffer>(
     Finding { invariant, verdict: Verdict::Broken(how), cases, events, failure: Some(failure) }
 }
 
-fn picture(transcript: &[String], how: &Counterexample, notes: &[String]) -> Picture {
+fn picture(transcript: &[Told], how: &Counterexample, notes: &[String]) -> Picture {
     let mut text = timeline::heading(how);
     for (number, line) in transcript.iter().enumerate() {
         let mark = if number + 1 == transcript.len() { ">>" } else { "" };
@@ -235,33 +272,21 @@ fn picture(transcript: &[String], how: &Counterexample, notes: &[String]) -> Pic
 }
 
 /// The transcript with a lane for each end that acts.
-fn lanes(transcript: &[String], how: &Counterexample) -> Lanes {
-    let parts: Vec<(Option<&str>, &str)> = transcript
-        .iter()
-        .map(|line| match line.split_once(": ") {
-            Some((end, did)) if end.starts_with("producer") || end.starts_with("consumer") => {
-                (Some(end), did)
-            }
-            _ => (None, line.as_str()),
-        })
-        .collect();
-    let mut names: Vec<&str> = parts.iter().filter_map(|(end, _)| *end).collect();
-    // Producers stand before consumers.
-    names.sort_unstable_by_key(|name| (name.starts_with("consumer"), *name));
-    names.dedup();
-    let acts = (0..).zip(&parts).map(|(at, (end, did))| Act {
-        lane: end.and_then(|end| names.iter().position(|name| *name == end)),
+fn lanes(transcript: &[Told], how: &Counterexample) -> Lanes {
+    let ends: BTreeSet<End> = transcript.iter().filter_map(|told| told.end).collect();
+    let acts = (0..).zip(transcript).map(|(at, Told { end, did })| Act {
+        lane: end.and_then(|end| ends.iter().position(|other| *other == end)),
         call: 2 * at,
         ret: Some(2 * at + 1),
-        lines: vec![(*did).to_owned()],
+        lines: vec![did.clone()],
         kind: if end.is_some() { ActKind::Call } else { ActKind::Phase },
-        culprits: if at + 1 == parts.len() as u64 { vec![1] } else { Vec::new() },
+        culprits: if at + 1 == transcript.len() as u64 { vec![1] } else { Vec::new() },
         ..Act::default()
     });
     let culprits = vec![how.sentence.clone()];
     Lanes {
         acts: acts.collect(),
-        names: names.iter().map(ToString::to_string).collect(),
+        names: ends.iter().map(ToString::to_string).collect(),
         culprits,
         notes: Vec::new(),
     }
@@ -419,16 +444,17 @@ pub fn run<B: Buffer>(plan: &Plan) -> Result<Instances, Breach> {
     Err(Breach { invariant: broken.invariant, sentence: broken.sentence, transcript })
 }
 
-fn drive<B: Buffer>(plan: &Plan, transcript: &mut Vec<String>) -> Result<Instances, Broken> {
+fn drive<B: Buffer>(plan: &Plan, transcript: &mut Vec<Told>) -> Result<Instances, Broken> {
     let start = plan.below_max.map_or(0, |below| usize::MAX - below);
     let shape = Shape::new(plan.producers, plan.consumers, plan.capacity).starting_at(start);
-    transcript.push(format!(
+    let did = format!(
         "open {} x {}, capacity {}, counters from {}",
         plan.producers,
         plan.consumers,
         plan.capacity,
         plan.below_max.map_or("0".to_owned(), |below| format!("max - {below}"))
-    ));
+    );
+    transcript.push(Told { end: None, did });
     let ends = calling(Call::Open, || B::open::<Item>(shape)).map_err(|error| Broken {
         invariant: Invariant::Li1,
         sentence: format!("It did not open in a shape that its contract admits: {error}"),
@@ -490,7 +516,7 @@ struct World<'a, P, C> {
     /// How often the answer of this promise was given last, with nothing else between.
     in_a_row: (Invariant, usize),
     instances: Instances,
-    transcript: &'a mut Vec<String>,
+    transcript: &'a mut Vec<Told>,
 }
 
 impl<P: Push<Item>, C: Pop<Item>> World<'_, P, C> {
@@ -498,8 +524,8 @@ impl<P: Push<Item>, C: Pop<Item>> World<'_, P, C> {
         *self.instances.entry(invariant).or_default() += by;
     }
 
-    fn tell(&mut self, line: String) {
-        self.transcript.push(line);
+    fn tell(&mut self, end: impl Into<Option<End>>, did: String) {
+        self.transcript.push(Told { end: end.into(), did });
     }
 
     fn offer(&mut self, producer: usize) -> Item {
@@ -522,7 +548,7 @@ impl<P: Push<Item>, C: Pop<Item>> World<'_, P, C> {
                 let producer = producer % self.producers.len();
                 if let Some(end) = self.producers[producer].take() {
                     calling(Call::Drop, || drop(end));
-                    self.tell(format!("drop producer {producer}"));
+                    self.tell(None, format!("drop producer {producer}"));
                 }
                 Ok(())
             }
@@ -532,7 +558,7 @@ impl<P: Push<Item>, C: Pop<Item>> World<'_, P, C> {
                     && let Some(end) = self.consumers[consumer].take()
                 {
                     calling(Call::Drop, || drop(end));
-                    self.tell(format!("drop consumer {consumer}"));
+                    self.tell(None, format!("drop consumer {consumer}"));
                 }
                 Ok(())
             }
@@ -547,11 +573,11 @@ impl<P: Push<Item>, C: Pop<Item>> World<'_, P, C> {
         self.producers[producer] = Some(end);
         match answer {
             Ok(()) => {
-                self.tell(format!("producer {producer}: push #{number} -> in"));
+                self.tell(End::Producer(producer), format!("push #{number} -> in"));
                 self.accepted(number)
             }
             Err(Full(item)) => {
-                self.tell(format!("producer {producer}: push #{number} -> full"));
+                self.tell(End::Producer(producer), format!("push #{number} -> full"));
                 self.handed_back(&item, number)?;
                 self.refused()
             }
@@ -565,7 +591,7 @@ impl<P: Push<Item>, C: Pop<Item>> World<'_, P, C> {
         let pushed = calling(Call::PushMany, || end.push_many(&mut items));
         self.producers[producer] = Some(end);
         let last = first + count - 1;
-        self.tell(format!("producer {producer}: push #{first} to #{last} at once -> {pushed} in"));
+        self.tell(End::Producer(producer), format!("push #{first} to #{last} at once -> {pushed} in"));
         if pushed > count || items.len() > count {
             return Err(Broken {
                 invariant: Invariant::Al10,
@@ -643,7 +669,7 @@ impl<P: Push<Item>, C: Pop<Item>> World<'_, P, C> {
         let Some(end) = &mut self.consumers[consumer] else { return Ok(()) };
         let answer = calling(Call::Pop, || end.pop());
         let said = answer.as_ref().map_or("empty".to_owned(), |item| format!("#{}", item.number));
-        self.tell(format!("consumer {consumer}: pop -> {said}"));
+        self.tell(End::Consumer(consumer), format!("pop -> {said}"));
         match answer {
             Some(item) => self.came_out(item),
             None => self.was_empty(),
@@ -655,7 +681,7 @@ impl<P: Push<Item>, C: Pop<Item>> World<'_, P, C> {
         let mut items = Vec::new();
         let popped = calling(Call::PopMany, || end.pop_many(&mut items, max));
         let said: Vec<String> = items.iter().map(|item| format!("#{}", item.number)).collect();
-        self.tell(format!("consumer {consumer}: pop at most {max} -> {popped}: [{}]", said.join(", ")));
+        self.tell(End::Consumer(consumer), format!("pop at most {max} -> {popped}: [{}]", said.join(", ")));
         self.count(Invariant::Al10, 1);
         if popped != items.len() || popped > max {
             return Err(Broken {
@@ -759,7 +785,7 @@ impl<P: Push<Item>, C: Pop<Item>> World<'_, P, C> {
             }
         }
         let said: Vec<String> = numbers.iter().map(|number| format!("#{number}")).collect();
-        self.tell(format!("popping on gives [{}]", said.join(", ")));
+        self.tell(None, format!("popping on gives [{}]", said.join(", ")));
         numbers.extend(&self.batch);
         numbers
     }
@@ -776,7 +802,7 @@ impl<P: Push<Item>, C: Pop<Item>> World<'_, P, C> {
 
     fn drop_ends(mut self, consumers_first: bool) -> Result<Instances, Broken> {
         let (left, offered) = (self.inside.len(), self.items.len());
-        self.tell(format!("drop the ends with {left} inside"));
+        self.tell(None, format!("drop the ends with {left} inside"));
         self.count(Invariant::Me3, offered as u64);
         let (producers, consumers) = (self.producers, self.consumers);
         calling(Call::Drop, || {
