@@ -1,7 +1,9 @@
 //! The callers that share one commit: where they wait, and how one of them comes to lead it.
 
+use std::mem;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Waker;
 
 use super::failure::Failure;
 use crate::sync::{Condvar, Mutex, MutexGuard};
@@ -10,15 +12,23 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     callers: AtomicUsize,
-    progress: Mutex<Progress>,
+    seen: Mutex<Seen>,
     pub(super) changed: Condvar,
 }
 
+/// What those see who look at it.
 #[derive(Debug, Default)]
-pub(super) enum Progress {
+pub(super) struct Seen {
+    progress: Progress,
+    /// Whom to tell of its end who does not wait.
+    wakers: Vec<Waker>,
+}
+
+#[derive(Debug, Default)]
+enum Progress {
     #[default]
     Open,
-    /// One of its callers is to lead it, and has not taken notice yet.
+    /// Whoever comes first is to lead it.
     Baton,
     Ended(Outcome),
 }
@@ -56,37 +66,75 @@ impl Batch {
 
     /// Makes one of its callers lead it.
     pub(super) fn pass_baton(&self) {
-        *self.progress() = Progress::Baton;
+        self.seen().progress = Progress::Baton;
         self.changed.notify_one();
+    }
+
+    /// Whether the caller is to lead it now.
+    pub(super) fn take_baton(&self) -> bool {
+        let mut seen = self.seen();
+        let lies = matches!(seen.progress, Progress::Baton);
+        if lies {
+            seen.progress = Progress::Open;
+        }
+        lies
     }
 
     /// Releases all of its callers.
     pub(super) fn end(&self, outcome: Outcome) {
-        *self.progress() = Progress::Ended(outcome);
+        let mut seen = self.seen();
+        seen.progress = Progress::Ended(outcome);
+        let wakers = mem::take(&mut seen.wakers);
+        drop(seen);
         self.changed.notify_all();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// How it ended, if it has.
+    pub(super) fn ended(&self) -> Option<Outcome> {
+        match &self.seen().progress {
+            Progress::Ended(outcome) => Some(outcome.clone()),
+            Progress::Open | Progress::Baton => None,
+        }
+    }
+
+    /// The same; if it has not, this waker is told of its end. A place is one waker's from its first look on.
+    pub(super) fn ended_or_wake(&self, place: &mut Option<usize>, waker: &Waker) -> Option<Outcome> {
+        let mut seen = self.seen();
+        if let Progress::Ended(outcome) = &seen.progress {
+            return Some(outcome.clone());
+        }
+        match place {
+            Some(place) => seen.wakers[*place].clone_from(waker),
+            None => {
+                *place = Some(seen.wakers.len());
+                seen.wakers.push(waker.clone());
+            }
+        }
+        None
     }
 
     pub(super) fn wait(&self) -> Woken {
-        let mut progress = self.progress();
+        let mut seen = self.seen();
         loop {
-            match &*progress {
+            match &seen.progress {
                 Progress::Open => {}
                 Progress::Baton => {
-                    *progress = Progress::Open;
+                    seen.progress = Progress::Open;
                     return Woken::Lead;
                 }
                 Progress::Ended(outcome) => return Woken::Ended(outcome.clone()),
             }
-            progress = self.changed.wait(progress).unwrap_or_else(PoisonError::into_inner);
+            seen = self.changed.wait(seen).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     /// Whether it has not ended, and nobody is to lead it.
     pub(super) fn is_open(&self) -> bool {
-        matches!(*self.progress(), Progress::Open)
+        matches!(self.seen().progress, Progress::Open)
     }
 
-    pub(super) fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,5 +1,6 @@
 //! Group commit: whoever has something to say adds it to the open batch and waits; one of those who wait
-//! leads, which is to write and sync the batch for all of them, without the lock.
+//! leads, which is to write and sync the batch for all of them, without the lock. Who takes a ticket does not wait: of a batch
+//! in which nobody does the heartbeat takes the lead, unless somebody comes to wait before it.
 //!
 //! Only one batch is ever unsynced. While it is, others gather in the next one; when it has ended, first one
 //! of these is made the next leader, and then its own callers are released. The state changes only when a
@@ -97,7 +98,7 @@ pub(super) struct Core<S: Storage> {
     open: Open,
     /// The batch that is being made durable.
     unsynced: Option<Arc<Batch>>,
-    /// Somebody leads, or has been told to. Otherwise the open batch is empty.
+    /// Somebody leads, or whoever comes first is to. Otherwise the open batch is empty.
     led: bool,
     returning: Returning,
     pub(super) poisoned: Option<String>,
@@ -215,21 +216,43 @@ impl<S: Storage> Shared<S> {
             return Ok(());
         }
         let sends = records.iter().any(Record::is_send);
-        for record in &records {
-            core.claimed.extend(record.changes());
-            core.reserved += usize::from(record.takes_room());
-            if core.applies_early(record) {
-                // It fits what is there.
-                let _ = core.state.apply(record);
-            }
-        }
-        records.into_iter().for_each(|record| core.open.say(record));
-        let batch = Arc::clone(&core.open.batch);
+        let batch = core.say(records);
         batch.join();
         let leads = !mem::replace(&mut core.led, true);
         drop(core);
         let outcome = if leads { self.lead() } else { self.follow(&batch) };
         if sends { outcome.sends } else { outcome.others }
+    }
+
+    /// The same, without waiting for it: the batch that will say so. Whoever waits first leads it, or the heartbeat does.
+    pub(super) fn begin_commit(
+        &self,
+        mut core: MutexGuard<'_, Core<S>>,
+        records: Vec<Record>,
+    ) -> Result<Option<Arc<Batch>>, Failure> {
+        core.working()?;
+        if records.is_empty() {
+            return Ok(None);
+        }
+        let batch = core.say(records);
+        if !mem::replace(&mut core.led, true) {
+            core.call();
+        }
+        Ok(Some(batch))
+    }
+
+    /// Leads the open batch, if nobody does.
+    pub(super) fn lead_unwaited(&self) {
+        let batch = Arc::clone(&self.lock().open.batch);
+        if batch.take_baton() {
+            self.lead();
+        }
+    }
+
+    /// Waits for a batch, to which the caller belongs.
+    pub(super) fn wait_for(&self, batch: &Batch) -> Outcome {
+        batch.join();
+        self.follow(batch)
     }
 
     /// Waits until all that others have said until now is durable, or has failed.
@@ -250,8 +273,12 @@ impl<S: Storage> Shared<S> {
         Ok(core)
     }
 
+    pub(super) fn makes(&self, mistake: Mistake) -> bool {
+        self.storage.makes(mistake)
+    }
+
     fn follow(&self, batch: &Batch) -> Outcome {
-        let blindly = self.storage.makes(Mistake::WaitsBlindly);
+        let blindly = self.makes(Mistake::WaitsBlindly);
         match if blindly { batch.wait_blindly() } else { batch.wait() } {
             Woken::Lead => self.lead(),
             Woken::Ended(outcome) => outcome,
@@ -460,6 +487,28 @@ impl<S: Storage> Core<S> {
         }
     }
 
+    /// Adds these to the open batch.
+    fn say(&mut self, records: Vec<Record>) -> Arc<Batch> {
+        for record in &records {
+            self.claimed.extend(record.changes());
+            self.reserved += usize::from(record.takes_room());
+            if self.applies_early(record) {
+                // It fits what is there.
+                let _ = self.state.apply(record);
+            }
+        }
+        records.into_iter().for_each(|record| self.open.say(record));
+        Arc::clone(&self.open.batch)
+    }
+
+    /// Has somebody lead the open batch, in which nobody waits.
+    fn call(&self) {
+        self.open.batch.pass_baton();
+        if !self.storage.makes(Mistake::LeavesTickets) {
+            self.bell.call();
+        }
+    }
+
     fn poison(&mut self, error: impl ToString) -> Failure {
         Failure::Now(self.poisoned.get_or_insert_with(|| error.to_string()).clone())
     }
@@ -578,13 +627,15 @@ impl<S: Storage> Core<S> {
         mem::take(&mut self.open).batch.end(failed);
     }
 
-    /// Passes the lead to the next batch, if somebody waits in it, after a commit that had `released` callers.
+    /// Passes the lead to the next batch, if there is anything in it, after a commit that had `released` callers.
     fn hand_over(&mut self, released: usize) {
         let waiting = self.open.batch.callers();
         self.returning.expected = waiting + released;
-        self.led = waiting > 0;
-        if self.led {
+        self.led = waiting > 0 || !self.open.records.is_empty();
+        if waiting > 0 {
             self.open.batch.pass_baton();
+        } else if self.led {
+            self.call();
         }
     }
 }
@@ -601,7 +652,9 @@ impl<S: Storage> Drop for Core<S> {
         if self.working().is_ok()
             && let Some(log) = &mut self.log
         {
+            // And what was said by tickets that nobody has any more.
             let mut records = self.state.unrecorded();
+            records.append(&mut self.open.records);
             records.push(Record::Closed);
             let _ = log.commit(&mut records, 0);
         }

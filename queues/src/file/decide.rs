@@ -11,12 +11,16 @@ use super::queue::BODY_LIMIT;
 use super::record::{Payload, Read, Record, Stored};
 use super::state::{HandedOut, Lease, Letter};
 use super::storage::Storage;
+use super::ticket::Begun;
 use crate::broker::{
     DeadLetter, Delivery, Error, Message, MessageId, Reason, Receipt, Refusal, Sent, Settle, Settled,
     Settlement,
 };
 use crate::clock::Time;
 use crate::sync::MutexGuard;
+
+/// What is to be said, and what it answers when that is durable.
+type Decided<'a, S, A> = (MutexGuard<'a, Core<S>>, Vec<Record>, Vec<A>);
 
 impl<S: Storage> Shared<S> {
     /// Ends what time has ended: the first thing every operation does. Answers the instant for which the
@@ -54,8 +58,24 @@ impl<S: Storage> Shared<S> {
 
     /// And whether all of it was refused for want of space, of which the same commit made some.
     fn send_once(&self, messages: &[Message]) -> Result<(Vec<Sent>, bool), Failure> {
-        let (mut core, now) = self.sweep()?;
+        let (core, records, mut outcomes) = self.decide_sends(messages)?;
         let released = core.state.released();
+        let mut room_was_made = false;
+        if let Err(failure) = self.commit(core, records) {
+            let lacking = matches!(failure, Failure::Lacking(..));
+            room_was_made = lacking && self.lock().state.released() > released;
+            failure.of_sends(&mut outcomes);
+        }
+        Ok((outcomes, room_was_made))
+    }
+
+    pub(super) fn begin_send(&self, messages: &[Message]) -> Result<Begun<Sent>, Failure> {
+        let (core, records, answers) = self.decide_sends(messages)?;
+        Ok(Begun { batch: self.begin_commit(core, records)?, answers })
+    }
+
+    fn decide_sends(&self, messages: &[Message]) -> Result<Decided<'_, S, Sent>, Failure> {
+        let (mut core, now) = self.sweep()?;
         let sized = messages.iter().filter(|message| !too_large(message)).count();
         core = self.wait_while(core, |core| core.room_is_uncertain(sized))?;
         let mut room = core.room();
@@ -78,21 +98,7 @@ impl<S: Storage> Shared<S> {
                 Sent::Confirmed(MessageId(id))
             });
         }
-        let mut room_was_made = false;
-        if let Err(failure) = self.commit(core, records) {
-            let lacking = matches!(failure, Failure::Lacking(..));
-            room_was_made = lacking && self.lock().state.released() > released;
-            for outcome in &mut outcomes {
-                // What was full only if the others were stored is not full without them.
-                let certainly_absent = !matches!(failure, Failure::Now(_));
-                if matches!(outcome, Sent::Confirmed(_))
-                    || certainly_absent && matches!(outcome, Sent::Refused(Refusal::Full))
-                {
-                    *outcome = failure.sent();
-                }
-            }
-        }
-        Ok((outcomes, room_was_made))
+        Ok((core, records, outcomes))
     }
 
     pub(super) fn receive(&self, session: u64, max: usize, lease: Duration) -> Result<Vec<Delivery>, Error> {
@@ -182,6 +188,19 @@ impl<S: Storage> Shared<S> {
     }
 
     pub(super) fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Failure> {
+        let (core, records, mut outcomes) = self.decide_settlements(settlements)?;
+        if let Err(failure) = self.commit(core, records) {
+            failure.of_settlements(&mut outcomes);
+        }
+        Ok(outcomes)
+    }
+
+    pub(super) fn begin_settle(&self, settlements: &[Settlement]) -> Result<Begun<Settled>, Failure> {
+        let (core, records, answers) = self.decide_settlements(settlements)?;
+        Ok(Begun { batch: self.begin_commit(core, records)?, answers })
+    }
+
+    fn decide_settlements(&self, settlements: &[Settlement]) -> Result<Decided<'_, S, Settled>, Failure> {
         let (core, now) = self.sweep()?;
         let core = self.wait_while(core, |core| {
             settlements.iter().any(|settlement| core.is_claimed_under(settlement.receipt))
@@ -202,14 +221,7 @@ impl<S: Storage> Shared<S> {
                 },
             }));
         }
-        if let Err(failure) = self.commit(core, records) {
-            for outcome in &mut outcomes {
-                if matches!(outcome, Settled::Done) {
-                    *outcome = Settled::InDoubt(failure.error());
-                }
-            }
-        }
-        Ok(outcomes)
+        Ok((core, records, outcomes))
     }
 
     pub(super) fn extend(&self, receipt: Receipt, lease: Duration) -> Result<Settled, Failure> {

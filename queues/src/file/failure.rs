@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use crate::broker::{Error, Refusal, Sent};
+use crate::broker::{Error, Refusal, Sent, Settled};
 
 /// Why nothing was committed, or perhaps not.
 #[derive(Clone, Debug)]
@@ -36,7 +36,29 @@ impl Failure {
         }
     }
 
-    pub(super) fn sent(&self) -> Sent {
+    /// Of sends that were decided, what they are as their commit failed.
+    pub(super) fn of_sends(&self, outcomes: &mut [Sent]) {
+        for outcome in outcomes {
+            // What was full only if the others were stored is not full without them.
+            let certainly_absent = !matches!(self, Failure::Now(_));
+            if matches!(outcome, Sent::Confirmed(_))
+                || certainly_absent && matches!(outcome, Sent::Refused(Refusal::Full))
+            {
+                *outcome = self.sent();
+            }
+        }
+    }
+
+    /// Of settlements that were decided, what they are as their commit failed.
+    pub(super) fn of_settlements(&self, outcomes: &mut [Settled]) {
+        for outcome in outcomes {
+            if matches!(outcome, Settled::Done) {
+                *outcome = Settled::InDoubt(self.error());
+            }
+        }
+    }
+
+    fn sent(&self) -> Sent {
         match self {
             Failure::Now(_) => Sent::InDoubt(self.error()),
             Failure::Lacking(..) | Failure::Before(_) => {

@@ -1,9 +1,8 @@
-//! A thread that says durably, when a queue has come to rest, that its last commit is durable: see
-//! `Shared::witness`.
+//! A thread that leads a batch in which nobody waits, and says durably, when a queue has come to rest, that its last commit
+//! is durable: see `Shared::witness`.
 
 use std::fmt;
 use std::io;
-#[cfg(test)]
 use std::mem;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -22,12 +21,13 @@ pub(super) struct Bell {
     changed: Condvar,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
-    #[default]
-    Silent,
-    Rung,
-    Over,
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    /// Something was committed that no witness is about.
+    rung: bool,
+    /// A batch is to be led in which nobody waits.
+    called: bool,
+    over: bool,
 }
 
 impl Bell {
@@ -35,43 +35,46 @@ impl Bell {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set(&self, to: State) {
-        let mut state = self.state();
-        if *state != State::Over {
-            *state = to;
-            self.changed.notify_all();
-        }
+    fn set(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state());
+        self.changed.notify_all();
     }
 
     /// Something was committed that no witness is about.
     pub(super) fn ring(&self) {
-        self.set(State::Rung);
+        self.set(|state| state.rung = true);
     }
 
-    /// Waits for a ring; `false`: it is over.
+    /// A batch is to be led in which nobody waits.
+    pub(super) fn call(&self) {
+        self.set(|state| state.called = true);
+    }
+
+    /// Waits for a ring or a call; `false`: it is over.
     fn wait(&self) -> bool {
-        let silent = |state: &mut State| *state == State::Silent;
+        let silent = |state: &mut State| !(state.rung || state.called || state.over);
         let mut state = self.changed.wait_while(self.state(), silent).unwrap_or_else(PoisonError::into_inner);
-        if *state == State::Over {
-            return false;
-        }
-        *state = State::Silent;
-        true
+        state.rung = false;
+        !state.over
     }
 
     /// Whether it was rung; it is not any more.
     #[cfg(test)]
     pub(super) fn take_ring(&self) -> bool {
-        let mut state = self.state();
-        mem::replace(&mut *state, State::Silent) == State::Rung
+        mem::take(&mut self.state().rung)
     }
 
-    /// Lets time pass; `false`: it is over.
+    /// Whether somebody was called; it is answered.
+    fn take_call(&self) -> bool {
+        mem::take(&mut self.state().called)
+    }
+
+    /// Lets time pass until somebody is called; `false`: it is over.
     fn pause(&self) -> bool {
-        let over = |state: &mut State| *state != State::Over;
-        let paused = self.changed.wait_timeout_while(self.state(), QUIET, over);
+        let quiet = |state: &mut State| !(state.called || state.over);
+        let paused = self.changed.wait_timeout_while(self.state(), QUIET, quiet);
         let (state, _) = paused.unwrap_or_else(PoisonError::into_inner);
-        *state != State::Over
+        !state.over
     }
 }
 
@@ -95,7 +98,13 @@ impl Heartbeat {
         let thread = sync::spawn("stanchion-heartbeat", move || {
             while shared.bell.wait() {
                 let mut before = None;
-                while shared.is_restless(&mut before) {
+                loop {
+                    if shared.bell.take_call() {
+                        shared.lead_unwaited();
+                    }
+                    if !shared.is_restless(&mut before) {
+                        break;
+                    }
                     if !shared.bell.pause() {
                         return;
                     }
@@ -108,9 +117,9 @@ impl Heartbeat {
 
 impl Drop for Heartbeat {
     fn drop(&mut self) {
-        self.bell.set(State::Over);
-        if let Some(thread) = self.thread.take() {
-            // So that nothing holds the directory any more once the queue is dropped.
+        self.bell.set(|state| state.over = true);
+        // So that nothing holds the directory any more once the queue is dropped. It may be dropped by whom the thread woke.
+        if let Some(thread) = self.thread.take().filter(|thread| !thread.is_current()) {
             thread.join();
         }
     }

@@ -63,6 +63,7 @@ impl SimHost {
     /// [`super::open_dir`]. In a simulation ([`crate::sync`]) it runs by itself.
     pub fn idle(&self) {
         if let Some(running) = self.running.upgrade() {
+            running.lead_unwaited();
             running.witness();
         }
     }

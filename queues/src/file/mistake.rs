@@ -28,11 +28,15 @@ pub enum Mistake {
     LeadsTwice,
     /// Places that sends on their way will take are not reserved.
     ReservesNothing,
+    /// A batch in which nobody waits, as all of it was said by ticket, is left lying.
+    LeavesTickets,
+    /// Who asks a ticket is told that all of it is durable, without a look at its batch.
+    AnswersTickets,
 }
 
 impl Mistake {
     /// All of them.
-    pub const ALL: [Mistake; 7] = [
+    pub const ALL: [Mistake; 9] = [
         Mistake::ConfirmsEarly,
         Mistake::ConfirmsFailed,
         Mistake::WaitsBlindly,
@@ -40,6 +44,8 @@ impl Mistake {
         Mistake::WitnessesAnytime,
         Mistake::LeadsTwice,
         Mistake::ReservesNothing,
+        Mistake::LeavesTickets,
+        Mistake::AnswersTickets,
     ];
 }
 
@@ -47,8 +53,8 @@ impl Batch {
     /// [`Mistake::WaitsBlindly`].
     pub(super) fn wait_blindly(&self) -> Woken {
         if self.is_open() {
-            let progress = self.progress();
-            drop(self.changed.wait(progress).unwrap_or_else(PoisonError::into_inner));
+            let seen = self.seen();
+            drop(self.changed.wait(seen).unwrap_or_else(PoisonError::into_inner));
         }
         self.wait()
     }

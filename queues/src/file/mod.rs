@@ -38,6 +38,7 @@ pub mod survival;
 mod table;
 #[cfg(test)]
 mod tests;
+mod ticket;
 
 pub use host::{DirHost, SimHost};
 #[doc(hidden)]
@@ -46,3 +47,4 @@ pub use queue::{BODY_LIMIT, FileQueue, FileSession, open_dir};
 pub use real::{Mode, RealDir};
 pub use recovery::Recovered;
 pub use sim::SimDisk;
+pub use ticket::Ticket;

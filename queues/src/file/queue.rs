@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::commit::{Limits, Shared};
+use super::failure::Failure;
 use super::heartbeat::Heartbeat;
 use super::log::Sizes;
 use super::real::RealDir;
 use super::recovery::{Recovered, recover};
 use super::storage::Storage;
+use super::ticket::{Begun, Ticket};
 use crate::broker::{
     Broker, DeadLetter, Delivery, Depth, Error, Message, Receipt, Refusal, Sent, Session, Settings, Settled,
     Settlement,
@@ -72,7 +74,7 @@ pub struct FileQueue<S: Storage> {
 
 /// A session of a [`FileQueue`]. Dropping it returns what it holds, durably.
 pub struct FileSession<S: Storage> {
-    _heartbeat: Option<Arc<Heartbeat>>,
+    heartbeat: Option<Arc<Heartbeat>>,
     shared: Arc<Shared<S>>,
     number: u64,
 }
@@ -182,18 +184,45 @@ impl<S: Storage> Broker for FileQueue<S> {
         core.working().map_err(|failure| failure.error())?;
         core.sessions += 1;
         let (heartbeat, shared) = (self.heartbeat.clone(), Arc::clone(&self.shared));
-        Ok(FileSession { _heartbeat: heartbeat, shared, number: core.sessions })
+        Ok(FileSession { heartbeat, shared, number: core.sessions })
     }
+}
+
+impl<S: Storage> FileSession<S> {
+    /// [`Session::send`] without the wait for its commit: a message has its place in the order when this returns, and is
+    /// seen by nobody before it is durable. This waits only where its answer depends on what is not durable yet: leases
+    /// that ran out just now, or a queue that is full if all on their way arrive. Where a full disk refuses it, it is not
+    /// tried again, as [`Session::send`] does where the same commit made room.
+    pub fn begin_send(&mut self, messages: &[Message]) -> Ticket<S, Sent> {
+        let begun = self.shared.begin_send(messages);
+        let begun =
+            begun.unwrap_or_else(|failure| Begun { batch: None, answers: refused(&failure, messages) });
+        Ticket::of_sends(&self.shared, self.heartbeat.as_ref(), begun)
+    }
+
+    /// [`Session::settle`] without the wait for its commit. Until then the deliveries are neither settled nor free: whoever
+    /// settles one of them again, or extends it, waits for that commit, and so does the end of its lease.
+    pub fn begin_settle(&mut self, settlements: &[Settlement]) -> Ticket<S, Settled> {
+        let begun = self.shared.begin_settle(settlements);
+        let begun =
+            begun.unwrap_or_else(|failure| Begun { batch: None, answers: in_doubt(&failure, settlements) });
+        Ticket::of_settlements(&self.shared, self.heartbeat.as_ref(), begun)
+    }
+}
+
+/// The sweep failed: nothing of this call was written.
+fn refused(failure: &Failure, messages: &[Message]) -> Vec<Sent> {
+    let refusal = Refusal::Unavailable(failure.error().to_string());
+    messages.iter().map(|_| Sent::Refused(refusal.clone())).collect()
+}
+
+fn in_doubt(failure: &Failure, settlements: &[Settlement]) -> Vec<Settled> {
+    settlements.iter().map(|_| Settled::InDoubt(failure.error())).collect()
 }
 
 impl<S: Storage> Session for FileSession<S> {
     fn send(&mut self, messages: &[Message]) -> Vec<Sent> {
-        let outcome = self.shared.send(messages);
-        // The sweep failed: nothing of this call was written.
-        outcome.unwrap_or_else(|failure| {
-            let refusal = Refusal::Unavailable(failure.error().to_string());
-            messages.iter().map(|_| Sent::Refused(refusal.clone())).collect()
-        })
+        self.shared.send(messages).unwrap_or_else(|failure| refused(&failure, messages))
     }
 
     fn receive(&mut self, max: usize, lease: Duration) -> Result<Vec<Delivery>, Error> {
@@ -202,9 +231,7 @@ impl<S: Storage> Session for FileSession<S> {
     }
 
     fn settle(&mut self, settlements: &[Settlement]) -> Vec<Settled> {
-        let outcome = self.shared.settle(settlements);
-        outcome
-            .unwrap_or_else(|failure| settlements.iter().map(|_| Settled::InDoubt(failure.error())).collect())
+        self.shared.settle(settlements).unwrap_or_else(|failure| in_doubt(&failure, settlements))
     }
 
     fn extend(&mut self, receipt: Receipt, lease: Duration) -> Settled {

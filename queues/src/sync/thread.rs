@@ -28,6 +28,14 @@ pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<Joi
 }
 
 impl JoinHandle {
+    /// Whether it is the thread that asks. (In a simulation it is not told.)
+    pub fn is_current(&self) -> bool {
+        match &self.0 {
+            Handle::Thread(thread) => thread.thread().id() == std::thread::current().id(),
+            Handle::InTurns(_) => false,
+        }
+    }
+
     /// Waits for its end. Its panic is not ours.
     pub fn join(self) {
         match self.0 {

@@ -13,6 +13,7 @@ mod rules;
 mod sectors;
 mod segments;
 mod threads;
+mod tickets;
 mod twin;
 mod weather;
 
