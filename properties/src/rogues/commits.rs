@@ -1,9 +1,10 @@
 //! The file queue with a race in its commit: who leads, who is told what, and when. With one client after another all of
 //! them are right.
 
-use stanchion_queues::Settings;
 use stanchion_queues::file::{Mistake, SimHost};
+use stanchion_queues::{Host, Settings};
 
+use super::tickets::TicketHost;
 use super::{Hunt, RogueResult};
 use crate::checkers;
 use crate::engines::budget::Budget;
@@ -48,6 +49,16 @@ fn described(mistake: Mistake) -> (&'static str, &'static str, Invariant) {
         Mistake::ReservesNothing => {
             ("commit-room", "Two sends on their way find the same room, and both fill it.", Invariant::Cb1)
         }
+        Mistake::LeavesTickets => (
+            "commit-unled",
+            "A batch in which nobody waits, as all of it was said by ticket, is left lying.",
+            Invariant::Li1,
+        ),
+        Mistake::AnswersTickets => (
+            "commit-ticket",
+            "Who asks a ticket is told that it is durable, without a look at its batch.",
+            Invariant::Du1,
+        ),
     }
 }
 
@@ -70,8 +81,16 @@ pub fn table(budget: &Budget) -> Vec<RogueResult> {
 
 /// Runs plans until the promise is seen broken that the mistake should break.
 fn hunt(mistake: Mistake, budget: &Budget) -> RogueResult {
+    match mistake {
+        Mistake::LeavesTickets | Mistake::AnswersTickets => {
+            hunt_in(|settings| TicketHost::with_mistake(mistake, settings), mistake, budget)
+        }
+        _ => hunt_in(hosting(mistake), mistake, budget),
+    }
+}
+
+fn hunt_in<H: Host>(make: impl Fn(&Settings) -> H, mistake: Mistake, budget: &Budget) -> RogueResult {
     let (bug, what, expected) = described(mistake);
-    let make = hosting(mistake);
     let plans = (0..CASES * budget.cases).map(|case| Plan::draw(case_seed(budget.seed, bug, case)));
     let shrink_runs = SHRINK_RUNS * budget.shrink_runs;
     Hunt { bug, what, expected, engine: Plan::ENGINE, shrink_runs }.run(plans, |plan| {

@@ -16,6 +16,7 @@ pub(crate) mod forged;
 pub mod matrix;
 pub mod memory;
 mod nodes;
+pub mod tickets;
 
 /// How the harness fared against one rogue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

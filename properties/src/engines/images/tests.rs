@@ -10,6 +10,7 @@ use crate::finding::Failure;
 use crate::invariant::Invariant;
 use crate::regressions;
 use crate::rogues::delivery::{Bug, RogueHost};
+use crate::rogues::tickets::TicketHost;
 use crate::verdict::Verdict;
 
 const QUICK: Scope = Scope { images: 24, faults: true, flips: 0, lying: false, seed: 1 };
@@ -44,6 +45,14 @@ fn the_file_queue_keeps_its_promises_from_every_image() {
 #[test]
 fn it_keeps_them_where_whole_pages_are_written() {
     let report = explored(SimHost::in_pages, 0..20, QUICK);
+    println!("{} plans, {} images, {} with a failed call", report.plans, report.images, report.faults);
+    blameless(&report);
+    assert!(report.images > 3_000, "{} images are not all there are", report.images);
+}
+
+#[test]
+fn it_keeps_them_where_all_is_said_by_ticket() {
+    let report = explored(TicketHost::new, 0..20, QUICK);
     println!("{} plans, {} images, {} with a failed call", report.plans, report.images, report.faults);
     blameless(&report);
     assert!(report.images > 3_000, "{} images are not all there are", report.images);

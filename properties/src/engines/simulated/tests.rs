@@ -11,6 +11,7 @@ use crate::invariant::Invariant;
 use crate::plan::{Fate, PlanSettings, Step, case_seed, splitmix};
 use crate::rogues::delivery::RogueHost;
 use crate::rogues::delivery::races::{self, Race};
+use crate::rogues::tickets::TicketHost;
 use crate::shrink::Shrink;
 use crate::suite::Suite;
 
@@ -242,6 +243,7 @@ fn what_is_right_is_not_blamed() {
     all.extend(blamed(|settings| RogueHost::correct(false, settings), "reference in memory", 1000));
     all.extend(blamed(|settings| RogueHost::correct(true, settings), "reference on disk", 1000));
     all.extend(blamed(SimHost::new, "file", 2000));
+    all.extend(blamed(TicketHost::new, "file by ticket", 1000));
     assert!(all.is_empty(), "{} blamed: {:#?}", all.len(), &all[..all.len().min(5)]);
 }
 
@@ -249,6 +251,7 @@ fn what_is_right_is_not_blamed() {
 #[test]
 #[ignore = "minutes"]
 fn the_file_queue_is_not_blamed_in_very_many_plans() {
-    let all = blamed(SimHost::new, "file", 300_000);
+    let mut all = blamed(SimHost::new, "file", 300_000);
+    all.extend(blamed(TicketHost::new, "file by ticket", 100_000));
     assert!(all.is_empty(), "{} blamed: {:#?}", all.len(), &all[..all.len().min(5)]);
 }
