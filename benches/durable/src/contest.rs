@@ -7,7 +7,7 @@ use stanchion_benches::statistics::{self, Compared, Random};
 use stanchion_reports::results::Estimate;
 
 use crate::Failure;
-use crate::entrants::{Entrant, Role};
+use crate::entrants::{self, Entrant, Role};
 use crate::load::{Load, Trial, Until};
 
 /// The least a trial takes: some hundred syncs where a sync takes a fraction of a millisecond.
@@ -46,12 +46,13 @@ pub fn all(entrants: &[Entrant]) -> Vec<Contest> {
             Role::Unsynced => false,
             // They cannot remove anything.
             Role::Clock | Role::Log => consumers == 0,
-            Role::Ours | Role::Peer => true,
+            Role::Ours | Role::Peer | Role::Tickets => true,
         };
+        let by_ticket = (producers > 1 && consumers == 0).then(entrants::tickets);
         Contest {
             name,
             load: Load { producers, consumers, batch, body, until: Until::Elapsed(SHORTEST) },
-            entrants: entrants.iter().filter(takes_part).copied().collect(),
+            entrants: entrants.iter().filter(takes_part).copied().chain(by_ticket).collect(),
         }
     };
     BODIES.iter().flat_map(|body| shapes.map(|shape| of(shape, *body))).collect()

@@ -15,6 +15,8 @@ use crate::tabled::Tabled;
 pub enum Role {
     /// The file queue.
     Ours,
+    /// The same, by tickets of one thread: shown.
+    Tickets,
     /// One producer on a raw append, whatever the others do: how long a sync takes.
     Clock,
     /// It keeps messages, and can remove them, at the same durability: ranked.
@@ -76,7 +78,12 @@ impl Entrant {
     }
 }
 
-/// Everyone.
+/// One thread with as many tickets as there are producers.
+pub fn tickets() -> Entrant {
+    Entrant { run: crate::tickets::run, ..Entrant::of::<Queue>("file+tickets", Role::Tickets) }
+}
+
+/// Everyone who comes with one call after another.
 pub fn all() -> Vec<Entrant> {
     let always = [
         Entrant::of::<Queue>(OURS, Role::Ours),
@@ -166,6 +173,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn one_thread_with_tickets_sends_as_much_as_the_producers() {
+        for (batch, body) in [(1, 100), (4, 1024)] {
+            let trial = tickets().trial(&Load { batch, body, ..LOAD }).expect("works");
+            assert_eq!(trial.confirmed, 3 * 5 * batch as u64);
+            assert!(trial.p50 <= trial.p99 && trial.p99 <= trial.elapsed, "{trial:?}");
+        }
+        assert!(tickets().trial(&Load { consumers: 1, ..LOAD }).is_err());
     }
 
     #[test]

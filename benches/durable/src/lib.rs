@@ -25,6 +25,7 @@ pub mod syncs;
 mod table;
 pub mod tabled;
 pub mod targets;
+pub mod tickets;
 
 use std::path::PathBuf;
 use std::{fs, io};

@@ -115,7 +115,12 @@ pub fn run<S: Store>(load: &Load, directory: &Path) -> Result<Trial, Failure> {
     confirmed.push(maker.made());
     let removed = worked.iter().flat_map(|worked| &worked.removed);
     audit::<S>(confirmed, removed.map(|body| &**body), directory)?;
-    trial(worked)
+    let spans = || worked.iter().filter_map(|worked| worked.span);
+    let begun = spans().map(|(begun, _)| begun).min();
+    let ended = spans().map(|(_, ended)| ended).max();
+    let elapsed = ended.zip(begun).map(|(ended, begun)| ended - begun).ok_or("nobody worked")?;
+    let confirmed = worked.iter().map(|worked| worked.sent + worked.removed.len() as u64).sum();
+    trial(elapsed, confirmed, worked.into_iter().flat_map(|worked| worked.sends).collect())
 }
 
 /// Opens a store in which each producer's messages were confirmed, so many, and looks for everything that was not
@@ -134,13 +139,7 @@ pub fn audit<'a, S: Store>(
     Ok(audit.close()?)
 }
 
-fn trial(worked: Vec<Worked>) -> Result<Trial, Failure> {
-    let spans = || worked.iter().filter_map(|worked| worked.span);
-    let begun = spans().map(|(begun, _)| begun).min();
-    let ended = spans().map(|(_, ended)| ended).max();
-    let elapsed = ended.zip(begun).map(|(ended, begun)| ended - begun).ok_or("nobody worked")?;
-    let confirmed = worked.iter().map(|worked| worked.sent + worked.removed.len() as u64).sum();
-    let mut sends: Vec<Duration> = worked.into_iter().flat_map(|worked| worked.sends).collect();
+pub(crate) fn trial(elapsed: Duration, confirmed: u64, mut sends: Vec<Duration>) -> Result<Trial, Failure> {
     sends.sort_unstable();
     let at =
         |share: f64| sends.get(((sends.len() as f64 * share) as usize).min(sends.len().saturating_sub(1)));

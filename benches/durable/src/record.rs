@@ -74,6 +74,7 @@ fn name(entrant: &Entrant) -> String {
     match entrant.role {
         Role::Clock => format!("{}, one producer", entrant.name),
         Role::Log => format!("{}, a bare log", entrant.name),
+        Role::Tickets => "file, one thread with tickets".into(),
         Role::Ours | Role::Peer | Role::Unsynced => entrant.name.into(),
     }
 }

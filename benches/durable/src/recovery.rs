@@ -44,7 +44,7 @@ pub fn all(entrants: &[Entrant]) -> Vec<Case> {
     let takes_part = |entrant: &&Entrant| match entrant.role {
         Role::Ours => true,
         Role::Peer => !entrant.name.ends_with("+gc"),
-        Role::Clock | Role::Log | Role::Unsynced => false,
+        Role::Tickets | Role::Clock | Role::Log | Role::Unsynced => false,
     };
     let of = |entrant: Entrant| {
         let backlogs = move |body| {

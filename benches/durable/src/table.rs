@@ -63,6 +63,7 @@ pub(crate) fn fight(
         let words = match corner.entrant.role {
             _ if corner.control => "the file queue against itself: the noise",
             Role::Clock => "one producer, in every contest: the time of a sync",
+            Role::Tickets => "one thread, a ticket for each producer",
             Role::Log => "a bare log, unmaintained: not ranked",
             _ => "",
         };

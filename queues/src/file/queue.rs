@@ -34,6 +34,15 @@ pub(super) const LIMITS: Limits =
 /// the latest bodies are kept besides (64 MiB of them), others are read back. Opening it reads the indexes of full
 /// segments and the frames of the last one, begins a new segment, and checks a body only when it is delivered.
 ///
+/// # Tickets
+/// [`FileSession::begin_send`] and [`FileSession::begin_settle`] do not wait for the sync: their [`Ticket`] can be waited for
+/// later or awaited. So one thread has as many on their way as it likes, in the same commits as everybody else.
+///
+/// # Leases
+/// A lease ends with its session and with the process: nobody is left who could hold it. So neither a lease nor what was
+/// added to one is written, and after a restart what was in flight is ready at once. What restarts keep is what they would
+/// change: attempts, and delays.
+///
 /// # Attempts
 /// A first delivery writes nothing. Every *ending* of an attempt that an operation brings about or notices
 /// (nack, reject, expiry, loss of the session) is durable before that operation answers. That an attempt has
