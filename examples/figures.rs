@@ -11,10 +11,12 @@ use stanchion::buffers::{MutexDeque, Ring};
 use stanchion::file::SimHost;
 use stanchion::properties::checkers;
 use stanchion::properties::engines::budget::Budget;
-use stanchion::properties::engines::explore::explore;
-use stanchion::properties::engines::sequential;
+use stanchion::properties::engines::explore::{Exploration, ExploreError, explore};
+use stanchion::properties::engines::{images, sequential, simulated};
+use stanchion::properties::history::History;
 use stanchion::properties::plan::{Plan, Plans, case_seed};
 use stanchion::properties::rogues::delivery::RogueHost;
+use stanchion::properties::rogues::tickets::TicketHost;
 use stanchion::{
     Broker, Buffer, Clock, Host, Leased, Message, Pop, Push, Session, Settings, Settle, Settlement, Shape,
     Volatile,
@@ -33,9 +35,11 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    println!("sequential engine, {PLANS} plans, one thread, drawn, run and judged:");
-    plans_per_second("ring (in Leased)", leased::<Ring>);
-    plans_per_second("file (simulated disk)", SimHost::new);
+    println!("{PLANS} plans, one thread, run and judged:");
+    sequential_plans("ring (in Leased)", leased::<Ring>);
+    sequential_plans("file (simulated disk)", SimHost::new);
+    simulated_plans("ring (in Leased)", leased::<Ring>);
+    simulated_plans("file (simulated disk)", SimHost::new);
     cost_of_leased();
     if blame_nobody(events) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -45,13 +49,24 @@ fn leased<B: Buffer>(settings: &Settings) -> impl Host<Broker = Leased<B>> + use
     Volatile::new(move || Leased::<B>::open(&settings))
 }
 
-fn plans_per_second<H: Host>(name: &str, make: impl Fn(&Settings) -> H) {
+fn sequential_plans<H: Host>(name: &str, make: impl Fn(&Settings) -> H) {
     let drawer = Plans::default();
-    let plans: Vec<Plan> = (0..PLANS).map(|case| drawer.draw(case_seed(1, name, case))).collect();
+    let plans = (0..PLANS).map(|case| drawer.draw(case_seed(1, name, case))).collect();
+    let run = |plan: &Plan| sequential::run(&make, plan).expect("it starts");
+    plans_per_second(&format!("sequential: {name}"), plans, run);
+}
+
+fn simulated_plans<H: Host>(name: &str, make: impl Fn(&Settings) -> H) {
+    let plans = (0..PLANS).map(|case| simulated::Plan::draw(case_seed(1, name, case))).collect();
+    let run = |plan: &simulated::Plan| simulated::run(&make, plan, true).expect("it starts");
+    plans_per_second(&format!("simulated: {name}"), plans, run);
+}
+
+fn plans_per_second<P>(name: &str, plans: Vec<P>, run: impl Fn(&P) -> History) {
     let (mut running, mut judging, mut events) = (Duration::ZERO, Duration::ZERO, 0);
     for plan in &plans {
         let start = Instant::now();
-        let history = sequential::run(&make, plan).expect("it starts");
+        let history = run(plan);
         running += start.elapsed();
         events += history.events.len();
         let start = Instant::now();
@@ -60,7 +75,7 @@ fn plans_per_second<H: Host>(name: &str, make: impl Fn(&Settings) -> H) {
     }
     let per_second = |count: f64, time: Duration| count / time.as_secs_f64();
     println!(
-        "  {name:<24}{:>9.0} plans/s run, {:>7.0} plans/s run and judged; {:.0} events a plan, {:.2} M events/s judged",
+        "  {name:<34}{:>9.0} plans/s run, {:>7.0} plans/s run and judged; {:.0} events a plan, {:.2} M events/s judged",
         per_second(PLANS as f64, running),
         per_second(PLANS as f64, running + judging),
         events as f64 / PLANS as f64,
@@ -118,31 +133,43 @@ fn send_receive_ack() -> f64 {
     each
 }
 
-/// Plans against correct queues of every kind until there were so many events.
+/// Plans against correct queues of every kind, in every engine that runs plans, until there were so many events.
 fn blame_nobody(events: u64) -> bool {
-    let share = events / 5;
     let start = Instant::now();
-    let judged = [
-        until("leased ring", share, leased::<Ring>),
-        until("leased deque", share, leased::<MutexDeque>),
-        until("file", share, SimHost::new),
-        until("reference in memory", share, |settings| RogueHost::correct(false, settings)),
-        until("durable reference", share, |settings| RogueHost::correct(true, settings)),
-    ];
+    let share = events / 13;
+    let mut judged = Vec::new();
+    judged.extend(by_clients("leased ring", share, leased::<Ring>));
+    judged.extend(by_clients("leased deque", share, leased::<MutexDeque>));
+    judged.extend(by_clients("file", share, SimHost::new));
+    judged.extend(by_clients("file by ticket", share, TicketHost::new));
+    judged.extend(by_clients("reference in memory", share, |settings| RogueHost::correct(false, settings)));
+    judged.extend(by_clients("durable reference", share, |settings| RogueHost::correct(true, settings)));
+    judged.push(until("file", share, |budget| images::explore("file", SimHost::new, budget)));
     let (events, blamed) = judged.iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
     println!(
-        "{events} events of correct queues judged in {:.0} s: {blamed} promises blamed",
+        "{events} events of correct queues judged in {:.0} s (sequential, simulated and crash images): {blamed} \
+         promises blamed",
         start.elapsed().as_secs_f64()
     );
     blamed == 0
 }
 
+fn by_clients<H: Host>(name: &str, least: u64, make: impl Fn(&Settings) -> H) -> [(u64, u64); 2] {
+    let sequential = until(name, least, |budget| explore(name, &make, budget, checkers::judge));
+    [sequential, until(name, least, |budget| simulated::explore(name, &make, budget))]
+}
+
 /// How many events were judged, and how many promises were found broken in them.
-fn until<H: Host>(name: &str, least: u64, make: impl Fn(&Settings) -> H) -> (u64, u64) {
+fn until(
+    name: &str,
+    least: u64,
+    explore: impl Fn(&Budget) -> Result<Exploration, ExploreError>,
+) -> (u64, u64) {
     let (mut events, mut blamed, mut seed) = (0, 0, 1);
     while events < least {
         let budget = Budget { cases: 2_000, seed, shrink_runs: 500, ..Budget::quick() };
-        let exploration = explore(name, &make, &budget, checkers::judge).expect("it starts");
+        let exploration = explore(&budget).expect("it starts");
+        // Each promise is judged over the same events.
         events += exploration.findings.iter().map(|finding| finding.events).max().unwrap_or(0);
         for finding in exploration.findings.iter().filter(|finding| finding.verdict.is_broken()) {
             blamed += 1;

@@ -20,8 +20,9 @@ struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 fine, 1 internal error, 2 usage, 4 nothing selected, 10 a check failed: a promise is broken, undecided or
-never exercised, a card shows a claim that is not kept, a file queue is damaged, or a saved plan that is to be run first cannot be used.
-Environment: STANCHION_CASES, STANCHION_SEED, STANCHION_PROFILE (quick, standard, soak), STANCHION_REPORT_DIR,
+never exercised, a card shows a claim that is not kept, a file queue is damaged, or a saved plan that is to be run first cannot be used;
+130 interrupted, with what was found until then in the report.
+Environment: STANCHION_CASES, STANCHION_SEED, STANCHION_PROFILE (quick, standard, soak), STANCHION_TIME, STANCHION_REPORT_DIR,
 STANCHION_REGRESSIONS, STANCHION_REPLAY, STANCHION_PATIENCE.";
 
 /// What a test target says when a test failed; this command has a code of its own for it.

@@ -9,6 +9,7 @@ use stanchion_properties::card::Card;
 use stanchion_properties::consumers::{Consumer, Store};
 use stanchion_properties::engines::budget::Budget;
 use stanchion_properties::suite as checks;
+use stanchion_queues::any::AnyHost;
 use stanchion_queues::{Broker, Buffer, Error, Host, Leased, Settings, Volatile};
 use stanchion_reports::exit;
 use stanchion_reports::results::Queue;
@@ -126,6 +127,12 @@ impl Suite {
     /// The same, with the tests that say whether the saved plans of this budget can be used.
     pub fn tests_with(&self, budget: &Budget) -> Vec<String> {
         self.checks.tests_with(budget)
+    }
+
+    /// The brokers in the list, with what makes hosts of each for given settings: for whoever has something of his own to
+    /// try with all of them. Buffers are among them as [`Leased`](crate::Leased) makes brokers of them.
+    pub fn brokers(&self) -> impl Iterator<Item = (&str, &(dyn Fn(&Settings) -> AnyHost + Send + Sync))> {
+        self.checks.brokers()
     }
 
     /// The brokers in the list that can be probed, buffers among them as [`Leased`](crate::Leased) makes brokers of

@@ -1,22 +1,28 @@
 //! The command as people type it: what makes no sense is said with a remedy, and nothing is changed or deleted.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
-/// Its exit code, and all it said.
-fn stanchion(home: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
+fn command(home: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stanchion"));
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("STANCHION_"))
     {
         command.env_remove(name);
     }
-    let Output { status, stdout, stderr } = command
+    command
         .args(arguments)
         .current_dir(home)
         .envs([("STANCHION_REPORT_DIR", "report"), ("STANCHION_CASES", "3")])
-        .envs(variables.iter().copied())
-        .output()
-        .expect("it runs");
+        .envs(variables.iter().copied());
+    command
+}
+
+/// Its exit code, and all it said.
+fn stanchion(home: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
+    said(command(home, arguments, variables).output().expect("it runs"))
+}
+
+fn said(Output { status, stdout, stderr }: Output) -> (Option<i32>, String) {
     (status.code(), [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat())
 }
 
@@ -43,7 +49,7 @@ fn what_makes_no_sense_is_said_with_a_remedy_and_left_alone() {
         std::fs::write(home.join(name), text).expect("writable");
     }
     type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], Option<i32>, &'a [&'a str]);
-    let cases: [Case<'_>; 22] = [
+    let cases: [Case<'_>; 23] = [
         (&["check", "nosuch"], &[], NOTHING_SELECTED, &["\"nosuch\"", "give a part of a name"]),
         (&["card", "nosuch"], &[], NOTHING_SELECTED, &["\"nosuch\"", "give a part of one of", "file"]),
         (&["inspect", "absent"], &[], USAGE, &["absent", "Give a directory"]),
@@ -56,6 +62,7 @@ fn what_makes_no_sense_is_said_with_a_remedy_and_left_alone() {
         (&["replay", "older.json"], &[], USAGE, &["older.json", "run the version that wrote it"]),
         (&["replay", "gone.json"], &[], USAGE, &["gone.json", "register the queue", "ring"]),
         (&ONE, &[("STANCHION_REPLAY", "absent.json")], USAGE, &["absent.json", "Make it readable"]),
+        (&ONE, &[("STANCHION_TIME", "soon")], USAGE, &["STANCHION_TIME", "give a number of seconds"]),
         (&ONE, &[("STANCHION_CASES", "0")], USAGE, &["STANCHION_CASES", "give a number"]),
         (&ONE, &[("STANCHION_CASSES", "1")], USAGE, &["STANCHION_CASSES", "unset it"]),
         (&["list"], &[("STANCHION_CASSES", "1")], USAGE, &["STANCHION_CASSES", "unset it"]),
@@ -149,4 +156,48 @@ fn a_damaged_file_queue_is_shown_and_salvaged() {
     let left = open().expect("opens").session().expect("opens").receive(9, std::time::Duration::from_secs(9));
     let left: Vec<_> = left.expect("works").iter().map(|delivery| delivery.body.to_vec()).collect();
     assert_eq!(left, [b"first".to_vec(), b"third".to_vec()]);
+}
+
+#[test]
+fn time_may_be_given_in_place_of_a_number_of_plans() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (code, text) = stanchion(dir.path(), &["check", "mutex_deque::fifo"], &[("STANCHION_TIME", "1")]);
+    assert_eq!(code, Some(0), "{text}");
+    let results = std::fs::read_to_string(dir.path().join("report/results.json")).expect("stored");
+    assert!(results.contains("1 s for each engine"), "{results}");
+    let cases = |property: &serde_json::Value| property["cases"].as_u64().unwrap_or(0);
+    let results: serde_json::Value = serde_json::from_str(&results).expect("it is JSON");
+    let most = results["properties"].as_array().expect("there are some").iter().map(cases).max();
+    assert!(most > Some(10), "more than the three plans of its number: {most:?}");
+}
+
+/// The processor time that a process has taken, in ticks of the system.
+#[cfg(target_os = "linux")]
+fn ticks(process: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn whoever_interrupts_a_run_is_told_what_was_found_until_then() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let endless = [("STANCHION_CASES", "1000000000000")];
+    let mut command = command(dir.path(), &["check", "file::"], &endless);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    // By then it waits for the signal, and has run some cases.
+    while ticks(child.id()) < 100 {
+        assert!(child.try_wait().expect("is a child").is_none(), "it ended by itself");
+        std::thread::yield_now();
+    }
+    let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(interrupt.expect("it runs").success());
+    let (code, text) = said(child.wait_with_output().expect("it ends"));
+    assert_eq!(code, Some(130), "{text}");
+    assert!(text.contains("interrupted: the cases that are being run are ended"), "{text}");
+    assert!(text.contains("report: ") && !text.contains("panicked"), "{text}");
+    let results = std::fs::read_to_string(dir.path().join("report/results.json")).expect("stored");
+    assert!(results.contains("plans, interrupted"), "{results}");
+    assert!(results.contains("\"holds\""), "what was found is there: {results}");
 }

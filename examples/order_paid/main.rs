@@ -10,7 +10,7 @@
 //! | turnover | a sum that is drawn from a set | adding to a set twice is adding once |
 //!
 //! Beside each stand mistakes that look right until a message comes twice. `cargo run --example order_paid` runs all of
-//! them through several brokers under the same faults and tells the shortest story of each mistake.
+//! them through every broker of the registry under the same faults and tells the shortest story of each mistake.
 
 mod faults;
 mod services;
@@ -18,9 +18,7 @@ mod shop;
 
 use std::process::ExitCode;
 
-use stanchion::buffers::{MutexDeque, Ring, TokioChannel};
-use stanchion::file::SimHost;
-use stanchion::{Buffer, Host, Leased, Settings, Volatile};
+use stanchion::{Host, Settings, registry};
 
 use faults::Run;
 use services::Service;
@@ -29,39 +27,23 @@ use services::Service;
 const RUNS: u64 = 300;
 
 fn main() -> ExitCode {
-    let mut surprises = 0;
+    let (mut surprises, registry) = (0, registry());
     for service in Service::ALL {
         println!("{service:?}: {}", service.what());
-        for (broker, run) in brokers() {
-            let wrong = (0..RUNS).filter_map(|seed| run(*service, seed).err().map(|story| (seed, story)));
+        for (place, (broker, make)) in registry.brokers().enumerate() {
+            let wrong =
+                (0..RUNS).filter_map(|seed| on(make, *service, seed).err().map(|story| (seed, story)));
             let shortest = wrong.min_by_key(|(_, story)| story.lines().count());
             let said = match &shortest {
                 None => "every order once".to_owned(),
-                Some((seed, story)) if broker == "ring" => format!("WRONG, as in run {seed}:\n{story}"),
+                Some((seed, story)) if place == 0 => format!("WRONG, as in run {seed}:\n{story}"),
                 Some((seed, _)) => format!("WRONG, as in run {seed}"),
             };
-            println!("  {broker:<14} {said}");
+            println!("  {broker:<22} {said}");
             surprises += usize::from(shortest.is_none() != service.is_right());
         }
     }
     if surprises == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-type RunOn = fn(Service, u64) -> Result<(), String>;
-
-/// To run the services through a broker of your own, add a line.
-fn brokers() -> [(&'static str, RunOn); 4] {
-    [
-        ("ring", |service, seed| on(leased::<Ring>, service, seed)),
-        ("mutex_deque", |service, seed| on(leased::<MutexDeque>, service, seed)),
-        ("tokio_channel", |service, seed| on(leased::<TokioChannel>, service, seed)),
-        ("file", |service, seed| on(SimHost::new, service, seed)),
-    ]
-}
-
-fn leased<B: Buffer>(settings: &Settings) -> impl Host + use<B> {
-    let settings = settings.clone();
-    Volatile::new(move || Leased::<B>::open(&settings))
 }
 
 /// One run of one service. An error tells what went wrong with one order.
@@ -75,9 +57,11 @@ mod tests {
 
     #[test]
     fn right_services_are_right_and_each_mistake_is_found_with_every_broker() {
+        let registry = registry();
+        assert!(registry.brokers().any(|(broker, _)| broker == "file") && registry.brokers().count() > 4);
         for service in Service::ALL {
-            for (broker, run) in brokers() {
-                let wrong = (0..RUNS).find_map(|seed| run(*service, seed).err());
+            for (broker, make) in registry.brokers() {
+                let wrong = (0..RUNS).find_map(|seed| on(make, *service, seed).err());
                 assert_eq!(wrong.is_none(), service.is_right(), "{service:?} through {broker}: {wrong:?}");
             }
         }
@@ -85,7 +69,9 @@ mod tests {
 
     #[test]
     fn the_same_seed_tells_the_same_story() {
-        let tell = || (0..RUNS).find_map(|seed| on(leased::<Ring>, Service::InvoiceAcksFirst, seed).err());
+        let registry = registry();
+        let (_, make) = registry.brokers().next().expect("there are some");
+        let tell = || (0..RUNS).find_map(|seed| on(make, Service::InvoiceAcksFirst, seed).err());
         assert!(tell().is_some());
         assert_eq!(tell(), tell());
     }

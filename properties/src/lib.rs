@@ -1,6 +1,7 @@
 //! What a queue must keep. Engines drive queues and write histories; checkers are pure functions from a
 //! history and a contract to a verdict. A checker never runs a queue, and a queue never knows it is tested.
 
+mod balance;
 pub mod buffer_history;
 pub mod card;
 pub mod catalogue;

@@ -7,6 +7,7 @@ use stanchion_reports::{fragment, terminal};
 
 use crate::card::Line;
 use crate::engines::budget::Budget;
+use crate::engines::extent;
 use crate::finding::Finding;
 use crate::regressions;
 use crate::rogues::RogueResult;
@@ -15,6 +16,7 @@ use crate::suite::Entry;
 use crate::verdict::Verdict;
 
 /// When a run started, and where.
+#[derive(Clone)]
 pub(crate) struct Started {
     at: Instant,
     run: Run,
@@ -54,7 +56,10 @@ fn card(entry: &Entry) -> Option<results::Card> {
 pub(crate) fn conclude(entries: &[Entry], budget: &Budget, started: Started) {
     let mut run = started.run;
     run.duration_ns = u64::try_from(started.at.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    run.profile = format!("{} plans", budget.cases);
+    run.profile = budget.words();
+    if extent::is_interrupted() {
+        run.profile.push_str(", interrupted");
+    }
     run.seed = Some(budget.seed.to_string());
     let mut all = Results::default();
     let mut parts = Vec::new();

@@ -8,6 +8,7 @@ use std::fmt;
 
 use stanchion_queues::Crash;
 
+use crate::engines::extent;
 use crate::plan::{Fate, How, Plan, PlanSettings, Step, Which};
 
 /// A plan that can be made smaller.
@@ -90,7 +91,7 @@ struct Shrinker<P, F> {
 
 impl<P: Shrink, F: FnMut(&P) -> bool> Shrinker<P, F> {
     fn is_exhausted(&self) -> bool {
-        self.runs >= self.max_runs
+        self.runs >= self.max_runs || extent::is_interrupted()
     }
 
     fn keep_if_it_fails(&mut self, candidate: P) -> bool {

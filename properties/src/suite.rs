@@ -12,12 +12,15 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
+use std::thread;
 use std::time::Duration;
 
 pub use libtest_mimic::Arguments;
 use libtest_mimic::{Failed, Trial};
+use stanchion_queues::any::AnyHost;
 use stanchion_queues::{
     Broker, Buffer, BufferContract, Contract, Durability, Error, Host, Leased, Settings, Volatile,
 };
@@ -29,6 +32,7 @@ use crate::card::{Asked, Card};
 use crate::consumers::{Consumer, ConsumerPlan, Ledger, Store};
 use crate::engines::budget::Budget;
 use crate::engines::explore::explore;
+use crate::engines::extent::{self, Running};
 use crate::engines::sequential::quietly;
 use crate::engines::watchdog::{self, Call, UnknownLock, calling};
 use crate::engines::{child, images, sequential_buffer, simulated, threads, threads_broker};
@@ -55,6 +59,8 @@ pub(crate) struct Entry {
     broker: Option<Promised>,
     pub(crate) engines: Vec<Engine>,
     live: Option<Live>,
+    /// Hosts of it, if it is a broker.
+    hosts: Option<Hosts>,
     /// What probes learn of it, if it is a broker that can be probed.
     pub(crate) card: Option<Asked>,
 }
@@ -66,11 +72,14 @@ pub(crate) struct Engine {
     liveness: Invariant,
     decides: Lazy<Vec<(Invariant, bool)>>,
     run: Check,
+    /// Somebody runs it, or has.
+    begun: AtomicBool,
     findings: OnceLock<Vec<Finding>>,
 }
 
 type Check = Arc<dyn Fn(&Budget) -> Vec<Finding> + Send + Sync>;
 type Live = Box<dyn Fn(&child::Life) + Send + Sync>;
+type Hosts = Box<dyn Fn(&Settings) -> AnyHost + Send + Sync>;
 /// Worked out when somebody asks: to learn what a broker promises, it is started.
 type Lazy<T> = LazyLock<T, Box<dyn FnOnce() -> T + Send>>;
 type Promised = Arc<Lazy<Contract>>;
@@ -91,6 +100,11 @@ pub struct Replayed {
 impl Engine {
     /// What it found. It runs once, when somebody asks first.
     fn findings(&self, budget: &Budget) -> &[Finding] {
+        if let Some(found) = self.findings.get() {
+            return found;
+        }
+        let Some(_running) = Running::begin() else { wait_for_the_end() };
+        self.begun.store(true, Ordering::Relaxed);
         self.findings.get_or_init(|| self.run(budget))
     }
 
@@ -138,7 +152,7 @@ impl Suite {
         entry.engine(sequential_buffer::Plan::ENGINE, promised, move |budget| {
             sequential_buffer::check::<B>(&queue, budget)
         });
-        entry.engine("threads", || on_threads(B::CONTRACT), |budget| threads::check::<B>(budget));
+        entry.engine(threads::ENGINE, || on_threads(B::CONTRACT), |budget| threads::check::<B>(budget));
         self.leased::<B>(name)
     }
 
@@ -187,6 +201,8 @@ impl Suite {
         let entry = self.entry(name, kind);
         entry.broker = Some(Arc::clone(&promised));
         entry.card = Some(Asked::of(Arc::clone(&make)));
+        let hosts = Arc::clone(&make);
+        entry.hosts = Some(Box::new(move |settings| AnyHost::new(hosts(settings))));
         let (queue, sequential, claimed) = (name.to_owned(), Arc::clone(&make), Arc::clone(&promised));
         entry.engine(
             Plan::ENGINE,
@@ -217,7 +233,7 @@ impl Suite {
         );
         let queue = name.to_owned();
         entry.engine(
-            "sessions on threads",
+            threads_broker::ENGINE,
             move || claims(&promised),
             move |budget| threads_broker::check(&queue, &*make, budget),
         );
@@ -244,7 +260,7 @@ impl Suite {
         entry.live = Some(Box::new(move |life| child::live(life, &*lives)));
         let queue = name.to_owned();
         entry.engine(
-            "child process",
+            child::ENGINE,
             move || claims_of_processes(&promised),
             move |budget| child::check(&queue, &*open, budget),
         );
@@ -290,7 +306,8 @@ impl Suite {
         let known = self.entries.iter().position(|entry| entry.name == name);
         let at = known.unwrap_or_else(|| {
             let (name, words, engines) = (name.to_owned(), Vec::new(), Vec::new());
-            self.entries.push(Entry { name, kind, words, broker: None, engines, live: None, card: None });
+            let (broker, live, hosts, card) = (None, None, None, None);
+            self.entries.push(Entry { name, kind, words, broker, engines, live, hosts, card });
             self.entries.len() - 1
         });
         &mut self.entries[at]
@@ -299,6 +316,12 @@ impl Suite {
     /// The names in the list, with what each is and claims in words.
     pub fn describe(&self) -> Vec<stanchion_reports::results::Queue> {
         self.entries.iter().map(outcome::queue).collect()
+    }
+
+    /// The brokers in the list, with what makes hosts of each for given settings: for whoever has something of his own to
+    /// try with all of them. Buffers are among them as [`Leased`] makes brokers of them.
+    pub fn brokers(&self) -> impl Iterator<Item = (&str, &(dyn Fn(&Settings) -> AnyHost + Send + Sync))> {
+        self.entries.iter().filter_map(|entry| Some((entry.name.as_str(), &**entry.hosts.as_ref()?)))
     }
 
     /// The brokers in the list that can be probed, buffers among them as [`Leased`] makes brokers of them.
@@ -383,6 +406,7 @@ impl Suite {
             return suite.run_again(path, budget, arguments);
         }
         let started = outcome::Started::now("conformance");
+        suite.conclude_if_interrupted(&budget, &started);
         let trials = suite.trials(&budget);
         if let Some(filter) = arguments.filter.as_deref()
             && !trials.iter().any(|trial| selected(trial.name(), filter, arguments.exact))
@@ -395,6 +419,30 @@ impl Suite {
             outcome::conclude(&suite.entries, &budget, started);
         }
         conclusion.exit_code()
+    }
+
+    /// Whoever interrupts a run is told what was found until then: when the cases that are being run have ended, or, if it
+    /// is interrupted once more, not at all. Where somebody else waits for that signal in this process, it stays theirs.
+    fn conclude_if_interrupted(self: &Arc<Suite>, budget: &Budget, started: &outcome::Started) {
+        let (suite, budget, started) = (Arc::clone(self), budget.clone(), started.clone());
+        let interrupted = move || {
+            if extent::interrupt() {
+                process::exit(exit::INTERRUPTED.into());
+            }
+            eprintln!(
+                "\ninterrupted: the cases that are being run are ended, then the report is drawn (once more: at once)"
+            );
+            let (suite, budget, started) = (Arc::clone(&suite), budget.clone(), started.clone());
+            thread::spawn(move || {
+                while Running::how_many() > 0 {
+                    thread::sleep(LOOK);
+                }
+                outcome::conclude(&suite.entries, &budget, started);
+                process::exit(exit::INTERRUPTED.into());
+            });
+        };
+        // It is the one way in which this can fail.
+        let _ = ctrlc::set_handler(interrupted);
     }
 
     /// Runs a saved plan as the only test. Of a queue that is not in this suite it is passed over: it may well be
@@ -496,6 +544,16 @@ impl Suite {
     }
 }
 
+/// How often those who wait for an interrupted run look whether it has ended.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The process ends in a moment, and what would be done now is not.
+fn wait_for_the_end() -> ! {
+    loop {
+        thread::park();
+    }
+}
+
 fn selected(name: &str, filter: &str, exact: bool) -> bool {
     if exact { name == filter } else { name.contains(filter) }
 }
@@ -507,8 +565,9 @@ impl Entry {
         decides: impl FnOnce() -> Vec<(Invariant, bool)> + Send + 'static,
         run: impl Fn(&Budget) -> Vec<Finding> + Send + Sync + 'static,
     ) {
-        let (liveness, decides, findings) = (Invariant::Li1, lazy(decides), OnceLock::new());
-        self.engines.push(Engine { name, liveness, decides, run: Arc::new(run), findings });
+        let (liveness, decides) = (Invariant::Li1, lazy(decides));
+        let (begun, findings) = (AtomicBool::new(false), OnceLock::new());
+        self.engines.push(Engine { name, liveness, decides, run: Arc::new(run), begun, findings });
     }
 
     /// What it promises, in words.
@@ -556,10 +615,12 @@ impl Entry {
     /// What all engines together say of one promise.
     fn judge(&self, invariant: Invariant, budget: &Budget) -> Result<(), Failed> {
         let mut verdict = Verdict::NotClaimed;
-        for engine in &self.engines {
-            if !engine.decides.contains(&(invariant, true)) {
-                continue;
-            }
+        let deciding = || self.engines.iter().filter(|engine| engine.decides.contains(&(invariant, true)));
+        // Other tests of this queue run at the same time: each begins with an engine that nobody runs.
+        for engine in deciding().filter(|engine| !engine.begun.swap(true, Ordering::Relaxed)) {
+            engine.findings(budget);
+        }
+        for engine in deciding() {
             for finding in engine.findings(budget).iter().filter(|finding| finding.invariant == invariant) {
                 if let Verdict::Broken(counterexample) = &finding.verdict {
                     let picture = finding.failure.as_ref().map(|failure| failure.picture.as_str());
@@ -572,9 +633,9 @@ impl Entry {
             Verdict::Holds { .. } => Ok(()),
             Verdict::Unknown(why) => Err(format!("undecided: {why}").into()),
             Verdict::Vacuous | Verdict::NotClaimed => Err(format!(
-                "never exercised: {invariant} is claimed, but in {} plans the situation it is about never \
+                "never exercised: {invariant} is claimed, but in {} the situation it is about never \
                  occurred. Set STANCHION_CASES to more, or claim less",
-                budget.cases
+                budget.words()
             )
             .into()),
             Verdict::Broken(counterexample) => Err(counterexample.sentence.into()),

@@ -6,8 +6,9 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use stanchion_queues::{Crash, Reason, Refusal, Settle, Time};
-use stanchion_reports::results::{Act, ActKind, Lanes};
+use stanchion_reports::results::{Act, ActKind, Balance, Lanes};
 
+use crate::balance;
 use crate::finding::Picture;
 use crate::history::{
     Actor, Event, HARNESS, Handle, History, Letter, Observed, Outcome, PENDING, SendOutcome, Token, What,
@@ -63,6 +64,7 @@ pub(crate) fn draw_with(
     if let Some(licence) = &counterexample.missing_licence {
         wrap(&mut text, "Missing: ", licence);
     }
+    balanced(&mut text, &lanes.balance);
     let ledger = ledger(history);
     wrap(&mut text, "Ledger: ", &ledger);
     lanes.notes.push(("Ledger".into(), ledger));
@@ -73,6 +75,19 @@ pub(crate) fn draw_with(
         text.push('\n');
     }
     Picture { text, lanes: Some(lanes) }
+}
+
+/// As a table.
+fn balanced(text: &mut String, lines: &[Balance]) {
+    if lines.is_empty() {
+        return;
+    }
+    let _ =
+        writeln!(text, "{:<8}{:<22}{:<28}when all had ended it was", "", "the queue said", "it ought to be");
+    for Balance { message, said, ought, was, differs } in lines {
+        let mark = if *differs { "  <<" } else { "" };
+        line(text, &format!("{message:<8}{said:<22}{ought:<28}{was}{mark}"));
+    }
 }
 
 const LEGEND: &str = "m message, r receipt, #n attempt, +t delay or lease, ? in doubt";
@@ -320,7 +335,8 @@ impl<'a> Page<'a> {
             names: actors.iter().map(|actor| self.name(*actor)).collect(),
             acts,
             culprits: self.told(),
-            notes: Vec::new(),
+            balance: balance::of(self.history, &self.tokens),
+            ..Lanes::default()
         }
     }
 

@@ -4,6 +4,7 @@
 //! A [`Buffer`] holds items between threads and never waits. A [`Broker`] delivers messages under leases.
 //! [`Leased`] turns any buffer into a broker. A [`Host`] is where a broker lives across crashes.
 
+pub mod any;
 pub mod broker;
 pub mod brokers;
 pub mod buffer;

@@ -6,5 +6,7 @@ pub const INTERNAL: u8 = 1;
 pub const USAGE: u8 = 2;
 /// The filter selects nothing: silence is not success.
 pub const NOTHING_SELECTED: u8 = 4;
+/// Somebody interrupted it; what was found until then is stored. As shells have it: 128 and the number of the signal.
+pub const INTERRUPTED: u8 = 130;
 /// A queue broke a promise.
 pub const BROKEN: u8 = 10;

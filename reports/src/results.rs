@@ -543,8 +543,26 @@ pub struct Lanes {
     pub acts: Vec<Act>,
     /// The events that break the promise, in order, in words.
     pub culprits: Vec<String>,
+    /// What ought to have become of the messages that it is about, and what did.
+    pub balance: Vec<Balance>,
     /// What else there is to say, each with what it is about: ("Ledger", "confirmed 2, acked 1").
     pub notes: Vec<(String, String)>,
+}
+
+/// What ought to have become of one message by what the queue said of it, beside what did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Balance {
+    /// Which.
+    pub message: String,
+    /// What the queue said of it at last.
+    pub said: String,
+    /// What it ought to be then.
+    pub ought: String,
+    /// What it was when all had ended.
+    pub was: String,
+    /// Whether the two differ.
+    pub differs: bool,
 }
 
 /// One thing that happens in a run.

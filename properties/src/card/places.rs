@@ -1,6 +1,6 @@
 //! In which order messages come, and where those stand that come back.
 
-use stanchion_queues::{Contract, Count, DeadLettering, Order, Requeue};
+use stanchion_queues::{Answer, Contract, Count, DeadLettering, Order, Requeue};
 
 use super::lab::{AFTER, LEASE, LONG, Lab, NACK, advance, receive, redrive, same, send, settle};
 use super::{Difference, Learned, Probe};
@@ -10,6 +10,7 @@ use crate::plan::{How, Step};
 
 pub(super) const PROBES: &[Probe] = &[
     Probe("the order of one producer", order, in_order),
+    Probe("a receive beside what is held", |c| beside(c.empty).into(), beside_held),
     Probe("a nacked message goes", |c| place(c.requeue).into(), nacked),
     Probe("a message whose lease ran out goes", |c| place(c.requeue).into(), expired),
     Probe("a lost session's messages go", |c| place(c.requeue).into(), lost),
@@ -30,6 +31,25 @@ fn in_order(lab: &Lab<'_>) -> Learned {
     let as_sent = came.is_sorted();
     let words = if as_sent { "as sent" } else { "another" };
     Ok((words.into(), if lab.contract.order == Order::Unordered { Difference::Open } else { same(as_sent) }))
+}
+
+fn beside(empty: Answer) -> &'static str {
+    if empty == Answer::Unreliable { "may find nothing" } else { "finds what is ready" }
+}
+
+/// As many messages are held as are ready, and each receive is of another session.
+fn beside_held(lab: &Lab<'_>) -> Learned {
+    for held in 1..=4 {
+        let steps = [send(2 * held)].into_iter().chain(one_by_one(0, held)).chain(one_by_one(1, held));
+        let came = lab.run(steps.collect())?.took_all()?.last_receives(held).len();
+        if came < held {
+            let learned = format!("found {came} of {held} beside {held} held");
+            let open = lab.contract.empty == Answer::Unreliable;
+            return Ok((learned, if open { Difference::Same } else { Difference::Over }));
+        }
+    }
+    let under = lab.contract.empty == Answer::Unreliable;
+    Ok((beside(Answer::Exact).into(), if under { Difference::Open } else { Difference::Same }))
 }
 
 /// However few come at once.

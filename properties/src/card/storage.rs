@@ -19,6 +19,9 @@ pub(super) const PROBES: &[Probe] = &[
     Probe("capacity, asked for 8", capacity, takes),
     Probe("a batch that does not fit", |c| batch(c.batches).into(), batches),
     Probe("a message that is sent again", |c| retry(c.retries).into(), retries),
+    Probe("the same after its ack", |c| retry(c.retries).into(), retries_after_ack),
+    Probe("the same after an hour", |c| retry(c.retries).into(), retries_after_an_hour),
+    Probe("the same after a crash", |c| retry(c.retries).into(), retries_after_crash),
 ];
 
 /// The strongest crash after which the history still shows that it survived.
@@ -142,14 +145,33 @@ fn retry(retries: Retries) -> &'static str {
 }
 
 fn retries(lab: &Lab<'_>) -> Learned {
+    sent_again(lab, Vec::new(), 1)
+}
+
+fn retries_after_ack(lab: &Lab<'_>) -> Learned {
+    sent_again(lab, vec![receive(0, 1, LONG), settle(0, How::Ack)], 0)
+}
+
+fn retries_after_an_hour(lab: &Lab<'_>) -> Learned {
+    sent_again(lab, vec![advance(Duration::from_secs(3600))], 1)
+}
+
+fn retries_after_crash(lab: &Lab<'_>) -> Learned {
+    let kind = lab.survivable()?;
+    sent_again(lab, vec![Step::Crash { kind }], 1)
+}
+
+/// A message whose first send was in doubt is sent again after these steps; `once` copies of it come then if it was stored
+/// once.
+fn sent_again(lab: &Lab<'_>, meanwhile: Vec<Step>, once: usize) -> Learned {
     let first = Step::Send { session: 0, count: 1, delay_ms: 0, keyed: false, fate: Fate::ReplyLost };
     let again = Step::Retry { session: 0, which: 0, fate: Fate::Arrives };
-    let receive = receive(0, 1, LONG);
-    let steps = vec![first, again, receive.clone(), receive.clone(), receive];
-    let (words, learned) = match lab.run_in_doubt(steps)?.took_the_last()?.last_receives(3).len() {
-        1 => ("is stored once", Retries::Deduplicated),
-        2 => ("is stored again", Retries::Stored),
-        other => return Err(format!("{other} copies came")),
+    let steps = std::iter::once(first).chain(meanwhile).chain([again]).chain(vec![receive(1, 1, LONG); 3]);
+    let came = lab.run_in_doubt(steps.collect())?.took_the_last()?.last_receives(3).len();
+    let (words, learned) = match came.checked_sub(once) {
+        Some(0) => ("is stored once", Retries::Deduplicated),
+        Some(1) => ("is stored again", Retries::Stored),
+        _ => return Err(format!("{came} copies came")),
     };
     let difference = match (lab.contract.retries, learned) {
         (Retries::Deduplicated, Retries::Stored) => Difference::Over,

@@ -1,8 +1,8 @@
 use stanchion_queues::buffers::{MutexDeque, Ring};
 use stanchion_queues::file::SimHost;
 use stanchion_queues::{
-    Attempt, Batches, Contract, Count, Counting, DeadLettering, Death, Durability, Leased, Leases, Order,
-    Requeue, Retries, Volatile,
+    Answer, Attempt, Batches, Contract, Count, Counting, DeadLettering, Death, Durability, Leased, Leases,
+    Order, Requeue, Retries, Volatile,
 };
 
 use super::*;
@@ -31,6 +31,7 @@ fn what_is_declared_in_memory_is_learned() {
         "a delay survives",
         "leases after a crash",
         "deliveries, each ended by a crash",
+        "the same after a crash",
     ];
     for card in [learn(ring).expect("it starts"), learn(deque).expect("it starts")] {
         let learned: Vec<_> = different(&card)
@@ -64,6 +65,10 @@ const WRONG: &[Relabelled] = &[
     (|c| c.capacity = None, "capacity, asked for 8", Difference::Over),
     (|c| c.batches = Batches::Whole, "a batch that does not fit", Difference::Over),
     (|c| c.retries = Retries::Deduplicated, "a message that is sent again", Difference::Over),
+    (|c| c.retries = Retries::Deduplicated, "the same after its ack", Difference::Over),
+    (|c| c.retries = Retries::Deduplicated, "the same after an hour", Difference::Over),
+    (|c| c.retries = Retries::Deduplicated, "the same after a crash", Difference::Over),
+    (|c| c.empty = Answer::Unreliable, "a receive beside what is held", Difference::Open),
     (|c| c.order = Order::Unordered, "the order of one producer", Difference::Open),
     (|c| c.requeue = Requeue::Tail, "a nacked message goes", Difference::Over),
     (|c| c.requeue = Requeue::Tail, "a message whose lease ran out goes", Difference::Over),

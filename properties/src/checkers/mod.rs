@@ -28,7 +28,7 @@ mod vanished;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
-mod scripted;
+pub(crate) mod scripted;
 #[cfg(test)]
 mod scripts;
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! How many events the judge takes per second.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use stanchion_queues::Contract;
 
-use super::judge;
 use super::scripted::{Got, SECOND, Script};
+use super::{CHECKERS, Index, judge};
 use crate::history::History;
+use crate::invariant::Invariant;
 
 /// A correct history of at least so many events: batches of sends and receives, acks, one nack in sixteen, an
 /// empty receive and a count now and then, a drain.
@@ -55,17 +56,41 @@ fn the_measured_history_is_correct() {
     assert_eq!(broken, []);
 }
 
-/// `cargo test --release -- --ignored judge_speed --nocapture`
+/// `cargo test --release -p stanchion-properties --lib -- --ignored judge_speed --nocapture`
 #[test]
 #[ignore = "prints events per second"]
 fn judge_speed() {
-    for size in [10_000, 100_000, 1_000_000] {
+    for size in [10_000, 100_000, 1_000_000, 10_000_000] {
         let history = correct(size);
-        let start = Instant::now();
-        let verdicts = judge(&history);
-        let took = start.elapsed();
-        assert!(verdicts.iter().all(|(_, verdict)| !verdict.is_broken()));
         let events = history.events.len();
-        println!("{events} events in {took:?}: {:.0} events per second", events as f64 / took.as_secs_f64());
+        let per_second = |took: Duration| events as f64 / took.as_secs_f64() / 1e6;
+        let start = Instant::now();
+        let index = Index::of(&history);
+        let indexed = start.elapsed();
+        let mut each: Vec<(Duration, Invariant)> = Vec::new();
+        for (invariant, checker) in CHECKERS {
+            let start = Instant::now();
+            assert!(!checker(&index).is_broken(), "{invariant}");
+            each.push((start.elapsed(), *invariant));
+        }
+        each.sort_unstable();
+        let (all, middle) = (each.iter().map(|(took, _)| *took).sum::<Duration>(), each[each.len() / 2]);
+        println!(
+            "{events} events: {:.2} M/s by all {} promises together, {:.1} M/s to index them, {:.0} M/s by the promise in \
+             the middle",
+            per_second(indexed + all),
+            each.len(),
+            per_second(indexed),
+            per_second(middle.0),
+        );
+        let slowest = each.iter().rev().take(4).map(|(took, of)| format!("{of} {:.1}", per_second(*took)));
+        println!("    the slowest, M/s: {}; {}", slowest.collect::<Vec<_>>().join(", "), resident());
     }
+}
+
+/// The most memory that this process has held.
+fn resident() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    format!("{} held at most, the history included", most.map_or("unknown", str::trim))
 }

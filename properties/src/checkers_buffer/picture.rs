@@ -105,8 +105,8 @@ impl BufferCounterexample {
         Lanes {
             names: threads.iter().map(ToString::to_string).collect(),
             acts: acts.collect(),
-            culprits: Vec::new(),
             notes: vec![("Round".into(), round.into())],
+            ..Lanes::default()
         }
     }
 }

@@ -6,12 +6,15 @@ use std::time::Duration;
 use super::watchdog::PATIENCE;
 use crate::invariant::Invariant;
 
-/// How much an engine explores. Counted in cases, never in time: the same budget finds the same failures on
-/// every machine.
+/// How much an engine explores. Counted in cases, unless a time is given: the same number of cases finds the same failures
+/// on every machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// How many plans are run.
     pub cases: u64,
+    /// How long each engine explores each queue, in place of a number of plans; what that buys is said. Which plans are run
+    /// first, and what they are, is the same as without it.
+    pub time: Option<Duration>,
     /// The seed of the run; see [`crate::plan::case_seed`].
     pub seed: u64,
     /// How many plans may be run to shrink one failure.
@@ -34,6 +37,7 @@ impl Budget {
     pub fn quick() -> Budget {
         Budget {
             cases: 1_000,
+            time: None,
             seed: 1,
             shrink_runs: 2_000,
             regressions: None,
@@ -52,6 +56,14 @@ impl Budget {
     /// As long as one likes to wait: a million plans. Give each run a seed of its own.
     pub fn soak() -> Budget {
         Budget { cases: 1_000_000, ..Budget::quick() }
+    }
+
+    /// How much that is, in words: "1000 plans".
+    pub fn words(&self) -> String {
+        match self.time {
+            Some(time) => format!("{} s for each engine", time.as_secs_f64()),
+            None => format!("{} plans", self.cases),
+        }
     }
 
     /// The budget that the process environment asks for: quick unless it says otherwise, with failures saved
@@ -92,6 +104,10 @@ impl Budget {
                     Ok(cases) if cases > 0 => budget.cases = cases,
                     _ => return Err(EnvError::invalid(name, value, "give a number of plans from 1")),
                 },
+                "STANCHION_TIME" => match value.parse() {
+                    Ok(seconds) if seconds > 0 => budget.time = Some(Duration::from_secs(seconds)),
+                    _ => return Err(EnvError::invalid(name, value, "give a number of seconds from 1")),
+                },
                 "STANCHION_SEED" => match value.parse() {
                     Ok(seed) => budget.seed = seed,
                     Err(_) => return Err(EnvError::invalid(name, value, "give a number from 0 to 2^64 - 1")),
@@ -119,6 +135,7 @@ const PREFIX: &str = "STANCHION_";
 pub const VARIABLES: &[(&str, &str)] = &[
     ("STANCHION_PROFILE", "how much is explored: quick, standard or soak"),
     ("STANCHION_CASES", "how many plans are run against each broker"),
+    ("STANCHION_TIME", "how many seconds each engine explores each queue, in place of a number of plans"),
     ("STANCHION_SEED", "the seed of the run"),
     ("STANCHION_REGRESSIONS", "the directory of saved failing plans"),
     ("STANCHION_REPLAY", "a saved failing plan to run, and nothing else"),
@@ -179,10 +196,15 @@ mod tests {
             ("STANCHION_PROFILE", "soak"),
             ("STANCHION_REPLAY", "x"),
             ("STANCHION_PATIENCE", "5"),
+            ("STANCHION_TIME", "90"),
         ];
         let refined = budget(&vars).expect("all known");
-        assert_eq!((refined.cases, refined.seed, refined.replay), (7, 9, Some("x".into())));
+        assert_eq!((refined.cases, refined.seed, &refined.replay), (7, 9, &Some("x".into())));
         assert_eq!(refined.patience, Duration::from_secs(5));
+        assert_eq!(
+            (refined.time, refined.words()),
+            (Some(Duration::from_secs(90)), "90 s for each engine".into())
+        );
         assert!(budget(&[("STANCHION_REPORT_DIR", "r")]).is_ok(), "read elsewhere");
     }
 
@@ -201,6 +223,8 @@ mod tests {
             ("STANCHION_REPORT_DIR", ""),
             ("STANCHION_PATIENCE", "0"),
             ("STANCHION_PATIENCE", "1 minute"),
+            ("STANCHION_TIME", "0"),
+            ("STANCHION_TIME", "1m"),
         ] {
             let error = budget(&[(name, value)]).expect_err("makes no sense").to_string();
             assert!(error.contains(name) && error.contains(value) && error.contains("give"), "{error}");

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::engines::budget::Budget;
+use crate::engines::extent;
 use crate::engines::watchdog::{self, Stuck};
 use crate::finding::{Failure, Picture};
 use crate::indifferent;
@@ -62,14 +63,25 @@ pub(crate) fn saved<P: Keep>(
 }
 
 /// The new cases of a budget. They depend only on the name of the queue and the seed of the budget.
-pub(crate) fn new<P>(queue: &str, budget: &Budget, draw: impl Fn(u64) -> P) -> impl Iterator<Item = Case<P>> {
-    numbers(queue, budget, budget.cases).map(move |(index, seed)| Case::of(queue, index, seed, draw(seed)))
+pub(crate) fn new<P: Keep>(
+    queue: &str,
+    budget: &Budget,
+    draw: impl Fn(u64) -> P,
+) -> impl Iterator<Item = Case<P>> {
+    numbers(queue, budget, P::ENGINE, budget.cases)
+        .map(move |(index, seed)| Case::of(queue, index, seed, draw(seed)))
 }
 
 /// The numbers and the seeds of so many new cases; none where a saved plan is to be run again.
-pub(crate) fn numbers(queue: &str, budget: &Budget, cases: u64) -> impl Iterator<Item = (u64, u64)> {
+pub(crate) fn numbers(
+    queue: &str,
+    budget: &Budget,
+    engine: &'static str,
+    cases: u64,
+) -> impl Iterator<Item = (u64, u64)> {
     let cases = if budget.replay.is_some() { 0 } else { cases };
-    (0..cases).map(move |index| (index, case_seed(budget.seed, queue, index)))
+    extent::cases(budget, queue, engine, cases)
+        .map(move |index| (index, case_seed(budget.seed, queue, index)))
 }
 
 impl<P> Case<P> {
@@ -103,7 +115,7 @@ impl<P: Keep> Case<P> {
             file.save(&shrunk.plan, &how);
         }
         let any = match &again {
-            Some(_) if budget.shrink_runs > 0 => {
+            Some(_) if budget.shrink_runs > 0 && !extent::is_interrupted() => {
                 indifferent::values(&shrunk.plan, |plan| broken(plan).is_some())
             }
             _ => Vec::new(),

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -185,6 +186,9 @@ pub fn life() -> Result<Option<Life>, EnvError> {
 
 /// How many children are killed in one run.
 const LIVES: u32 = 4;
+/// The name of this engine.
+pub const ENGINE: &str = "child process";
+
 /// How many plans of another engine one run here is worth.
 const CASES_PER_RUN: u64 = 256;
 
@@ -195,7 +199,7 @@ pub fn check<B: Broker>(
     budget: &Budget,
 ) -> Vec<Finding> {
     let cases = budget.cases.div_ceil(CASES_PER_RUN);
-    judge_runs(queue, budget.seed, cases, |seed| run(queue, open, LIVES, seed, budget.patience))
+    judge_runs(queue, ENGINE, budget, cases, |seed| run(queue, open, LIVES, seed, budget.patience))
 }
 
 /// Why a run gave no history.
@@ -386,6 +390,8 @@ fn start(life: &Life) -> Result<Child, ChildError> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
+        // What is typed at a terminal is not meant for it.
+        .process_group(0)
         .spawn()?;
     Ok(child)
 }

@@ -5,6 +5,7 @@ pub(crate) mod cases;
 pub mod child;
 mod clients;
 pub mod explore;
+pub(crate) mod extent;
 pub mod images;
 pub mod recorder;
 pub mod round;

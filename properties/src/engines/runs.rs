@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use crate::engines::watchdog;
+use crate::engines::budget::Budget;
+use crate::engines::{extent, watchdog};
 use crate::finding::{Failure, Finding, Picture};
 use crate::history::History;
 use crate::invariant::Invariant;
@@ -85,13 +86,14 @@ impl Findings {
 /// add that a call did not return, which no history shows; one without a history leaves everything undecided.
 pub(crate) fn judge_runs<E: Display>(
     queue: &str,
-    run_seed: u64,
+    engine: &'static str,
+    budget: &Budget,
     cases: u64,
     mut run: impl FnMut(u64) -> Result<(History, Option<Counterexample>), E>,
 ) -> Vec<Finding> {
     let mut findings = Findings::default();
-    for case in 0..cases {
-        let seed = case_seed(run_seed, queue, case);
+    for case in extent::cases(budget, queue, engine, cases) {
+        let seed = case_seed(budget.seed, queue, case);
         let told = format!(
             "Seed:   case {case} of {queue}, seed {seed}; threads and kills are not repeated by it\n"
         );

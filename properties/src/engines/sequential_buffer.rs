@@ -288,7 +288,7 @@ fn lanes(transcript: &[Told], how: &Counterexample) -> Lanes {
         acts: acts.collect(),
         names: ends.iter().map(ToString::to_string).collect(),
         culprits,
-        notes: Vec::new(),
+        ..Lanes::default()
     }
 }
 

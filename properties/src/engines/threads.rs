@@ -4,6 +4,8 @@
 //! some are long, for what goes wrong after thousands of items. Ticks are those of the time stamp counter where
 //! it is sound, and what was found by them is looked for again with one shared counter.
 
+use std::any::type_name;
+
 use stanchion_queues::{Buffer, BufferContract, Shape};
 
 use crate::checkers_buffer::{self, Decided, Effort, Lies};
@@ -13,11 +15,15 @@ use crate::timeline;
 use crate::verdict::{Counterexample, Verdict};
 
 use super::budget::Budget;
+use super::extent;
 use super::recorder::Pace;
 use super::round::{self, Fault, Outcome, Round};
 use super::runs::{Findings, Run};
 use super::stamps::Clock;
 use super::watchdog;
+
+/// The name of this engine.
+pub const ENGINE: &str = "threads";
 
 /// How many items are offered in an ordinary round; more where the capacity is large, so that it fills.
 const ITEMS: usize = 1000;
@@ -92,7 +98,7 @@ fn rounds<B: Buffer>(budget: &Budget, clock: &Clock) -> Result<Report, String> {
         undecided: 0,
         clock: String::new(),
     };
-    for case in 0..budget.cases.div_ceil(CASES_PER_ROUND) {
+    for case in extent::cases(budget, type_name::<B>(), ENGINE, budget.cases.div_ceil(CASES_PER_ROUND)) {
         // What short rounds have found wrong is not worth long ones.
         let round = settings.round(case, budget.seed, !findings.any_broken());
         let (seed, stands_still) = (budget.seed, round);

@@ -45,12 +45,15 @@ pub struct Load {
     pub messages: usize,
 }
 
+/// The name of this engine.
+pub const ENGINE: &str = "sessions on threads";
+
 /// How many plans of another engine one run here is worth.
 const CASES_PER_RUN: u64 = 128;
 
 /// Runs as much as the budget allows, each time on a host from `make`, and judges every history.
 pub fn check<H: Host>(queue: &str, make: &dyn Fn(&Settings) -> H, budget: &Budget) -> Vec<Finding> {
-    judge_runs(queue, budget.seed, budget.cases.div_ceil(CASES_PER_RUN), |seed| {
+    judge_runs(queue, ENGINE, budget, budget.cases.div_ceil(CASES_PER_RUN), |seed| {
         let settings = Settings { capacity: 16, deliveries_allowed: 3, clock: Clock::system(), seed };
         let load = Load { producers: 2, consumers: 2, messages: 200 };
         let history = run(&mut make(&settings), &settings.clock, &load, seed)?;

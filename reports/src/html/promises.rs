@@ -211,6 +211,31 @@ fn drawn(failure: &Failure, of: &Lanes) -> Markup {
             h4 { "What matters" }
             ol { @for culprit in &of.culprits { li { (culprit) } } }
         }
+        @if !of.balance.is_empty() {
+            h4 { "Expected, and observed" }
+            div.scroll {
+                table {
+                    thead {
+                        tr {
+                            th scope="col" { "Message" } th scope="col" { "The queue said" } th scope="col" { "It ought to be" }
+                            th scope="col" { "When all had ended it was" }
+                        }
+                    }
+                    tbody {
+                        @for line in &of.balance {
+                            tr {
+                                th scope="row" { (line.message) } td { (line.said) } td { (line.ought) }
+                                @if line.differs {
+                                    td.broken { span aria-hidden="true" { "✗ " } (line.was) }
+                                } @else {
+                                    td { (line.was) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
         @if !of.notes.is_empty() {
             dl.notes { @for (about, words) in &of.notes { dt { (about) } dd { (words) } } }
         }

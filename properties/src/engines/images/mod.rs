@@ -29,10 +29,12 @@ use super::budget::Budget;
 use super::cases::{Case, numbers};
 use super::clients::{guard, quietly};
 use super::explore::{Exploration, ExploreError, explore_cases};
+use super::extent;
 use super::sequential::NotStarted;
 use crate::coverage::Coverage;
 use crate::finding::Finding;
 use crate::invariant::Invariant;
+use crate::regressions::Keep as _;
 
 /// One plan has as many images as other engines have plans in so many cases.
 const CASES: u64 = 20;
@@ -76,14 +78,17 @@ pub(crate) fn of_queue<H: Host, F: Fn(&Settings) -> H>(
     make: &F,
     budget: &Budget,
 ) -> impl Iterator<Item = Result<(u64, u64, Plan), NotStarted>> {
-    numbers(queue, budget, budget.cases.div_ceil(CASES)).flat_map(move |(index, seed)| {
+    let plans = numbers(queue, budget, Plan::ENGINE, budget.cases.div_ceil(CASES));
+    plans.flat_map(move |(index, seed)| {
         let images = Images::of(make, plan::draw(seed), Scope { seed, ..SCOPE });
         let (images, error) = match images {
             Ok(images) => (Some(images), None),
             Err(error) => (None, Some(Err(error))),
         };
         let numbered = move |plan| Ok((index, seed, plan));
-        images.into_iter().flatten().map(numbered).chain(error)
+        // There are hundreds of them.
+        let images = images.into_iter().flatten().take_while(|_| !extent::is_interrupted());
+        images.map(numbered).chain(error)
     })
 }
 
