@@ -186,7 +186,7 @@ impl Segment {
         check_len(file, &header).map_err(|error| error.clone_text())?;
         let mut reader =
             Reader::new(file, header, known).map_err(|error| ReadError::Io(error).clone_text())?;
-        if let Some(index) = reader.index().map_err(|error| ReadError::Io(error).clone_text())? {
+        if let Some(index) = reader.readable_index().map_err(|error| ReadError::Io(error).clone_text())? {
             let mut apply = |record| state.as_deref_mut().map_or(Ok(()), |state| state.apply(&record));
             index.records(header.number, &mut apply).map_err(|error| error.clone_text())?;
             (self.indexed, state) = (true, None);

@@ -229,10 +229,22 @@ impl<'a, F: StorageFile> Reader<'a, F> {
         }
     }
 
-    /// The index of a segment that is known to have one; `None`: it is not whole.
+    /// The index of a segment that is known to have one; `None`: it is not whole, or the disk does not read it. The frames
+    /// say the same.
     ///
     /// # Errors
     /// The file cannot be read.
+    pub(super) fn readable_index(&self) -> io::Result<Option<Body>> {
+        match self.index() {
+            Err(error) if is_unreadable(&error) => Ok(None),
+            index => index,
+        }
+    }
+
+    /// The same where it matters what the disk does not read.
+    ///
+    /// # Errors
+    /// The file, or this part of it, cannot be read.
     pub(super) fn index(&self) -> io::Result<Option<Body>> {
         let Some(end) = self.known.filter(|known| known.indexed) else { return Ok(None) };
         let there = Reader { file: self.file, end, ..*self };

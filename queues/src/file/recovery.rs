@@ -208,7 +208,7 @@ fn load<S: Storage>(storage: &S, found: &[Found]) -> Result<Loaded, Error> {
         let apply = |body: &Body, state: &mut State| {
             body.records(segment.number, |record| state.apply(&record)).map_err(explained)
         };
-        if let Some(index) = reader.index().map_err(|e| explained(e.into()))? {
+        if let Some(index) = reader.readable_index().map_err(|e| explained(e.into()))? {
             apply(&index, &mut state)?;
             continue;
         }

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::path::Path;
 
 use super::*;
 use crate::broker::{Delivery, Error};
+use crate::file::frame::HEADER;
 use crate::file::hostile::{Files, disk_of};
+use crate::file::inspect::look;
 use crate::file::salvage::{Salvaged, salvage_storage};
 
 const SECTOR: usize = 512;
@@ -13,7 +16,7 @@ const SECTOR: usize = 512;
 const LONG: usize = 700;
 
 fn try_open(disk: &SimDisk) -> Result<Queue, Error> {
-    FileQueue::open_within(disk.clone(), &settings(100, 3), limits(4 << 10))
+    FileQueue::open_within(disk.clone(), &settings(1000, 3), limits(4 << 10))
 }
 
 fn bodies(deliveries: &[Delivery]) -> Vec<String> {
@@ -22,7 +25,7 @@ fn bodies(deliveries: &[Delivery]) -> Vec<String> {
 
 fn drained(disk: &SimDisk) -> BTreeSet<String> {
     let queue = try_open(disk).expect("opens");
-    let deliveries = queue.session().expect("opens").receive(100, LEASE).expect("works");
+    let deliveries = queue.session().expect("opens").receive(1000, LEASE).expect("works");
     bodies(&deliveries).into_iter().collect()
 }
 
@@ -135,6 +138,65 @@ fn a_segment_of_which_no_header_is_read_is_named_and_the_others_are_saved() {
     let others: BTreeSet<String> = others.collect();
     assert!(others.len() > 5 && others.len() < all.len());
     assert_eq!(drained(&disk), others);
+}
+
+/// Where the indexes of the segments are.
+fn indexes(files: &Files) -> Vec<(String, Range<usize>)> {
+    let of = |(name, bytes): &(String, Vec<u8>)| {
+        let starts = (0..bytes.len()).step_by(SECTOR).filter(|at| bytes[*at..].starts_with(b"idx\n"));
+        let start = starts.last().filter(|_| name.starts_with("log-"))?;
+        let body = u64::from_le_bytes(bytes[start + 16..][..8].try_into().expect("is so long")) as usize;
+        Some((name.clone(), start..start + (HEADER + body).next_multiple_of(SECTOR)))
+    };
+    files.iter().filter_map(of).collect()
+}
+
+/// Several segments with indexes of several sectors, and the bodies in them.
+fn with_long_indexes() -> (Files, BTreeSet<String>) {
+    let disk = SimDisk::new();
+    let queue = try_open(&disk).expect("opens");
+    let mut session = queue.session().expect("opens");
+    let mut all: Vec<String> = (0..400).map(|nth| format!("{nth} {}", "x".repeat(40))).collect();
+    for some in all.chunks(9) {
+        send(&mut session, &some.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    for body in all.drain(..7) {
+        let held = session.receive(1, LEASE).expect("works").remove(0);
+        assert_eq!(held.body[..], *body.as_bytes());
+        assert!(is_done(&settle(&mut session, held.receipt, Settle::Ack)));
+    }
+    drop((session, queue));
+    (image(&disk), all.into_iter().collect())
+}
+
+#[test]
+fn an_index_that_the_disk_does_not_read_is_not_needed() {
+    let (mut files, all) = with_long_indexes();
+    let indexes = indexes(&files);
+    let intact = look(&disk_of(&files), Path::new("here")).expect("reads").found.expect("is whole");
+    let mut tried = 0;
+    for (name, index) in &indexes {
+        for at in index.clone().step_by(SECTOR) {
+            let disk = disk_of(&files);
+            disk.spoil(name, at..at + SECTOR).expect("is there");
+            let seen = look(&disk, Path::new("here")).expect("reads");
+            assert_eq!(seen.found, Some(intact), "sector {at} of {name}: {seen}");
+            assert_eq!(drained(&disk), all, "sector {at} of {name}");
+            tried += 1;
+        }
+    }
+    assert!(indexes.len() >= 3 && tried > 3 * indexes.len(), "{indexes:?}");
+
+    // Then the frames are all there is.
+    let (name, index) = &indexes[0];
+    let (_, bytes) = files.iter_mut().find(|(file, _)| file == name).expect("is there");
+    bytes[2 * SECTOR + HEADER] ^= 1;
+    let disk = disk_of(&files);
+    try_open(&disk).expect("the index is read");
+    let disk = disk_of(&files);
+    disk.spoil(name, index.clone()).expect("is there");
+    let error = try_open(&disk).expect_err("neither can be read");
+    assert!(matches!(error, Error::Corrupt { offset, .. } if offset == 2 * SECTOR as u64), "{error}");
 }
 
 /// Damages a message, or mends it.
