@@ -202,11 +202,41 @@ fn an_index_that_the_disk_does_not_read_is_not_needed() {
 /// Damages a message, or mends it.
 type Damage = fn(&SimDisk, &str, usize);
 
+/// Two ways, and whether the first mends what it damaged.
+const DAMAGES: [(Damage, bool); 2] = [
+    (|disk, name, at| disk.flip_bit(name, at as u64 * 8).expect("has that bit"), true),
+    (|disk, name, at| disk.spoil(name, at..at + 1).expect("is there"), false),
+];
+
+/// Where each of these bodies is.
+fn places(disk: &SimDisk, all: &[String]) -> Vec<(String, usize)> {
+    let place = |body: &String| {
+        let mut files = image(disk).into_iter();
+        let found = files.find_map(|(name, bytes)| {
+            let at = bytes.windows(body.len()).position(|some| some == body.as_bytes())?;
+            Some((name, at))
+        });
+        found.expect("is there")
+    };
+    all.iter().map(place).collect()
+}
+
+/// The error names this message: the `nth` of all that were sent, and where it is.
+fn says(error: &Error, nth: usize, (name, at): &(String, usize), flipped: bool) {
+    match error {
+        Error::Corrupt { path, offset, detail } => {
+            assert!(flipped && path.to_string_lossy() == *name, "{error}");
+            assert!((*offset..*offset + 64).contains(&(*at as u64)), "{error}");
+            assert!(detail.contains(&format!("message {}", nth + 1)), "{error}");
+        }
+        Error::Io { path, .. } => assert!(!flipped && path.to_string_lossy() == *name, "{error}"),
+        other => panic!("{other}"),
+    }
+}
+
 #[test]
 fn a_message_that_cannot_be_read_is_named_once_and_holds_up_no_other() {
-    let flip: Damage = |disk, name, at| disk.flip_bit(name, at as u64 * 8).expect("has that bit");
-    let spoil: Damage = |disk, name, at| disk.spoil(name, at..at + 1).expect("is there");
-    for (damage, mends) in [(flip, true), (spoil, false)] {
+    for (damage, mends) in DAMAGES {
         let disk = SimDisk::new();
         let queue = try_open(&disk).expect("opens");
         let mut session = queue.session().expect("opens");
@@ -214,33 +244,12 @@ fn a_message_that_cannot_be_read_is_named_once_and_holds_up_no_other() {
         for body in &all {
             send(&mut session, &[body]);
         }
-        let places: Vec<(String, usize)> = all
-            .iter()
-            .map(|body| {
-                let mut files = image(&disk).into_iter();
-                let found = files.find_map(|(name, bytes)| {
-                    let at = bytes.windows(body.len()).position(|some| some == body.as_bytes())?;
-                    Some((name, at))
-                });
-                found.expect("is there")
-            })
-            .collect();
+        let places = places(&disk, &all);
         for nth in [0, 2] {
             damage(&disk, &places[nth].0, places[nth].1 + 9);
         }
         let said = |received: Result<Vec<Delivery>, Error>, nth: usize| {
-            let error = received.expect_err("cannot be read");
-            match &error {
-                Error::Corrupt { path, offset, detail } => {
-                    assert!(mends && path.to_string_lossy() == places[nth].0, "{error}");
-                    assert!((*offset..*offset + 64).contains(&(places[nth].1 as u64)), "{error}");
-                    assert!(detail.contains(&format!("message {}", nth + 1)), "{error}");
-                }
-                Error::Io { path, .. } => {
-                    assert!(!mends && path.to_string_lossy() == places[nth].0, "{error}")
-                }
-                other => panic!("{other}"),
-            }
+            says(&received.expect_err("cannot be read"), nth, &places[nth], mends);
         };
         // Each is named once, with the whole ones behind it given back.
         said(session.receive(9, LEASE), 0);
@@ -272,5 +281,96 @@ fn a_message_that_cannot_be_read_is_named_once_and_holds_up_no_other() {
             assert!(session.receive(9, LEASE).expect("works").is_empty());
         }
         drop((session, queue));
+    }
+}
+
+#[test]
+fn a_dead_letter_that_cannot_be_read_is_named_once_and_hides_no_other() {
+    for (damage, mends) in DAMAGES {
+        let disk = SimDisk::new();
+        let queue = try_open(&disk).expect("opens");
+        let mut session = queue.session().expect("opens");
+        let all: Vec<String> = (0..5).map(|nth| long(&format!("{nth} "))).collect();
+        for body in &all {
+            send(&mut session, &[body]);
+        }
+        for _ in 0..3 {
+            for held in session.receive(9, LEASE).expect("works") {
+                assert!(is_done(&settle(&mut session, held.receipt, nack(Duration::ZERO))));
+            }
+        }
+        let places = places(&disk, &all);
+        for nth in [0, 2] {
+            damage(&disk, &places[nth].0, places[nth].1 + 9);
+        }
+        let said = |error: Option<Error>, nth: usize| {
+            says(&error.expect("cannot be read"), nth, &places[nth], mends);
+        };
+        let shown = |session: &mut FileSession<SimDisk>, max: usize| {
+            let letters = session.dead_letters(max).expect("is not held up");
+            assert!(letters.iter().all(|letter| letter.attempts == 3), "{letters:?}");
+            letters.iter().map(|letter| letter.id.0 as usize - 1).collect::<Vec<_>>()
+        };
+        said(session.dead_letters(9).err(), 0);
+        assert_eq!(shown(&mut session, 1), [1], "behind it");
+        assert_eq!(shown(&mut session, 1), [1], "a look changes nothing");
+        said(session.dead_letters(9).err(), 2);
+        for (max, whole) in [(9, &[1, 3, 4][..]), (2, &[1, 3]), (4, &[1, 3, 4])] {
+            assert_eq!(shown(&mut session, max), whole);
+        }
+        assert_eq!(session.depth().expect("works").dead, 5);
+        if mends {
+            damage(&disk, &places[2].0, places[2].1 + 9);
+            assert_eq!(shown(&mut session, 3), [1, 3, 4], "nobody has tried it since");
+            assert_eq!(shown(&mut session, 5), [1, 2, 3, 4], "in its place");
+            assert_eq!(shown(&mut session, 2), [1, 2]);
+            damage(&disk, &places[2].0, places[2].1 + 9);
+            said(session.dead_letters(9).err(), 2);
+        }
+
+        // A redrive takes what has waited longest, whether it can be read or not; who receives it is told.
+        assert_eq!(session.redrive(1).expect("works"), 1);
+        said(session.receive(9, LEASE).err(), 0);
+        assert_eq!(shown(&mut session, 9), [1, 3, 4]);
+        assert_eq!(session.redrive(3).expect("works"), 3);
+        said(session.receive(9, LEASE).err(), 2);
+        let whole = session.receive(9, LEASE).expect("is not held up");
+        assert_eq!(bodies(&whole), [&all[1][..], &all[3]]);
+        assert_eq!(shown(&mut session, 9), [4]);
+        let depth = session.depth().expect("works");
+        assert_eq!((depth.ready, depth.in_flight, depth.dead), (2, 2, 1));
+    }
+}
+
+#[test]
+fn where_no_dead_letter_can_be_read_that_is_never_said_to_be_none() {
+    for (damage, mends) in DAMAGES {
+        let disk = SimDisk::new();
+        let queue = try_open(&disk).expect("opens");
+        let mut session = queue.session().expect("opens");
+        let all: Vec<String> = (0..3).map(|nth| long(&format!("{nth} "))).collect();
+        for body in &all {
+            send(&mut session, &[body]);
+        }
+        for held in session.receive(2, LEASE).expect("works") {
+            assert!(is_done(&settle(&mut session, held.receipt, Settle::Reject)));
+        }
+        let places = places(&disk, &all);
+        for nth in [0, 1] {
+            damage(&disk, &places[nth].0, places[nth].1 + 9);
+        }
+        for (max, nth) in [(9, 0), (9, 1), (9, 0), (9, 1), (1, 0), (1, 1)] {
+            let error = session.dead_letters(max).expect_err("cannot be read");
+            says(&error, nth, &places[nth], mends);
+        }
+        // It dies again: that is another death.
+        assert_eq!(session.redrive(1).expect("works"), 1);
+        says(&session.dead_letters(9).expect_err("cannot be read"), 1, &places[1], mends);
+        let held = session.receive(1, LEASE).expect_err("cannot be read");
+        says(&held, 0, &places[0], mends);
+        let whole = session.receive(1, LEASE).expect("is not held up").remove(0);
+        assert!(is_done(&settle(&mut session, whole.receipt, Settle::Reject)));
+        let letters = session.dead_letters(9).expect("is not held up");
+        assert_eq!(letters.iter().map(|letter| &letter.body[..]).collect::<Vec<_>>(), [all[2].as_bytes()]);
     }
 }
