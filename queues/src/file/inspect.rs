@@ -12,7 +12,7 @@ use super::recovery::in_version;
 use super::segment::{End, Header, Name};
 use super::state::State;
 use super::storage::{Storage, StorageFile};
-use crate::broker::{Depth, Error};
+use crate::broker::{Depth, Error, bytes};
 
 /// How often a directory is looked at that changes meanwhile.
 const LOOKS: usize = 8;
@@ -62,10 +62,27 @@ pub struct Segment {
     pub torn: u64,
     /// It was given up, and its file could not be removed or is not yet.
     pub given_up: bool,
-    /// What is wrong, and at which byte.
-    pub damage: Option<(u64, String)>,
+    /// What is wrong.
+    pub damage: Option<Damage>,
     /// Its index is whole: who opens the queue reads that, and comes upon damage when a message is delivered.
     pub indexed: bool,
+}
+
+/// What is wrong with a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Where it begins.
+    pub offset: u64,
+    /// Where what cannot be trusted ends, if that is known.
+    pub end: Option<u64>,
+    /// What is wrong there.
+    pub detail: String,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", bytes(self.offset, self.end), self.detail)
+    }
 }
 
 /// Looks at the queue in a directory of real files. One that is in use may change meanwhile: then what is not finished
@@ -131,7 +148,7 @@ pub(super) fn look<S: Storage>(storage: &S, path: &Path) -> Result<Inspection, E
                 let file = storage.open(name).map_err(|e| failed(name, e))?;
                 segment.read(&file, *header, known, state.as_mut().filter(|_| nth >= first), &mut closed)
             }
-            Err(error) => Err(error.clone_text()),
+            Err(error) => Err(error.damage()),
         };
         if let Err(damage) = read {
             // Those before the first that is read do not matter.
@@ -149,7 +166,8 @@ pub(super) fn look<S: Storage>(storage: &S, path: &Path) -> Result<Inspection, E
         let missing = files.get(first).filter(|(number, ..)| *number > released);
         if let (Some((number, ..)), Some(segment)) = (missing, segments.get_mut(first)) {
             let missing = Name::Segment(number - 1);
-            segment.damage = Some((0, format!("{missing} before it is missing and was not given up")));
+            let detail = format!("{missing} before it is missing and was not given up");
+            segment.damage = Some(Damage { offset: 0, end: None, detail });
             segment.indexed = false;
         }
     }
@@ -182,20 +200,19 @@ impl Segment {
         known: Option<End>,
         mut state: Option<&mut State>,
         closed: &mut bool,
-    ) -> Result<(), (u64, String)> {
-        check_len(file, &header).map_err(|error| error.clone_text())?;
-        let mut reader =
-            Reader::new(file, header, known).map_err(|error| ReadError::Io(error).clone_text())?;
-        if let Some(index) = reader.readable_index().map_err(|error| ReadError::Io(error).clone_text())? {
+    ) -> Result<(), Damage> {
+        check_len(file, &header).map_err(|error| error.damage())?;
+        let mut reader = Reader::new(file, header, known).map_err(|error| ReadError::Io(error).damage())?;
+        if let Some(index) = reader.readable_index().map_err(|error| ReadError::Io(error).damage())? {
             let mut apply = |record| state.as_deref_mut().map_or(Ok(()), |state| state.apply(&record));
-            index.records(header.number, &mut apply).map_err(|error| error.clone_text())?;
+            index.records(header.number, &mut apply).map_err(|error| error.damage())?;
             (self.indexed, state) = (true, None);
         }
         loop {
-            match reader.next().map_err(|error| error.clone_text())? {
+            match reader.next().map_err(|error| error.damage())? {
                 Next::Frame(body) => {
                     self.frame(&body, header.number, state.as_deref_mut(), closed)
-                        .map_err(|error| error.clone_text())?;
+                        .map_err(|error| error.damage())?;
                     self.filled = reader.end().at;
                 }
                 Next::End { torn } => {
@@ -223,14 +240,16 @@ impl Segment {
 }
 
 impl ReadError {
-    fn clone_text(&self) -> (u64, String) {
-        match self {
-            ReadError::Io(error) => (0, error.to_string()),
+    fn damage(&self) -> Damage {
+        let (offset, end, detail) = match self {
+            ReadError::Io(error) => (0, None, error.to_string()),
             ReadError::Version(version) => {
-                (16, format!("{}; open it with the program that wrote it", in_version(*version)))
+                let detail = format!("{}; open it with the program that wrote it", in_version(*version));
+                (16, Some(20), detail)
             }
-            ReadError::Damaged { offset, detail } => (*offset, detail.clone()),
-        }
+            ReadError::Damaged { offset, end, detail } => (*offset, *end, detail.clone()),
+        };
+        Damage { offset, end, detail }
     }
 }
 
@@ -267,9 +286,9 @@ impl fmt::Display for Inspection {
                     segment.torn
                 )?;
             }
-            if let Some((offset, detail)) = &segment.damage {
+            if let Some(damage) = &segment.damage {
                 let what = if *in_use { "in use, and as it looks now unreadable" } else { "DAMAGED" };
-                writeln!(f, "      {what} at byte {offset}: {detail}")?;
+                writeln!(f, "      {what} at {damage}")?;
                 if segment.indexed {
                     writeln!(
                         f,

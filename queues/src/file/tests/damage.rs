@@ -367,9 +367,13 @@ fn a_flipped_bit_is_reported_or_harmless_and_nothing_is_changed() {
         disk.flip_bit(&name, bit).expect("has that bit");
         let damaged = image(&disk);
         match try_open(&disk) {
-            Err(Error::Corrupt { path, offset, .. }) => {
+            Err(error @ Error::Corrupt { .. }) => {
+                let Error::Corrupt { path, offset, end, .. } = &error else { unreachable!() };
                 assert_eq!(path, Path::new(&name));
-                assert!(offset <= bit / 8 && bit / 8 < offset + 512, "bit {bit}, reported at byte {offset}");
+                let end = end.expect("another frame is behind it");
+                assert!((*offset..end).contains(&(bit / 8)) && end <= offset + 512, "bit {bit}: {error}");
+                let said = format!("is damaged at bytes {offset}..{end}: ");
+                assert!(error.to_string().contains(&said), "{error}");
                 reported += 1;
             }
             Err(other) => panic!("bit {bit}: {other}"),
@@ -416,9 +420,12 @@ fn a_log_that_was_cut_is_missing_its_end_or_reported() {
     for to in [whole - 1, len, len - 1, 1040, 600] {
         file.set_len(to).expect("cuts");
         let cut = try_open(&disk);
-        assert!(matches!(cut, Err(Error::Corrupt { offset, .. }) if offset == to), "cut to {to}: {cut:?}");
+        assert!(
+            matches!(cut, Err(Error::Corrupt { offset, end: Some(end), .. }) if (offset, end) == (to, whole)),
+            "cut to {to}: {cut:?}"
+        );
         let look = look(&disk, Path::new("here")).expect("reads");
-        assert_eq!(look.segments[0].damage.as_ref().map(|(offset, _)| *offset), Some(to));
+        assert_eq!(look.segments[0].damage.as_ref().map(|damage| damage.offset), Some(to));
         let saved = disk_of(&image(&disk));
         let salvaged =
             salvage_storage(&saved, &settings(100, 3), limits(4 << 10).sizes).expect("saves what there is");

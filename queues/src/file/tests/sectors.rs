@@ -143,8 +143,8 @@ fn a_segment_of_which_no_header_is_read_is_named_and_the_others_are_saved() {
 /// Where the indexes of the segments are.
 fn indexes(files: &Files) -> Vec<(String, Range<usize>)> {
     let of = |(name, bytes): &(String, Vec<u8>)| {
-        let starts = (0..bytes.len()).step_by(SECTOR).filter(|at| bytes[*at..].starts_with(b"idx\n"));
-        let start = starts.last().filter(|_| name.starts_with("log-"))?;
+        let mut starts = (0..bytes.len()).step_by(SECTOR).filter(|at| bytes[*at..].starts_with(b"idx\n"));
+        let start = starts.next_back().filter(|_| name.starts_with("log-"))?;
         let body = u64::from_le_bytes(bytes[start + 16..][..8].try_into().expect("is so long")) as usize;
         Some((name.clone(), start..start + (HEADER + body).next_multiple_of(SECTOR)))
     };
@@ -224,9 +224,14 @@ fn places(disk: &SimDisk, all: &[String]) -> Vec<(String, usize)> {
 /// The error names this message: the `nth` of all that were sent, and where it is.
 fn says(error: &Error, nth: usize, (name, at): &(String, usize), flipped: bool) {
     match error {
-        Error::Corrupt { path, offset, detail } => {
+        Error::Corrupt { path, offset, end, detail } => {
             assert!(flipped && path.to_string_lossy() == *name, "{error}");
-            assert!((*offset..*offset + 64).contains(&(*at as u64)), "{error}");
+            let body = *at as u64;
+            assert!((*offset..*offset + 64).contains(&body), "{error}");
+            assert!(
+                (body + LONG as u64..body + LONG as u64 + 8).contains(&end.expect("is known")),
+                "{error}"
+            );
             assert!(detail.contains(&format!("message {}", nth + 1)), "{error}");
         }
         Error::Io { path, .. } => assert!(!flipped && path.to_string_lossy() == *name, "{error}"),
