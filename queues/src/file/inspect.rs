@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use super::look::LookDir;
 use super::reading::{Body, Next, ReadError, Reader, check_len, read_header};
+use super::real::Mode;
 use super::record::Record;
 use super::recovery::in_version;
 use super::segment::{End, Header, Name};
 use super::state::State;
-use super::storage::{Storage, StorageFile};
+use super::storage::{Block, Storage, StorageFile};
 use crate::broker::{Depth, Error, bytes};
 
 /// How often a directory is looked at that changes meanwhile.
@@ -28,6 +29,8 @@ pub struct Inspection {
     pub spares: (usize, u64),
     /// What the next open finds; `None` if it finds damage.
     pub found: Option<Found>,
+    /// How a queue that is opened here commits, as far as the system says without a write. `None`: it cannot be asked.
+    pub mode: Option<Mode>,
     /// What looks like damage was found while somebody used the queue: he may have changed it meanwhile.
     pub in_use: bool,
 }
@@ -50,6 +53,8 @@ pub struct Segment {
     pub name: String,
     /// How long it is.
     pub bytes: u64,
+    /// Of what blocks its commits are; `None`: its header is damaged.
+    pub block: Option<Block>,
     /// How much of it is filled, as far as it can be read.
     pub filled: u64,
     /// How many commits can be read.
@@ -95,7 +100,8 @@ pub fn inspect(path: &Path) -> Result<Inspection, Error> {
     let mut looks = 0;
     loop {
         looks += 1;
-        match look(&directory, path) {
+        let looked = look(&directory, path).map(|inspection| with_mode(inspection, path));
+        match looked {
             // A segment was given up since the names were read.
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound && looks < LOOKS => {}
             Ok(inspection) if inspection.segments.iter().any(|segment| segment.damage.is_some()) => {
@@ -108,6 +114,13 @@ pub fn inspect(path: &Path) -> Result<Inspection, Error> {
             looked => return looked,
         }
     }
+}
+
+fn with_mode(inspection: Inspection, path: &Path) -> Inspection {
+    // Whatever is wrong with the file is said elsewhere.
+    let said_of = |segment: &Segment| Mode::said_of(&path.join(&segment.name)).ok();
+    let mode = inspection.segments.last().and_then(said_of);
+    Inspection { mode, ..inspection }
 }
 
 pub(super) fn look<S: Storage>(storage: &S, path: &Path) -> Result<Inspection, Error> {
@@ -174,7 +187,7 @@ pub(super) fn look<S: Storage>(storage: &S, path: &Path) -> Result<Inspection, E
     let whole = segments.iter().skip(first).all(|segment| segment.damage.is_none() || segment.indexed);
     let found =
         state.filter(|_| whole).map(|state| Found { depth: state.depth(), next_id: state.next_id(), closed });
-    Ok(Inspection { path: path.to_owned(), segments, spares, found, in_use: false })
+    Ok(Inspection { path: path.to_owned(), segments, spares, found, mode: None, in_use: false })
 }
 
 impl Segment {
@@ -182,6 +195,7 @@ impl Segment {
         Segment {
             name: name.to_owned(),
             bytes,
+            block: None,
             filled: 0,
             commits: 0,
             records: BTreeMap::new(),
@@ -201,6 +215,7 @@ impl Segment {
         mut state: Option<&mut State>,
         closed: &mut bool,
     ) -> Result<(), Damage> {
+        self.block = Some(header.block);
         check_len(file, &header).map_err(|error| error.damage())?;
         let mut reader = Reader::new(file, header, known).map_err(|error| ReadError::Io(error).damage())?;
         if let Some(index) = reader.readable_index().map_err(|error| ReadError::Io(error).damage())? {
@@ -255,7 +270,7 @@ impl ReadError {
 
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inspection { path, segments, spares, found, in_use } = self;
+        let Inspection { path, segments, spares, found, mode, in_use } = self;
         writeln!(
             f,
             "{}: {} segments, {} spare ({} bytes)",
@@ -264,9 +279,15 @@ impl fmt::Display for Inspection {
             spares.0,
             spares.1
         )?;
+        if let Some(mode) = mode {
+            writeln!(f, "  commits here, as the file system says: {mode}")?;
+        }
         for segment in segments {
             let Segment { name, bytes, filled, commits, .. } = segment;
             write!(f, "  {name}  {filled} of {bytes} bytes, {commits} commits")?;
+            if let Some(block) = segment.block {
+                write!(f, " in blocks of {}", block.bytes())?;
+            }
             if let Some(live) = segment.live {
                 write!(f, ", {live} messages")?;
             }

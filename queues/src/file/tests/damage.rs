@@ -623,6 +623,40 @@ fn what_looks_damaged_while_it_is_used_is_said_to_be_in_use() {
 }
 
 #[test]
+fn a_look_at_real_files_says_how_commits_are_made_and_writes_nothing() {
+    for buffered in [false, true] {
+        let temp = tempfile::tempdir().expect("a directory");
+        let directory = RealDir::open(temp.path()).expect("opens");
+        assert_eq!(directory.mode(), None, "nobody has asked");
+        let directory = if buffered { directory.buffered() } else { directory };
+        let queue = FileQueue::open(directory, &settings(10, 3)).expect("opens");
+        let mode = queue.storage().mode().expect("was asked");
+        drop(queue);
+        let all = || {
+            let files =
+                fs::read_dir(temp.path()).expect("lists").map(|entry| entry.expect("is there").path());
+            let mut files: Vec<_> = files
+                .map(|path| {
+                    (fs::read(&path).expect("reads"), path.metadata().expect("has it").modified().ok(), path)
+                })
+                .collect();
+            files.sort();
+            files
+        };
+        let before = all();
+        let looked = inspect(temp.path()).expect("reads");
+        assert!(all() == before);
+        let text = looked.to_string();
+        assert_eq!(looked.segments[0].block, Some(mode.block()));
+        assert!(text.contains(&format!("in blocks of {}", mode.block().bytes())), "{text}");
+        // Where writes are refused that the file system says it takes, a look cannot know.
+        let said = looked.mode.expect("can be asked");
+        assert!(said == mode || mode == Mode::Buffered, "{said:?} {mode:?}");
+        assert!(text.contains(&format!("commits here, as the file system says: {said}")), "{text}");
+    }
+}
+
+#[test]
 fn bad_places_are_named_and_nothing_is_left_there() {
     let temp = tempfile::tempdir().expect("a directory");
     let file = temp.path().join("file");
