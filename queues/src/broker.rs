@@ -268,12 +268,14 @@ pub enum Error {
         remedy: &'static str,
     },
     /// Stored bytes are damaged, not merely unfinished. Nothing was changed.
-    #[error("{} is damaged at byte {offset}: {detail}. Nothing was changed or deleted", path.display())]
+    #[error("{} is damaged at {}: {detail}. Nothing was changed or deleted", path.display(), bytes(*offset, *end))]
     Corrupt {
         /// Which file.
         path: PathBuf,
         /// Where the damage begins.
         offset: u64,
+        /// Where what cannot be trusted ends, if that is known: what is between may be whole in part.
+        end: Option<u64>,
         /// What is wrong there, and what to do.
         detail: String,
     },
@@ -291,6 +293,14 @@ pub enum Error {
     /// The broker is gone: crashed, closed, or cannot be reached.
     #[error("the broker is gone: {0}")]
     Gone(String),
+}
+
+/// A place in a file, for people.
+pub(crate) fn bytes(from: u64, to: Option<u64>) -> String {
+    match to {
+        Some(to) => format!("bytes {from}..{to}"),
+        None => format!("byte {from}"),
+    }
 }
 
 impl Error {

@@ -2,18 +2,22 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use stanchion_queues::file::storage::{Block, Storage, StorageFile};
-use stanchion_queues::file::{FileSession, RealDir};
+use stanchion_queues::file::{FileSession, Mode, RealDir};
 use stanchion_queues::{Session, Settle, Settled, Settlement};
 
 use crate::Failure;
 use crate::body::Maker;
+use crate::bounds::Bound;
 use crate::store::Client;
 use crate::stores::Queue;
+
+/// How a commit begins in a segment, and the index of a full one does not: see the description of the format.
+const COMMIT: &[u8] = b"frm\n";
 
 /// A storage that counts what is asked of it.
 #[derive(Clone, Debug)]
@@ -35,6 +39,8 @@ struct Counters {
     writes: AtomicU64,
     bytes: AtomicU64,
     zeroes: AtomicU64,
+    /// Of each commit, how many bytes.
+    commits: Mutex<Vec<u64>>,
 }
 
 /// What was asked of a storage.
@@ -48,6 +54,29 @@ pub struct Counts {
     pub bytes: u64,
     /// Bytes of writes of nothing but zeroes: space prepared ahead.
     pub zeroes: u64,
+    /// Commits, each of which is one of the syncs. The others prepare segments, name them and end them.
+    pub commits: u64,
+}
+
+/// What something took.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// For so many messages.
+    pub messages: u64,
+    /// In so many calls of each producer, one after the other.
+    pub calls: u64,
+    /// This was asked.
+    pub counts: Counts,
+    /// How many bytes the median commit had. Some carry messages along that are written anew.
+    pub commit: u64,
+    /// In this mode.
+    pub mode: Option<Mode>,
+}
+
+impl Counters {
+    fn commits(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.commits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl<S: Storage> Counted<S> {
@@ -58,12 +87,13 @@ impl<S: Storage> Counted<S> {
 
     /// Until now.
     pub fn counts(&self) -> Counts {
-        let Counters { syncs, writes, bytes, zeroes } = &*self.counters;
+        let Counters { syncs, writes, bytes, zeroes, .. } = &*self.counters;
         Counts {
             syncs: syncs.load(Relaxed),
             writes: writes.load(Relaxed),
             bytes: bytes.load(Relaxed),
             zeroes: zeroes.load(Relaxed),
+            commits: self.counters.commits().len() as u64,
         }
     }
 
@@ -137,6 +167,9 @@ impl<F: StorageFile> StorageFile for CountedFile<F> {
         self.counters.writes.fetch_add(1, Relaxed);
         self.counters.bytes.fetch_add(from.len() as u64, Relaxed);
         self.counters.syncs.fetch_add(1, Relaxed);
+        if from.starts_with(COMMIT) {
+            self.counters.commits().push(from.len() as u64);
+        }
         self.file.write_durably(from, offset)
     }
 
@@ -196,7 +229,7 @@ impl Case {
     ///
     /// # Errors
     /// What the queue says, or fewer syncs than calls could share.
-    pub fn count(&self, messages: usize) -> Result<(u64, Counts), Failure> {
+    pub fn count(&self, messages: usize) -> Result<Found, Failure> {
         let directory = crate::scratch()?;
         let storage = Counted::new(RealDir::open(directory.path())?);
         let queue = Queue::over(storage.clone())?;
@@ -231,6 +264,7 @@ impl Case {
             writes: after.writes - before.writes,
             bytes: after.bytes - before.bytes,
             zeroes: after.zeroes - before.zeroes,
+            commits: after.commits - before.commits,
         };
         if counts.syncs < calls as u64 {
             return Err(format!(
@@ -239,9 +273,41 @@ impl Case {
             )
             .into());
         }
-        Ok((messages as u64, counts))
+        let mut sizes = storage.counters.commits()[before.commits as usize..].to_vec();
+        sizes.sort_unstable();
+        let commit = sizes.get(sizes.len() / 2).copied().unwrap_or(0);
+        let mode = storage.storage.mode();
+        Ok(Found { messages: messages as u64, calls: calls as u64, counts, commit, mode })
+    }
+
+    /// What of that is to be at most so much.
+    pub fn bounds(&self, found: &Found) -> Vec<Bound> {
+        let Found { messages, calls, counts, commit, mode } = found;
+        let mut bounds = Vec::new();
+        if self.producers == 1 {
+            let flushes = counts.commits as f64 / *calls as f64;
+            bounds.push(Bound { what: "flushes of a commit", most: 1.0, found: Ok(flushes) });
+        }
+        if self.batch > 1 && !self.acks {
+            let payload = messages * self.body as u64;
+            let ratio = counts.bytes as f64 / payload as f64;
+            bounds.push(Bound { what: "bytes written for one of payload", most: 1.4, found: Ok(ratio) });
+        }
+        if self.producers == 1 && self.batch == 1 && self.body <= SMALL {
+            let direct = *mode == Some(Mode::Direct(Block::Sector));
+            let found = direct.then_some(*commit as f64).ok_or("no direct writes of sectors here");
+            bounds.push(Bound {
+                what: "bytes of the median commit of one small message",
+                most: 512.0,
+                found,
+            });
+        }
+        bounds
     }
 }
+
+/// Such a body fits into a sector with all that is said of it.
+const SMALL: usize = 100;
 
 fn send<S: Storage>(
     session: &mut FileSession<S>,
@@ -283,7 +349,10 @@ mod tests {
         file.sync().expect("syncs");
         storage.sync_dir().expect("syncs");
         storage.open("a").expect("opens").write_at(&[0, 1], 8).expect("writes");
-        assert_eq!(storage.counts(), Counts { syncs: 2, writes: 2, bytes: 7, zeroes: 100 });
+        assert_eq!(
+            storage.counts(),
+            Counts { syncs: 2, writes: 2, bytes: 7, zeroes: 100, ..Counts::default() }
+        );
         let mut read = [9; 5];
         file.read_at(&mut read, 3).expect("reads");
         assert_eq!((&read, file.len().expect("has one")), (b"hello", 100));
@@ -302,10 +371,36 @@ mod tests {
     #[test]
     fn single_calls_sync_at_least_once_each_and_write_at_least_what_is_sent() {
         for case in all() {
-            let (messages, counts) = case.count(500).unwrap_or_else(|failure| panic!("{case:?}: {failure}"));
+            let found = case.count(500).unwrap_or_else(|failure| panic!("{case:?}: {failure}"));
+            let Found { messages, counts, .. } = found;
             assert!(messages >= 500);
+            assert!(counts.commits <= counts.syncs && found.commit <= counts.bytes, "{found:?}");
+            // They are exact, and hold on every machine that can be asked.
+            for bound in case.bounds(&found) {
+                assert_ne!(bound.verdict(), "MISSED", "{case:?}: {bound}");
+            }
             assert!(case.acks || counts.bytes >= messages * case.body as u64, "{case:?}: {counts:?}");
             assert!(counts.syncs <= messages * 2, "{case:?}: {counts:?}");
         }
+    }
+
+    #[test]
+    fn what_is_more_than_it_is_to_be_is_missed() {
+        let case = |batch, body| Case { name: "send", producers: 1, batch, body, acks: false };
+        let verdicts = |case: Case, (counts, commit), mode| {
+            let messages = 100 * case.batch as u64;
+            let found = Found { messages, calls: 100, counts, commit, mode: Some(mode) };
+            case.bounds(&found).iter().map(Bound::verdict).collect::<Vec<_>>()
+        };
+        let sectors = Mode::Direct(Block::Sector);
+        let counts = Counts { commits: 100, bytes: 140_000, ..Counts::default() };
+        let good = (counts, 512);
+        assert_eq!(verdicts(case(1, 100), good, sectors), ["reached", "reached"]);
+        assert_eq!(verdicts(case(1, 100), good, Mode::Buffered), ["reached", "not judged"]);
+        assert_eq!(verdicts(case(1, 1024), good, sectors), ["reached"]);
+        assert_eq!(verdicts(case(10, 100), good, sectors), ["reached", "reached"]);
+        let bad = (Counts { commits: 101, bytes: 140_001, ..counts }, 1024);
+        assert_eq!(verdicts(case(1, 100), bad, sectors), ["MISSED", "MISSED"]);
+        assert_eq!(verdicts(case(10, 100), bad, sectors), ["MISSED", "MISSED"]);
     }
 }

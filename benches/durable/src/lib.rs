@@ -5,10 +5,11 @@
 //! share its syncs. [`load`] drives a store in a closed loop, and [`audit`] opens it again and looks for
 //! everything it confirmed: without that there is no number. [`contest`] interleaves all stores in rounds,
 //! [`targets`] says what the file queue is to reach. [`syncs`], [`counts`] and [`recovery`] look at what a rate
-//! does not show.
+//! does not show, and [`bounds`] at what that is to be.
 
 pub mod audit;
 pub mod body;
+pub mod bounds;
 pub mod child;
 pub mod contest;
 pub mod counts;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::fs::{Advice, fadvise};
 
 use crate::Failure;
+use crate::bounds::Bound;
 use crate::child::{self, Opened, Task};
 use crate::contest::BODIES;
 use crate::entrants::{Entrant, Role};
@@ -16,7 +17,8 @@ use crate::entrants::{Entrant, Role};
 /// So many openings of each kind; the median counts.
 const TRIES: usize = 3;
 /// How many messages are pending.
-const BACKLOGS: [u64; 3] = [10_000, 100_000, 1_000_000];
+const BACKLOGS: [u64; 3] = [10_000, 100_000, LARGEST];
+const LARGEST: u64 = 1_000_000;
 
 /// One store with one backlog.
 #[derive(Clone, Copy)]
@@ -87,6 +89,18 @@ impl Case {
         Ok(Recovered { warm: warm[TRIES / 2].took, cold: cold[TRIES / 2] })
     }
 
+    /// What of that is to be at most so much.
+    pub fn bounds(&self, recovered: &Recovered) -> Vec<Bound> {
+        if self.entrant.role != Role::Ours || self.backlog < LARGEST || self.body != 1024 {
+            return Vec::new();
+        }
+        let ms = |time: Duration| Ok(time.as_secs_f64() * 1e3);
+        vec![
+            Bound { what: "ms warm", most: 150.0, found: ms(recovered.warm) },
+            Bound { what: "ms cold", most: 300.0, found: ms(recovered.cold.took) },
+        ]
+    }
+
     fn open(&self, directory: &Path) -> Result<Opened, Failure> {
         let child = child::command(Task::Open, self.entrant.name, directory)?.spawn()?;
         Opened::parse(&child::done(child)?)
@@ -120,5 +134,25 @@ mod tests {
         let of = |name: &str| cases.iter().filter(|case| case.entrant.name == name).count();
         assert_eq!((of("file"), of("sqlite"), of("sqlite+gc"), of("raw_append")), (6, 4, 0, 0));
         assert!(cases.iter().any(|case| case.id() == "recovery/file/1024B-1000000"));
+    }
+
+    #[test]
+    fn only_the_largest_backlog_of_the_file_queue_has_bounds() {
+        let cases = all(&entrants::all());
+        let ms = Duration::from_millis;
+        let judged = |warm, cold| {
+            let cold = Opened { took: ms(cold), read: None };
+            let recovered = Recovered { warm: ms(warm), cold };
+            let of = |case: &Case| {
+                case.bounds(&recovered)
+                    .iter()
+                    .map(move |bound| (case.id(), bound.verdict()))
+                    .collect::<Vec<_>>()
+            };
+            cases.iter().flat_map(of).collect::<Vec<_>>()
+        };
+        let id = || "recovery/file/1024B-1000000".to_owned();
+        assert_eq!(judged(150, 300), [(id(), "reached"), (id(), "reached")]);
+        assert_eq!(judged(151, 301), [(id(), "MISSED"), (id(), "MISSED")]);
     }
 }

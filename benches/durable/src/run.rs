@@ -20,6 +20,7 @@ use crate::load::{Load, Until};
 use crate::record;
 use crate::recovery;
 use crate::scheduling::{self, Cores, SUSPICIOUS};
+use crate::stores;
 use crate::syncs;
 use crate::table;
 use crate::targets::{self, Outcome};
@@ -180,6 +181,10 @@ impl Parts {
         let mut found = duel::results_of(PART, options, &Machine::measure());
         writeln!(out, "\ndurable targets, about {} s, seed {}", options.time.as_secs(), options.seed)?;
         writeln!(out, "scheduling class: {}", scheduling::class())?;
+        match stores::mode() {
+            Ok(mode) => writeln!(out, "the file queue commits by {mode}")?,
+            Err(failure) => writeln!(out, "how the file queue commits is not known: {failure}")?,
+        }
         warn_of_the_scheduler(&mut found.runs[0].limits, out)?;
         self.exclude_who_does_not_sync(out)?;
         self.print_counts(out)?;
@@ -237,6 +242,9 @@ impl Parts {
                 times(counted.syncs),
                 times(counted.ranges)
             )?;
+            if entrant.role == Role::Ours {
+                writeln!(out, "{}", counted.bound())?;
+            }
             if !counted.is_durable() {
                 for contest in &mut self.contests {
                     contest.entrants.retain(|taking_part| taking_part.name != entrant.name);
@@ -258,7 +266,8 @@ impl Parts {
         )?;
         for case in &self.counts {
             match case.count(COUNTED) {
-                Ok((messages, counts)) => {
+                Ok(found) => {
+                    let counts::Found { messages, counts, .. } = found;
                     let each = |count: u64| times(count as f64 / messages as f64);
                     writeln!(
                         out,
@@ -269,6 +278,7 @@ impl Parts {
                         table::whole(counts.bytes as f64 / messages as f64),
                         table::whole(counts.zeroes as f64 / messages as f64),
                     )?;
+                    case.bounds(&found).iter().try_for_each(|bound| writeln!(out, "{bound}"))?;
                 }
                 Err(failure) => writeln!(out, "  {:28}  NO NUMBER: {failure}", case.id())?,
             }
@@ -297,6 +307,7 @@ impl Parts {
                         .map_or("not known".into(), |bytes| format!("{} MiB", bytes >> 20));
                     let (warm, cold) = (ms(recovered.warm), ms(recovered.cold.took));
                     writeln!(out, "  {:28}  {warm:>9}  {cold:>9}  {read:>12}", case.id())?;
+                    case.bounds(&recovered).iter().try_for_each(|bound| writeln!(out, "{bound}"))?;
                 }
                 Err(failure) => {
                     broken = true;

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::{env, fs};
 
 use crate::Failure;
+use crate::bounds::Bound;
 use crate::child::{self, Task};
 use crate::entrants::{Entrant, Role};
 
@@ -35,6 +36,11 @@ impl PerSend {
     /// Whether a confirmed send can have survived the power.
     pub fn is_durable(&self) -> bool {
         self.syncs >= 1.0
+    }
+
+    /// What that is to be at most: a flush for each commit, and now and then one to prepare a segment.
+    pub fn bound(&self) -> Bound {
+        Bound { what: "flushes of a lone send, as the system sees them", most: 1.1, found: Ok(self.syncs) }
     }
 }
 
@@ -164,5 +170,7 @@ mod tests {
     fn a_send_without_a_sync_is_not_durable() {
         assert!(PerSend { syncs: 1.0, ranges: 0.0 }.is_durable());
         assert!(!PerSend { syncs: 0.99, ranges: 1.0 }.is_durable());
+        let verdict = |syncs| PerSend { syncs, ranges: 0.0 }.bound().verdict();
+        assert_eq!([1.05, 1.2].map(verdict), ["reached", "MISSED"]);
     }
 }

@@ -34,6 +34,7 @@ impl<S: Storage> Body<S> {
         read.map_err(|detail| Error::Corrupt {
             path: storage.locate(&Name::Segment(at.segment).to_string()),
             offset: at.offset.into(),
+            end: Some(u64::from(at.offset) + u64::from(at.len)),
             detail,
         })
     }

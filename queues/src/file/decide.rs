@@ -152,12 +152,7 @@ impl<S: Storage> Shared<S> {
             }
             // It is said once, and then holds up nobody: the next receive begins with what can be read.
             Some(error) => {
-                let stays = match &error {
-                    Error::Corrupt { .. } => true,
-                    Error::Io { source, .. } => is_unreadable(source),
-                    _ => false,
-                };
-                let damaged = handed.get(read.len()).map(|out| out.id).filter(|_| stays);
+                let damaged = handed.get(read.len()).map(|out| out.id).filter(|_| stays(&error));
                 let mut core = self.lock();
                 for HandedOut { id, lease, .. } in handed {
                     if core.state.held_under(lease.receipt) != Some(id) || core.is_claimed(id) {
@@ -176,15 +171,37 @@ impl<S: Storage> Shared<S> {
 
     pub(super) fn dead_letters(&self, max: usize) -> Result<Vec<DeadLetter>, Error> {
         let (core, _) = self.sweep().map_err(|failure| failure.error())?;
-        let letters: Vec<Letter> = core.state.dead_letters().take(max).collect();
+        let letters: Vec<Letter> = core.state.dead_letters_to_show().take(max).collect();
         let bodies: Vec<_> = letters.iter().map(|letter| core.body(letter.id, letter.at)).collect();
         let storage = core.storage.clone();
         drop(core);
-        let letters = letters.into_iter().zip(bodies).map(|(Letter { id, reason, attempts, .. }, body)| {
-            let Read { key, body, .. } = body.read(&storage)?;
-            Ok(DeadLetter { id: MessageId(id), key, body, reason, attempts })
-        });
-        letters.collect()
+        let (mut shown, mut unread) = (Vec::with_capacity(letters.len()), None);
+        for (Letter { id, order, reason, attempts, .. }, body) in letters.into_iter().zip(bodies) {
+            match body.read(&storage) {
+                Ok(Read { key, body, .. }) => {
+                    shown.push((order, DeadLetter { id: MessageId(id), key, body, reason, attempts }));
+                }
+                Err(error) if stays(&error) && self.lock().state.is_known_unread(order) => {
+                    unread.get_or_insert((order, error));
+                }
+                // It is said once, and then holds up nobody: the next look begins with what can be read.
+                Err(error) => {
+                    if stays(&error) {
+                        self.lock().state.could_not_show(order);
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        let mut core = self.lock();
+        shown.iter().for_each(|(order, _)| core.state.could_show(*order));
+        // Where nothing else is there, an answer "none" would pass over what cannot be read.
+        if let Some((order, error)) = unread.filter(|_| shown.is_empty()) {
+            core.state.could_not_show(order);
+            return Err(error);
+        }
+        shown.sort_unstable_by_key(|(order, _)| *order);
+        Ok(shown.into_iter().map(|(_, letter)| letter).collect())
     }
 
     pub(super) fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Failure> {
@@ -273,6 +290,15 @@ impl<S: Storage> Shared<S> {
 impl<S: Storage> Core<S> {
     fn is_claimed_under(&self, receipt: Receipt) -> bool {
         self.state.held_under(receipt).is_some_and(|id| self.is_claimed(id))
+    }
+}
+
+/// Whether the bytes of a message are at fault, and not the moment.
+fn stays(error: &Error) -> bool {
+    match error {
+        Error::Corrupt { .. } => true,
+        Error::Io { source, .. } => is_unreadable(source),
+        _ => false,
     }
 }
 

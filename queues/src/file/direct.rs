@@ -1,6 +1,6 @@
 //! Writes past the page cache that are durable when they return.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -33,24 +33,33 @@ impl Direct {
     ///
     /// # Errors
     /// The file cannot be opened at all.
-    #[cfg(target_os = "linux")]
     pub(super) fn open(path: &Path) -> io::Result<Option<Direct>> {
+        Direct::open_to(File::options().write(true), path)
+    }
+
+    /// The same, for asking what it takes and not for writing.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(super) fn look(path: &Path) -> io::Result<Option<Direct>> {
+        Direct::open_to(File::options().read(true), path)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn open_to(options: &mut OpenOptions, path: &Path) -> io::Result<Option<Direct>> {
         use std::os::unix::fs::OpenOptionsExt;
 
         let flags = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).map_err(io::Error::other)?;
-        match File::options().write(true).custom_flags(flags).open(path) {
+        match options.custom_flags(flags).open(path) {
             Ok(file) => Ok(Some(Direct { says: said(&file).is_some(), file })),
             Err(error) if Direct::is_refused(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// `None`: other systems have other ways to say this.
-    ///
-    /// # Errors
-    /// None.
+    /// Other systems have other ways to say this.
     #[cfg(not(target_os = "linux"))]
-    pub(super) fn open(_: &Path) -> io::Result<Option<Direct>> {
+    fn open_to(_: &mut OpenOptions, _: &Path) -> io::Result<Option<Direct>> {
         Ok(None)
     }
 

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 use super::look::LookDir;
 use super::reading::{Body, Next, ReadError, Reader, check_len, read_header};
+use super::real::Mode;
 use super::record::Record;
 use super::recovery::in_version;
 use super::segment::{End, Header, Name};
 use super::state::State;
-use super::storage::{Storage, StorageFile};
-use crate::broker::{Depth, Error};
+use super::storage::{Block, Storage, StorageFile};
+use crate::broker::{Depth, Error, bytes};
 
 /// How often a directory is looked at that changes meanwhile.
 const LOOKS: usize = 8;
@@ -28,6 +29,8 @@ pub struct Inspection {
     pub spares: (usize, u64),
     /// What the next open finds; `None` if it finds damage.
     pub found: Option<Found>,
+    /// How a queue that is opened here commits, as far as the system says without a write. `None`: it cannot be asked.
+    pub mode: Option<Mode>,
     /// What looks like damage was found while somebody used the queue: he may have changed it meanwhile.
     pub in_use: bool,
 }
@@ -50,6 +53,8 @@ pub struct Segment {
     pub name: String,
     /// How long it is.
     pub bytes: u64,
+    /// Of what blocks its commits are; `None`: its header is damaged.
+    pub block: Option<Block>,
     /// How much of it is filled, as far as it can be read.
     pub filled: u64,
     /// How many commits can be read.
@@ -62,10 +67,27 @@ pub struct Segment {
     pub torn: u64,
     /// It was given up, and its file could not be removed or is not yet.
     pub given_up: bool,
-    /// What is wrong, and at which byte.
-    pub damage: Option<(u64, String)>,
+    /// What is wrong.
+    pub damage: Option<Damage>,
     /// Its index is whole: who opens the queue reads that, and comes upon damage when a message is delivered.
     pub indexed: bool,
+}
+
+/// What is wrong with a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Where it begins.
+    pub offset: u64,
+    /// Where what cannot be trusted ends, if that is known.
+    pub end: Option<u64>,
+    /// What is wrong there.
+    pub detail: String,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", bytes(self.offset, self.end), self.detail)
+    }
 }
 
 /// Looks at the queue in a directory of real files. One that is in use may change meanwhile: then what is not finished
@@ -78,7 +100,8 @@ pub fn inspect(path: &Path) -> Result<Inspection, Error> {
     let mut looks = 0;
     loop {
         looks += 1;
-        match look(&directory, path) {
+        let looked = look(&directory, path).map(|inspection| with_mode(inspection, path));
+        match looked {
             // A segment was given up since the names were read.
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound && looks < LOOKS => {}
             Ok(inspection) if inspection.segments.iter().any(|segment| segment.damage.is_some()) => {
@@ -91,6 +114,13 @@ pub fn inspect(path: &Path) -> Result<Inspection, Error> {
             looked => return looked,
         }
     }
+}
+
+fn with_mode(inspection: Inspection, path: &Path) -> Inspection {
+    // Whatever is wrong with the file is said elsewhere.
+    let said_of = |segment: &Segment| Mode::said_of(&path.join(&segment.name)).ok();
+    let mode = inspection.segments.last().and_then(said_of);
+    Inspection { mode, ..inspection }
 }
 
 pub(super) fn look<S: Storage>(storage: &S, path: &Path) -> Result<Inspection, Error> {
@@ -131,7 +161,7 @@ pub(super) fn look<S: Storage>(storage: &S, path: &Path) -> Result<Inspection, E
                 let file = storage.open(name).map_err(|e| failed(name, e))?;
                 segment.read(&file, *header, known, state.as_mut().filter(|_| nth >= first), &mut closed)
             }
-            Err(error) => Err(error.clone_text()),
+            Err(error) => Err(error.damage()),
         };
         if let Err(damage) = read {
             // Those before the first that is read do not matter.
@@ -149,14 +179,15 @@ pub(super) fn look<S: Storage>(storage: &S, path: &Path) -> Result<Inspection, E
         let missing = files.get(first).filter(|(number, ..)| *number > released);
         if let (Some((number, ..)), Some(segment)) = (missing, segments.get_mut(first)) {
             let missing = Name::Segment(number - 1);
-            segment.damage = Some((0, format!("{missing} before it is missing and was not given up")));
+            let detail = format!("{missing} before it is missing and was not given up");
+            segment.damage = Some(Damage { offset: 0, end: None, detail });
             segment.indexed = false;
         }
     }
     let whole = segments.iter().skip(first).all(|segment| segment.damage.is_none() || segment.indexed);
     let found =
         state.filter(|_| whole).map(|state| Found { depth: state.depth(), next_id: state.next_id(), closed });
-    Ok(Inspection { path: path.to_owned(), segments, spares, found, in_use: false })
+    Ok(Inspection { path: path.to_owned(), segments, spares, found, mode: None, in_use: false })
 }
 
 impl Segment {
@@ -164,6 +195,7 @@ impl Segment {
         Segment {
             name: name.to_owned(),
             bytes,
+            block: None,
             filled: 0,
             commits: 0,
             records: BTreeMap::new(),
@@ -182,20 +214,20 @@ impl Segment {
         known: Option<End>,
         mut state: Option<&mut State>,
         closed: &mut bool,
-    ) -> Result<(), (u64, String)> {
-        check_len(file, &header).map_err(|error| error.clone_text())?;
-        let mut reader =
-            Reader::new(file, header, known).map_err(|error| ReadError::Io(error).clone_text())?;
-        if let Some(index) = reader.index().map_err(|error| ReadError::Io(error).clone_text())? {
+    ) -> Result<(), Damage> {
+        self.block = Some(header.block);
+        check_len(file, &header).map_err(|error| error.damage())?;
+        let mut reader = Reader::new(file, header, known).map_err(|error| ReadError::Io(error).damage())?;
+        if let Some(index) = reader.readable_index().map_err(|error| ReadError::Io(error).damage())? {
             let mut apply = |record| state.as_deref_mut().map_or(Ok(()), |state| state.apply(&record));
-            index.records(header.number, &mut apply).map_err(|error| error.clone_text())?;
+            index.records(header.number, &mut apply).map_err(|error| error.damage())?;
             (self.indexed, state) = (true, None);
         }
         loop {
-            match reader.next().map_err(|error| error.clone_text())? {
+            match reader.next().map_err(|error| error.damage())? {
                 Next::Frame(body) => {
                     self.frame(&body, header.number, state.as_deref_mut(), closed)
-                        .map_err(|error| error.clone_text())?;
+                        .map_err(|error| error.damage())?;
                     self.filled = reader.end().at;
                 }
                 Next::End { torn } => {
@@ -223,20 +255,22 @@ impl Segment {
 }
 
 impl ReadError {
-    fn clone_text(&self) -> (u64, String) {
-        match self {
-            ReadError::Io(error) => (0, error.to_string()),
+    fn damage(&self) -> Damage {
+        let (offset, end, detail) = match self {
+            ReadError::Io(error) => (0, None, error.to_string()),
             ReadError::Version(version) => {
-                (16, format!("{}; open it with the program that wrote it", in_version(*version)))
+                let detail = format!("{}; open it with the program that wrote it", in_version(*version));
+                (16, Some(20), detail)
             }
-            ReadError::Damaged { offset, detail } => (*offset, detail.clone()),
-        }
+            ReadError::Damaged { offset, end, detail } => (*offset, *end, detail.clone()),
+        };
+        Damage { offset, end, detail }
     }
 }
 
 impl fmt::Display for Inspection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inspection { path, segments, spares, found, in_use } = self;
+        let Inspection { path, segments, spares, found, mode, in_use } = self;
         writeln!(
             f,
             "{}: {} segments, {} spare ({} bytes)",
@@ -245,9 +279,15 @@ impl fmt::Display for Inspection {
             spares.0,
             spares.1
         )?;
+        if let Some(mode) = mode {
+            writeln!(f, "  commits here, as the file system says: {mode}")?;
+        }
         for segment in segments {
             let Segment { name, bytes, filled, commits, .. } = segment;
             write!(f, "  {name}  {filled} of {bytes} bytes, {commits} commits")?;
+            if let Some(block) = segment.block {
+                write!(f, " in blocks of {}", block.bytes())?;
+            }
             if let Some(live) = segment.live {
                 write!(f, ", {live} messages")?;
             }
@@ -267,9 +307,9 @@ impl fmt::Display for Inspection {
                     segment.torn
                 )?;
             }
-            if let Some((offset, detail)) = &segment.damage {
+            if let Some(damage) = &segment.damage {
                 let what = if *in_use { "in use, and as it looks now unreadable" } else { "DAMAGED" };
-                writeln!(f, "      {what} at byte {offset}: {detail}")?;
+                writeln!(f, "      {what} at {damage}")?;
                 if segment.indexed {
                     writeln!(
                         f,

@@ -72,8 +72,10 @@ pub(super) const LIMITS: Limits =
 /// answers [`Error::Corrupt`], with its segment, its place there and its number (or [`Error::Io`] where the disk does not read
 /// it), and gives back whatever else it took. From then on, until the queue is opened again, it stands behind all that
 /// can be read: receives deliver the others, and one that finds nothing else tries it again and answers the error
-/// again, never "empty". It is still counted as ready, and takes its slot of the capacity. A look at the dead letters that comes upon a damaged one answers
-/// the error each time. When its segment is given up, what is left of it is carried along, and from then on it stays
+/// again, never "empty". It is still counted as ready, and takes its slot of the capacity. With dead letters it is the same: the first look that comes
+/// upon a damaged one answers the error; later ones show the others, try it again where they were asked for more than
+/// those, and answer the error again where there are no others, never "none". A redrive reads nothing: it takes damaged ones along,
+/// and the receive that comes upon one says so. When its segment is given up, what is left of it is carried along, and from then on it stays
 /// damaged; `salvage` leaves it out, and says so.
 pub struct FileQueue<S: Storage> {
     /// Ends before the queue does.

@@ -19,6 +19,8 @@ pub(super) enum ReadError {
     Version(u32),
     Damaged {
         offset: u64,
+        /// Where what cannot be trusted ends, if that is known.
+        end: Option<u64>,
         detail: String,
     },
 }
@@ -29,9 +31,12 @@ impl From<io::Error> for ReadError {
     }
 }
 
-fn damaged<T>(offset: u64, detail: impl Into<String>) -> Result<T, ReadError> {
-    Err(ReadError::Damaged { offset, detail: detail.into() })
+fn damaged<T>(offset: u64, end: impl Into<Option<u64>>, detail: impl Into<String>) -> Result<T, ReadError> {
+    Err(ReadError::Damaged { offset, end: end.into(), detail: detail.into() })
 }
+
+/// Behind what the checksum of a header is of.
+const HEADER_END: u64 = segment::HEADER as u64;
 
 /// Reads the header of segment `number`.
 ///
@@ -44,17 +49,20 @@ pub(super) fn read_header<F: StorageFile>(file: &F, number: u64) -> Result<Heade
         Err(NoHeader::Foreign) => {
             return damaged(
                 0,
+                16,
                 "it does not begin as a segment of this queue does; if it is none, move it away",
             );
         }
-        Err(NoHeader::Damaged) => return damaged(16, "the checksums of both its headers do not hold"),
+        Err(NoHeader::Damaged) => {
+            return damaged(16, HEADER_END, "the checksums of both its headers do not hold");
+        }
     };
     if header.number != number {
         let written = header.number;
-        return damaged(20, format!("it says that it is segment {written:016x}; give it back that name"));
+        return damaged(20, 28, format!("it says that it is segment {written:016x}; give it back that name"));
     }
     if !header.is_possible() {
-        return damaged(45, "its header says what no queue says, though its checksum holds");
+        return damaged(45, HEADER_END, "its header says what no queue says, though its checksum holds");
     }
     Ok(header)
 }
@@ -68,7 +76,7 @@ fn read_copies<F: StorageFile>(file: &F, number: u64) -> Result<Result<Header, N
         let mut copy = [0; segment::HEADER];
         if len < at + copy.len() as u64 {
             if at == 0 {
-                return damaged(len, "it ends within its header");
+                return damaged(len, HEADER_END, "it ends within its header");
             }
             break;
         }
@@ -105,7 +113,11 @@ pub(super) fn check_len<F: StorageFile>(file: &F, header: &Header) -> Result<(),
     let len = file.len()?;
     if len < header.len {
         let whole = header.len;
-        return damaged(len, format!("it ends here, and its header says that it is {whole} bytes long"));
+        return damaged(
+            len,
+            whole,
+            format!("it ends here, and its header says that it is {whole} bytes long"),
+        );
     }
     Ok(())
 }
@@ -132,7 +144,8 @@ impl Body {
         while !rest.is_empty() {
             let at = self.start() + self.bytes.len() - rest.len();
             if let Err(detail) = Record::decode(&mut rest, segment, at).and_then(&mut each) {
-                return damaged(self.frame, format!("{detail}, though its checksum holds"));
+                let end = (self.start() + self.bytes.len()) as u64;
+                return damaged(self.frame, end, format!("{detail}, though its checksum holds"));
             }
         }
         Ok(())
@@ -152,6 +165,13 @@ pub(super) enum Next {
     End {
         torn: u64,
     },
+}
+
+/// What is wrong where a frame should be.
+struct Wrong {
+    detail: &'static str,
+    /// Where it ends, if its header says so.
+    end: Option<u64>,
 }
 
 /// Reads the frames of a segment one by one.
@@ -198,7 +218,12 @@ impl<'a, F: StorageFile> Reader<'a, F> {
     pub(super) fn next(&mut self) -> Result<Next, ReadError> {
         if let Some(known) = self.known.filter(|known| self.end.at >= known.at) {
             if (self.end.at, self.end.link) != (known.at, known.link) {
-                return damaged(self.end.at, "it does not end as the segment behind it says");
+                let end = Some(self.end.at).filter(|end| *end > known.at);
+                return damaged(
+                    end.map_or(self.end.at, |_| known.at),
+                    end,
+                    "it does not end as the segment behind it says",
+                );
             }
             return Ok(Next::End { torn: 0 });
         }
@@ -207,32 +232,48 @@ impl<'a, F: StorageFile> Reader<'a, F> {
                 self.end = after;
                 Ok(Next::Frame(body))
             }
-            Err(detail) => {
+            Err(Wrong { detail, end }) => {
                 let at = self.end.at;
                 if at < self.header.begun {
-                    return damaged(at, format!("{detail}, in what the segment was begun with"));
+                    let end = end.unwrap_or(self.header.begun);
+                    return damaged(at, end, format!("{detail}, in what the segment was begun with"));
                 }
                 if let Some(known) = self.known {
-                    let end = known.at;
+                    let last = known.at;
                     return damaged(
                         at,
-                        format!("{detail}, and the segment behind it says that it ends at {end}"),
+                        end.unwrap_or(last),
+                        format!("{detail}, and the segment behind it says that it ends at {last}"),
                     );
                 }
                 match self.rest()? {
-                    Rest::Frame(later) => {
-                        damaged(at, format!("{detail}, but what was written later follows at byte {later}"))
-                    }
+                    Rest::Frame(later) => damaged(
+                        at,
+                        end.unwrap_or(later),
+                        format!("{detail}, but what was written later follows at byte {later}"),
+                    ),
                     Rest::Torn(torn) => Ok(Next::End { torn }),
                 }
             }
         }
     }
 
-    /// The index of a segment that is known to have one; `None`: it is not whole.
+    /// The index of a segment that is known to have one; `None`: it is not whole, or the disk does not read it. The frames
+    /// say the same.
     ///
     /// # Errors
     /// The file cannot be read.
+    pub(super) fn readable_index(&self) -> io::Result<Option<Body>> {
+        match self.index() {
+            Err(error) if is_unreadable(&error) => Ok(None),
+            index => index,
+        }
+    }
+
+    /// The same where it matters what the disk does not read.
+    ///
+    /// # Errors
+    /// The file, or this part of it, cannot be read.
     pub(super) fn index(&self) -> io::Result<Option<Body>> {
         let Some(end) = self.known.filter(|known| known.indexed) else { return Ok(None) };
         let there = Reader { file: self.file, end, ..*self };
@@ -240,28 +281,29 @@ impl<'a, F: StorageFile> Reader<'a, F> {
     }
 
     /// The frame here and where the next one is; or what is wrong with it.
-    fn frame(&self, kind: Kind) -> io::Result<Result<(Body, End), &'static str>> {
+    fn frame(&self, kind: Kind) -> io::Result<Result<(Body, End), Wrong>> {
+        let wrong = |detail| Ok(Err(Wrong { detail, end: None }));
         let at = self.end.at;
         let left = self.len.saturating_sub(at);
         if left < self.header.block.bytes() as u64 {
-            return Ok(Err("the file ends"));
+            return wrong("the file ends");
         }
         let mut head = [0; HEADER];
         self.file.read_at(&mut head, at)?;
         let Some(header) = FrameHeader::parse(&head, kind, self.header.salt) else {
-            return Ok(Err("a frame's header is not whole"));
+            return wrong("a frame's header is not whole");
         };
         if header.link != self.end.link {
-            return Ok(Err("a frame does not follow the one before it"));
+            return wrong("a frame does not follow the one before it");
         }
         let Some(filled) = self.filled(&header).filter(|filled| *filled <= left) else {
-            return Ok(Err("the file ends within a frame"));
+            return wrong("the file ends within a frame");
         };
         // It fits into the file; where that is larger than memory there is nothing to recover into.
         let mut bytes = vec![0; header.body as usize];
         self.file.read_at(&mut bytes, at + HEADER as u64)?;
         if !header.is_of(&bytes) {
-            return Ok(Err("a frame's body is not whole"));
+            return Ok(Err(Wrong { detail: "a frame's body is not whole", end: Some(at + filled) }));
         }
         let link = Link { number: header.link.number + 1, previous: header.crc };
         Ok(Ok((Body { bytes, frame: at }, End { at: at + filled, link, indexed: false })))

@@ -1,5 +1,6 @@
 //! Real files in a directory that one process owns at a time.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -31,15 +32,8 @@ struct Owned {
     lock: File,
     cut_off: AtomicBool,
     /// Found out with the first file that is readied.
-    way: OnceLock<Way>,
+    mode: OnceLock<Mode>,
     memory: Aligned,
-}
-
-/// How durable writes are made.
-#[derive(Clone, Copy, Debug)]
-enum Way {
-    Direct(Block),
-    Buffered,
 }
 
 /// A file of a [`RealDir`].
@@ -57,9 +51,41 @@ pub enum Mode {
     /// Past the page cache (`O_DIRECT`), and durable when the write returns (`RWF_DSYNC`): of a small commit a sector is
     /// all that is written, or a page if the file system does not say that it takes sectors. If it says nothing, each is followed
     /// by an `fdatasync`.
-    Direct,
+    Direct(Block),
     /// Into the page cache, and then `fdatasync`, in whole pages.
     Buffered,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.block().bytes();
+        match self {
+            Mode::Direct(_) => write!(f, "direct durable writes of {bytes} bytes or a multiple"),
+            Mode::Buffered => {
+                write!(f, "writes of {bytes} bytes or a multiple to the page cache, and fdatasync")
+            }
+        }
+    }
+}
+
+impl Mode {
+    /// Of what blocks commits are.
+    pub fn block(self) -> Block {
+        match self {
+            Mode::Direct(block) => block,
+            Mode::Buffered => Block::Page,
+        }
+    }
+
+    /// The mode in which a queue that has this file would commit, as far as the system says without a write: a queue
+    /// tries it.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(super) fn said_of(path: &Path) -> io::Result<Mode> {
+        let direct = Direct::look(path)?;
+        Ok(direct.and_then(|direct| direct.block()).map_or(Mode::Buffered, Mode::Direct))
+    }
 }
 
 impl RealDir {
@@ -79,23 +105,23 @@ impl RealDir {
             return Err(failed("keep a queue in", path, source, "Give a directory, not a file"));
         }
         let lock = take(path)?;
-        let (cut_off, way) = (AtomicBool::new(false), OnceLock::new());
+        let (cut_off, mode) = (AtomicBool::new(false), OnceLock::new());
         let memory = Aligned::default();
         Ok(RealDir {
-            owned: Arc::new(Owned { path: path.to_owned(), directory, lock, cut_off, way, memory }),
+            owned: Arc::new(Owned { path: path.to_owned(), directory, lock, cut_off, mode, memory }),
         })
     }
 
     /// The same with direct writes switched off: see [`RealDir::mode`].
     #[must_use]
     pub fn buffered(self) -> RealDir {
-        self.owned.way.get_or_init(|| Way::Buffered);
+        self.owned.mode.get_or_init(|| Mode::Buffered);
         self
     }
 
-    /// How commits are written: directly, unless the file system refuses that. It is asked when a queue is opened.
-    pub fn mode(&self) -> Mode {
-        if matches!(self.owned.way.get(), Some(Way::Buffered)) { Mode::Buffered } else { Mode::Direct }
+    /// How commits are written: directly, unless the file system refuses that. `None`: it is asked when a queue is opened.
+    pub fn mode(&self) -> Option<Mode> {
+        self.owned.mode.get().copied()
     }
 
     /// Where it is.
@@ -213,13 +239,13 @@ impl RealFile {
     }
 
     /// Tries how files like this one are written durably.
-    fn find_way(&self) -> io::Result<Way> {
-        let Some(direct) = Direct::open(&self.path)? else { return Ok(Way::Buffered) };
-        let Some(block) = direct.block() else { return Ok(Way::Buffered) };
+    fn find_mode(&self) -> io::Result<Mode> {
+        let Some(direct) = Direct::open(&self.path)? else { return Ok(Mode::Buffered) };
+        let Some(block) = direct.block() else { return Ok(Mode::Buffered) };
         match direct.write(&vec![0; block.bytes()], 0, &self.owned.memory) {
-            Err(error) if Direct::is_refused(&error) => Ok(Way::Buffered),
+            Err(error) if Direct::is_refused(&error) => Ok(Mode::Buffered),
             Err(error) => Err(error),
-            Ok(()) => Ok(Way::Direct(block)),
+            Ok(()) => Ok(Mode::Direct(block)),
         }
     }
 }
@@ -287,24 +313,19 @@ impl StorageFile for RealFile {
 
     fn ready(&self) -> io::Result<Block> {
         self.alive()?;
-        let way = match self.owned.way.get() {
-            Some(way) => *way,
+        let mode = match self.owned.mode.get() {
+            Some(mode) => *mode,
             None => {
-                let found = self.find_way()?;
-                *self.owned.way.get_or_init(|| found)
+                let found = self.find_mode()?;
+                *self.owned.mode.get_or_init(|| found)
             }
         };
-        match way {
-            Way::Buffered => Ok(Block::Page),
-            Way::Direct(block) => {
-                if self.direct.get().is_none() {
-                    let refused = || io::Error::other("the file system takes no direct writes any more");
-                    let direct = Direct::open(&self.path)?.ok_or_else(refused)?;
-                    self.direct.get_or_init(|| direct);
-                }
-                Ok(block)
-            }
+        if matches!(mode, Mode::Direct(_)) && self.direct.get().is_none() {
+            let refused = || io::Error::other("the file system takes no direct writes any more");
+            let direct = Direct::open(&self.path)?.ok_or_else(refused)?;
+            self.direct.get_or_init(|| direct);
         }
+        Ok(mode.block())
     }
 
     fn write_at(&self, from: &[u8], offset: u64) -> io::Result<()> {
@@ -420,9 +441,10 @@ mod tests {
             let dir = if buffered { dir.buffered() } else { dir };
             let file = dir.create("a").expect("creates");
             let block = file.ready().expect("is readied");
-            println!("{:?} in blocks of {} bytes", dir.mode(), block.bytes());
-            assert!(dir.mode() == Mode::Direct || block == Block::Page);
-            assert!(!buffered || dir.mode() == Mode::Buffered);
+            let mode = dir.mode().expect("it was asked");
+            println!("{mode}");
+            assert_eq!(mode.block(), block);
+            assert!(!buffered || mode == Mode::Buffered);
             assert_eq!(dir.create("b").and_then(|other| other.ready()).expect("the same"), block);
             let block = block.bytes();
             let long = vec![3; (3 << 20) + block];

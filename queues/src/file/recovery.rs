@@ -77,6 +77,7 @@ pub(super) fn recover<S: Storage>(
         Some(latest.saturating_add(1)).filter(|number| *number < NUMBERS).ok_or_else(|| Error::Corrupt {
             path: storage.locate(&Name::Segment(latest).to_string()),
             offset: 0,
+            end: None,
             detail: "no number is left for a segment after this one; such a name was not given by a queue"
                 .into(),
         })?;
@@ -90,6 +91,7 @@ pub(super) fn recover<S: Storage>(
         return Err(Error::Corrupt {
             path: storage.locate(&Name::Segment(first.number - 1).to_string()),
             offset: 0,
+            end: None,
             detail: "this segment is missing and was not given up; put it back".into(),
         });
     }
@@ -208,7 +210,7 @@ fn load<S: Storage>(storage: &S, found: &[Found]) -> Result<Loaded, Error> {
         let apply = |body: &Body, state: &mut State| {
             body.records(segment.number, |record| state.apply(&record)).map_err(explained)
         };
-        if let Some(index) = reader.index().map_err(|e| explained(e.into()))? {
+        if let Some(index) = reader.readable_index().map_err(|e| explained(e.into()))? {
             apply(&index, &mut state)?;
             continue;
         }
@@ -279,7 +281,7 @@ fn explain<S: Storage>(storage: &S, segment: u64, error: ReadError) -> Error {
             let source = in_version(version);
             Error::Io { action: "read", path, source, remedy: "Open it with the program that wrote it" }
         }
-        ReadError::Damaged { offset, detail } => Error::Corrupt { path, offset, detail },
+        ReadError::Damaged { offset, end, detail } => Error::Corrupt { path, offset, end, detail },
     }
 }
 

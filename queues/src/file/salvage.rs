@@ -17,7 +17,7 @@ use super::recovery::{in_version, salt_seed};
 use super::segment::{End, Header, Marks, Name};
 use super::state::State;
 use super::storage::{Block, Storage, StorageFile, sync_name};
-use crate::broker::{Error, Settings};
+use crate::broker::{Error, Settings, bytes};
 
 /// What was saved, and what was not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl fmt::Display for Salvaged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} messages saved, {} could not be read", self.messages, self.unreadable)?;
         for (segment, from, to) in &self.gaps {
-            writeln!(f, "  {segment}: nothing readable from byte {from} to {to}")?;
+            writeln!(f, "  {segment}: nothing readable at {}", bytes(*from, Some(*to)))?;
         }
         for copy in &self.copies {
             writeln!(f, "  kept {copy}")?;

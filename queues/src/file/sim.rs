@@ -135,6 +135,8 @@ struct Disk {
     /// The call that failed as asked for, in words.
     failed: Option<String>,
     fault: Option<(Fault, u64)>,
+    /// After so many reads one fails.
+    read_fault: Option<u64>,
     /// Decides what a failing sync wrote.
     rng: Rng,
     mistakes: u64,
@@ -325,6 +327,17 @@ impl SimDisk {
         self.disk().fault.is_some()
     }
 
+    /// Makes the reading call (opening a file, its length, its bytes, the names) after the next `calls` ones fail with `EIO`, and
+    /// no other: the same call works the next time.
+    pub fn fail_read_after(&self, calls: u64) {
+        self.disk().read_fault = Some(calls);
+    }
+
+    /// Whether [`SimDisk::fail_read_after`] still waits for its call.
+    pub fn read_fault_pending(&self) -> bool {
+        self.disk().read_fault.is_some()
+    }
+
     /// Damages a stored file, in what is durable and in what reads see.
     ///
     /// # Errors
@@ -377,7 +390,15 @@ impl SimDisk {
 
     /// Lets others go first, and looks.
     fn look(&self) -> io::Result<MutexGuard<'_, Disk>> {
-        if sync::storage_fails() { Err(cannot()) } else { self.alive() }
+        if sync::storage_fails() { Err(cannot()) } else { self.readable() }
+    }
+
+    /// The disk, if this handle is alive and it is not this call that fails.
+    fn readable(&self) -> io::Result<MutexGuard<'_, Disk>> {
+        let mut disk = self.alive()?;
+        let fails = disk.read_fault == Some(0);
+        disk.read_fault = disk.read_fault.and_then(|calls| calls.checked_sub(1));
+        if fails { Err(Errno::IO.into()) } else { Ok(disk) }
     }
 
     fn handle(&self, name: &str) -> io::Result<SimFile> {
@@ -429,7 +450,7 @@ impl Storage for SimDisk {
 
 impl StorageFile for SimFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.disk.alive()?.inode(self.inode)?.cached.len() as u64)
+        Ok(self.disk.readable()?.inode(self.inode)?.cached.len() as u64)
     }
 
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
@@ -510,6 +531,7 @@ impl Disk {
             unfinished: Unfinished::default(),
             failed: None,
             fault: None,
+            read_fault: None,
             rng: Rng::default(),
             mistakes: 0,
         }

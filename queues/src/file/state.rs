@@ -43,6 +43,10 @@ pub(super) struct State {
     many_attempts: HashMap<u64, u32>,
     /// Oldest death first.
     dead: BTreeMap<u64, u64>,
+    /// Deaths of those of which somebody knows that they cannot be read. They are shown behind all others.
+    unread_dead: BTreeSet<u64>,
+    /// The next of them in turn is not before this one.
+    unread_dead_from: u64,
     deaths: HashMap<u64, Death>,
     next_death: u64,
     next_id: u64,
@@ -83,6 +87,8 @@ pub(super) struct HandedOut {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Letter {
     pub(super) id: u64,
+    /// Of its death.
+    pub(super) order: u64,
     pub(super) at: At,
     pub(super) reason: Reason,
     pub(super) attempts: u32,
@@ -348,6 +354,7 @@ impl State {
             Some(Place::Dead) => {
                 if let Some(death) = self.deaths.remove(&id) {
                     self.dead.remove(&death.order);
+                    self.unread_dead.remove(&death.order);
                 }
             }
             None => {}
@@ -516,10 +523,39 @@ impl State {
 
     /// The dead letters, oldest death first.
     pub(super) fn dead_letters(&self) -> impl Iterator<Item = Letter> {
-        self.dead.values().filter_map(|&id| {
-            let reason = self.deaths.get(&id)?.reason;
-            Some(Letter { id, at: self.table.at(id)?, reason, attempts: self.attempts(id) })
-        })
+        self.dead.keys().filter_map(|order| self.dead_letter(*order))
+    }
+
+    /// The same but for those that could not be read, which follow behind them in turn.
+    pub(super) fn dead_letters_to_show(&self) -> impl Iterator<Item = Letter> {
+        let others = self.dead.keys().filter(|order| !self.unread_dead.contains(order));
+        let from = self.unread_dead_from;
+        let unread = self.unread_dead.range(from..).chain(self.unread_dead.range(..from));
+        others.chain(unread).filter_map(|order| self.dead_letter(*order))
+    }
+
+    fn dead_letter(&self, order: u64) -> Option<Letter> {
+        let id = *self.dead.get(&order)?;
+        let reason = self.deaths.get(&id)?.reason;
+        Some(Letter { id, order, at: self.table.at(id)?, reason, attempts: self.attempts(id) })
+    }
+
+    /// Somebody is told that the letter of this death cannot be read.
+    pub(super) fn could_not_show(&mut self, order: u64) {
+        self.unread_dead_from = order + 1;
+        if self.dead.contains_key(&order) {
+            self.unread_dead.insert(order);
+        }
+    }
+
+    /// Whether somebody was.
+    pub(super) fn is_known_unread(&self, order: u64) -> bool {
+        self.unread_dead.contains(&order)
+    }
+
+    /// Says of this death that its letter can be read.
+    pub(super) fn could_show(&mut self, order: u64) {
+        self.unread_dead.remove(&order);
     }
 
     pub(super) fn oldest_dead(&self) -> Option<u64> {

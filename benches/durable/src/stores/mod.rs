@@ -14,8 +14,8 @@ mod sqlite;
 pub use fjall::{Fjall, FjallUnsynced};
 #[cfg(feature = "durable-peers")]
 pub use okaywal::OkayWal;
-pub(crate) use queue::LEASE;
 pub use queue::Queue;
+pub(crate) use queue::{LEASE, mode};
 pub use raw::RawAppend;
 #[cfg(feature = "durable-peers")]
 pub use redb::Redb;

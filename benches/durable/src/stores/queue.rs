@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stanchion_queues::file::storage::Storage;
-use stanchion_queues::file::{FileQueue, FileSession, RealDir};
+use stanchion_queues::file::{FileQueue, FileSession, Mode, RealDir};
 use stanchion_queues::{Broker, Message, Sent, Session, Settings, Settle, Settled, Settlement};
 
 use crate::Failure;
@@ -17,6 +17,16 @@ pub(crate) const LEASE: Duration = Duration::from_secs(3600);
 /// The file queue over any storage.
 #[derive(Debug)]
 pub struct Queue<S: Storage = RealDir>(FileQueue<S>);
+
+/// How it commits where all stores of a run are.
+///
+/// # Errors
+/// Those of opening it; or it has not found out.
+pub(crate) fn mode() -> Result<Mode, Failure> {
+    let directory = crate::scratch()?;
+    let queue = Queue::open(directory.path())?;
+    queue.0.storage().mode().ok_or_else(|| "it was not asked of the file system".into())
+}
 
 impl<S: Storage> Queue<S> {
     /// Opens the queue that is stored there.

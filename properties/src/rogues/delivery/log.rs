@@ -355,5 +355,5 @@ fn failed(action: &'static str, name: &str, source: io::Error) -> Error {
 }
 
 fn corrupt(name: &str, offset: u64, detail: &str) -> Error {
-    Error::Corrupt { path: PathBuf::from(name), offset, detail: detail.into() }
+    Error::Corrupt { path: PathBuf::from(name), offset, end: None, detail: detail.into() }
 }

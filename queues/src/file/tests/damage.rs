@@ -367,9 +367,13 @@ fn a_flipped_bit_is_reported_or_harmless_and_nothing_is_changed() {
         disk.flip_bit(&name, bit).expect("has that bit");
         let damaged = image(&disk);
         match try_open(&disk) {
-            Err(Error::Corrupt { path, offset, .. }) => {
+            Err(error @ Error::Corrupt { .. }) => {
+                let Error::Corrupt { path, offset, end, .. } = &error else { unreachable!() };
                 assert_eq!(path, Path::new(&name));
-                assert!(offset <= bit / 8 && bit / 8 < offset + 512, "bit {bit}, reported at byte {offset}");
+                let end = end.expect("another frame is behind it");
+                assert!((*offset..end).contains(&(bit / 8)) && end <= offset + 512, "bit {bit}: {error}");
+                let said = format!("is damaged at bytes {offset}..{end}: ");
+                assert!(error.to_string().contains(&said), "{error}");
                 reported += 1;
             }
             Err(other) => panic!("bit {bit}: {other}"),
@@ -416,9 +420,12 @@ fn a_log_that_was_cut_is_missing_its_end_or_reported() {
     for to in [whole - 1, len, len - 1, 1040, 600] {
         file.set_len(to).expect("cuts");
         let cut = try_open(&disk);
-        assert!(matches!(cut, Err(Error::Corrupt { offset, .. }) if offset == to), "cut to {to}: {cut:?}");
+        assert!(
+            matches!(cut, Err(Error::Corrupt { offset, end: Some(end), .. }) if (offset, end) == (to, whole)),
+            "cut to {to}: {cut:?}"
+        );
         let look = look(&disk, Path::new("here")).expect("reads");
-        assert_eq!(look.segments[0].damage.as_ref().map(|(offset, _)| *offset), Some(to));
+        assert_eq!(look.segments[0].damage.as_ref().map(|damage| damage.offset), Some(to));
         let saved = disk_of(&image(&disk));
         let salvaged =
             salvage_storage(&saved, &settings(100, 3), limits(4 << 10).sizes).expect("saves what there is");
@@ -613,6 +620,40 @@ fn what_looks_damaged_while_it_is_used_is_said_to_be_in_use() {
     let looked = look();
     let text = looked.to_string();
     assert!(!looked.in_use && text.contains("DAMAGED"), "{text}");
+}
+
+#[test]
+fn a_look_at_real_files_says_how_commits_are_made_and_writes_nothing() {
+    for buffered in [false, true] {
+        let temp = tempfile::tempdir().expect("a directory");
+        let directory = RealDir::open(temp.path()).expect("opens");
+        assert_eq!(directory.mode(), None, "nobody has asked");
+        let directory = if buffered { directory.buffered() } else { directory };
+        let queue = FileQueue::open(directory, &settings(10, 3)).expect("opens");
+        let mode = queue.storage().mode().expect("was asked");
+        drop(queue);
+        let all = || {
+            let files =
+                fs::read_dir(temp.path()).expect("lists").map(|entry| entry.expect("is there").path());
+            let mut files: Vec<_> = files
+                .map(|path| {
+                    (fs::read(&path).expect("reads"), path.metadata().expect("has it").modified().ok(), path)
+                })
+                .collect();
+            files.sort();
+            files
+        };
+        let before = all();
+        let looked = inspect(temp.path()).expect("reads");
+        assert!(all() == before);
+        let text = looked.to_string();
+        assert_eq!(looked.segments[0].block, Some(mode.block()));
+        assert!(text.contains(&format!("in blocks of {}", mode.block().bytes())), "{text}");
+        // Where writes are refused that the file system says it takes, a look cannot know.
+        let said = looked.mode.expect("can be asked");
+        assert!(said == mode || mode == Mode::Buffered, "{said:?} {mode:?}");
+        assert!(text.contains(&format!("commits here, as the file system says: {said}")), "{text}");
+    }
 }
 
 #[test]

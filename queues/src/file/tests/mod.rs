@@ -9,6 +9,7 @@ mod group;
 mod handles;
 mod killed;
 mod known;
+mod reads;
 mod rules;
 mod sectors;
 mod segments;

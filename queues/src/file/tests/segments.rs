@@ -420,8 +420,8 @@ fn a_look_says_what_there_is_and_what_is_wrong_and_changes_nothing() {
         let inspection = look();
         let text = inspection.to_string();
         assert_eq!(inspection.found, found, "{text}");
-        assert_eq!(inspection.segments[0].damage.as_ref().map(|(offset, _)| *offset), Some(1024));
-        assert!(text.contains("DAMAGED at byte 1024") && text.contains(last), "{text}");
+        assert_eq!(inspection.segments[0].damage.as_ref().map(|damage| damage.offset), Some(1024));
+        assert!(text.contains("DAMAGED at bytes 1024..1536: ") && text.contains(last), "{text}");
         assert_eq!(text.contains("its index is whole"), found.is_some(), "{text}");
         assert_eq!(try_open(&copy(&disk)).is_ok(), found.is_some());
         disk.flip_bit(&name, index * 8).expect("has that bit");
