@@ -597,8 +597,27 @@ impl Model {
             }
         }
         self.script.crash(crash);
+        if self.contract.deliveries_allowed.is_some() && self.dice.one_in(3) {
+            self.limit();
+        }
         for actor in self.actors.clone() {
             self.replace(actor);
+        }
+    }
+
+    /// It is started with another limit. What has had more attempts may die at once, or after one more.
+    fn limit(&mut self) {
+        let allowed = self.dice.pick(&[1, 2, 3, 4]);
+        self.contract.deliveries_allowed = Some(allowed);
+        self.script.event(0, What::Limited { deliveries_allowed: allowed });
+        if self.dice.one_in(2) {
+            return;
+        }
+        for at in 0..self.stored.len() {
+            let waits = matches!(self.stored[at].state, State::Ready | State::Delayed { .. });
+            if waits && self.stored[at].counted >= allowed {
+                self.kill(at, Reason::Attempts);
+            }
         }
     }
 

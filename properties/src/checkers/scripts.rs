@@ -36,6 +36,18 @@ fn unlimited() -> Contract {
     Contract::durable()
 }
 
+fn five() -> Contract {
+    Contract { deliveries_allowed: Some(5), ..Contract::durable() }
+}
+
+fn once() -> Contract {
+    Contract { retries: Retries::Deduplicated, ..durable() }
+}
+
+fn limit(script: &mut Script, deliveries_allowed: u32) -> &mut Script {
+    script.event(0, What::Limited { deliveries_allowed })
+}
+
 fn roomy(capacity: u64) -> Contract {
     Contract { capacity: Some(capacity), ..durable() }
 }

@@ -110,6 +110,11 @@ impl Host for RogueHost {
         self.durable.then_some(&self.disk)
     }
 
+    fn limit(&mut self, deliveries_allowed: u32) -> bool {
+        self.settings.deliveries_allowed = deliveries_allowed;
+        true
+    }
+
     fn idle(&self) {
         if let Some(running) = &self.running {
             self.resting.set(true);
