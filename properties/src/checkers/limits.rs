@@ -32,7 +32,8 @@ pub(crate) fn limit_change(index: &Index) -> Verdict {
     for (copy, delivery) in dying {
         let me = &index.deliveries[delivery as usize];
         let later = index.limited.iter().filter(|(event, _)| index.window(*event).ret > me.window.call);
-        let Some((event, allowed)) = later.into_iter().find(|(_, allowed)| reached(delivery, *allowed)) else {
+        let Some((event, allowed)) = later.into_iter().find(|(_, allowed)| reached(delivery, *allowed))
+        else {
             continue;
         };
         tally.blame(&[me.event, *event, browse], || {

@@ -283,8 +283,7 @@ pub(crate) fn requeue_position(index: &Index) -> Verdict {
         return Verdict::NotClaimed;
     }
     // Whoever dies of its first attempt is never returned.
-    let returns =
-        index.most_allowed() != Some(1) || index.contract.counting != Counting::AT_HAND_OVER;
+    let returns = index.most_allowed() != Some(1) || index.contract.counting != Counting::AT_HAND_OVER;
     let requeue = if returns { index.contract.requeue } else { Requeue::Unspecified };
     let redriven = index.contract.redriven;
     if [requeue, redriven] == [Requeue::Unspecified; 2] {

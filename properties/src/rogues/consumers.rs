@@ -9,7 +9,7 @@ use crate::consumers::{Arrival, Consumer, Intent, Key, Ledger, Stop, Transaction
 use crate::engines::budget::Budget;
 use crate::history::Token;
 use crate::invariant::Invariant;
-use crate::rogues::RogueResult;
+use crate::rogues::{RogueResult, Showed};
 
 /// A way to be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,6 +250,7 @@ fn catch(bug: Bug, budget: &Budget) -> RogueResult {
     let expected = broken().find(|finding| finding.invariant == bug.expected());
     RogueResult {
         seconds: 0.0,
+        showed: Showed::default(),
         bug: bug.id().into(),
         what: bug.what().into(),
         expected: bug.expected(),

@@ -15,9 +15,9 @@ use crate::engines::{sequential_buffer, threads};
 use crate::finding::Finding;
 use crate::invariant::Invariant;
 
-use super::RogueResult;
 use super::forged::{torn, twin};
 use super::nodes::{NodeQueue, RECLAIMED, TAGGED, UNTAGGED};
+use super::{RogueResult, Showed};
 
 /// What is wrong with the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -546,6 +546,7 @@ fn caught(bug: Bug, budget: &Budget) -> Option<RogueResult> {
     let expected = bug.expected()?;
     let mut result = RogueResult {
         seconds: 0.0,
+        showed: Showed::default(),
         bug: bug.id().to_owned(),
         what: bug.what().to_owned(),
         expected,

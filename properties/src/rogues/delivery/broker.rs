@@ -1076,7 +1076,9 @@ fn confirmed(sent: &Sent) -> Option<MessageId> {
 fn name_of(message: &Message) -> u64 {
     let key = message.key.as_deref();
     let length = key.map_or(u64::MAX, |key| key.len() as u64).to_le_bytes();
-    fnv1a(length.into_iter().chain(key.unwrap_or_default().iter().copied()).chain(message.body.iter().copied()))
+    fnv1a(
+        length.into_iter().chain(key.unwrap_or_default().iter().copied()).chain(message.body.iter().copied()),
+    )
 }
 
 fn delayed(entry: &Entry, now: Time) -> bool {

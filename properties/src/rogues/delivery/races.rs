@@ -7,8 +7,8 @@ use std::time::Duration;
 use stanchion_queues::file::SimDisk;
 use stanchion_queues::sync::{Condvar, Mutex, MutexGuard};
 use stanchion_queues::{
-    Broker, Contract, DeadLetter, Delivery, Depth, Error, Message, MessageId, Reason, Receipt, Refusal,
-    Sent, Session, Settings, Settle, Settled, Settlement, Time, Volatile,
+    Broker, Contract, DeadLetter, Delivery, Depth, Error, Message, MessageId, Reason, Receipt, Refusal, Sent,
+    Session, Settings, Settle, Settled, Settlement, Time, Volatile,
 };
 
 use super::broker::{Core, End, Reference, ReferenceSession, lock};
@@ -18,7 +18,7 @@ use crate::engines::budget::Budget;
 use crate::engines::simulated;
 use crate::invariant::Invariant;
 use crate::regressions::Keep;
-use crate::rogues::RogueResult;
+use crate::rogues::{RogueResult, Showed};
 
 /// Between which two moments the lock is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -339,9 +339,7 @@ impl Session for RacingSession {
                 self.session.settle(settlements)
             }
             Race::DiesTwice => self.kill(settlements),
-            Race::KeepsNotice | Race::PassesNotice => {
-                self.turns.run(|| self.session.settle(settlements))
-            }
+            Race::KeepsNotice | Race::PassesNotice => self.turns.run(|| self.session.settle(settlements)),
             _ => self.session.settle(settlements),
         }
     }
@@ -377,6 +375,7 @@ fn met(race: Race, budget: &Budget) -> Option<RogueResult> {
     let failure = found.and_then(|finding| finding.failure.as_ref());
     Some(RogueResult {
         seconds: 0.0,
+        showed: Showed::default(),
         bug: race.id().into(),
         what: race.what().into(),
         expected,
