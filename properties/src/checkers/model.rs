@@ -52,6 +52,8 @@ struct Stored {
 pub(crate) struct Faults {
     pub(crate) doubt: bool,
     pub(crate) crashes: bool,
+    /// Now and then it is started again with another limit.
+    pub(crate) limits: bool,
 }
 
 struct Model {
@@ -597,7 +599,7 @@ impl Model {
             }
         }
         self.script.crash(crash);
-        if self.contract.deliveries_allowed.is_some() && self.dice.one_in(3) {
+        if self.faults.limits && self.contract.deliveries_allowed.is_some() && self.dice.one_in(3) {
             self.limit();
         }
         for actor in self.actors.clone() {
@@ -622,7 +624,7 @@ impl Model {
     }
 
     fn drain(&mut self) {
-        self.faults = Faults { doubt: false, crashes: false };
+        self.faults = Faults { doubt: false, crashes: false, limits: false };
         let actor = self.actors[0];
         self.script.event(0, What::DrainBegan);
         loop {

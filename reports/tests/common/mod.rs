@@ -1,8 +1,8 @@
 //! Rich synthetic results: everything that a page can show occurs in them.
 
 use stanchion_reports::results::{
-    Act, ActKind, Answer, Better, Broken, Card, CardLine, Comparison, Difference, Estimate, Failure, Kill, Kind,
-    Lanes, Ledger, Limit, Measurement, Property, Queue, Results, Rogue, Run, State, Status, Trial,
+    Act, ActKind, Answer, Better, Broken, Card, CardLine, Comparison, Difference, Estimate, Failure, Kill,
+    Kind, Lanes, Ledger, Limit, Measurement, Property, Queue, Results, Rogue, Run, State, Status, Trial,
 };
 
 const PROMISES: [(&str, &str, &str); 22] = [
