@@ -31,8 +31,6 @@ pub const UNCHECKED: &[Unchecked] = unchecked! {
         "every contract here has dead letters";
     "DL-10" "A message that always fails does not hold up others beyond what is declared.",
         "no contract says how long one may wait behind another; that it waits for ever is AL-2 and LI-1";
-    "DL-13" "After a change of the limit every message is in a defined state.",
-        "the limit is given when a queue is opened, and no plan opens it again with another";
     "DL-14" "A message at its limit leaves the main queue when it is declared to.",
         "no contract says when; that it leaves at most one delivery late is DL-3, and the counts are AL-10";
     "LV-9" "Jumps of the wall clock neither end leases nor prolong them.",
@@ -53,7 +51,6 @@ pub const UNCHECKED: &[Unchecked] = unchecked! {
         "decided by tests of the file queue on a simulated full disk; no other queue here has a disk to fill";
     "IC-5" "The key of a message never changes, and differs from that of any other.",
         "keys are those of the broker's messages, compared as AL-5; a consumer that picks another shows as IC-1";
-    "IC-8" "Two sends with one id within the window are one message.", "no broker here deduplicates sends";
     "DU-2" "If a later message of a log survived, every earlier one did.",
         "every durable contract here promises all confirmed messages (DU-1), of which this is a part";
     "DU-4" "No partly written record is delivered.", "part of AL-5 and AL-3, after every crash";

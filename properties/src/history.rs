@@ -176,6 +176,12 @@ pub enum What {
         /// Why it did not start.
         error: Option<String>,
     },
+    /// The broker was started with another limit of deliveries than before. The one that counts is the one in force when
+    /// an attempt ends.
+    Limited {
+        /// How many are allowed from now on.
+        deliveries_allowed: u32,
+    },
     /// Another process tried to open what the broker has open.
     Intruded {
         /// Why it could not; `None`: it could.

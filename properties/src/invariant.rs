@@ -56,6 +56,7 @@ invariants! {
     Dl8 "DL-8" "redrive_conservation" "Redrive moves exactly the chosen dead letters back, each once.";
     Dl11 "DL-11" "no_dead_letter_cycle" "A dead letter comes back only by redrive.";
     Dl12 "DL-12" "reject_is_final" "A rejected message goes to the dead letters at once, whatever its count.";
+    Dl13 "DL-13" "limit_change" "After a change of the limit every message is deliverable or dead: what has had more attempts than a lower limit allows is delivered once more at most.";
     Lv1 "LV-1" "exclusive" "Two consumers never hold the same message at the same time.";
     Lv2 "LV-2" "stale_receipt_inert" "A stale receipt changes nothing.";
     Lv3 "LV-3" "expiry_delivers" "A message whose lease ran out is delivered again.";
@@ -81,6 +82,7 @@ invariants! {
     Ic4 "IC-4" "window_covers_horizon" "A message is never delivered after the record of it was forgotten.";
     Ic6 "IC-6" "concurrent_duplicates" "Two holders of one message have one effect together.";
     Ic7 "IC-7" "failed_attempt_leaves_no_mark" "A failed attempt leaves no record that keeps a later one from its effect.";
+    Ic8 "IC-8" "producer_dedup" "Where retries are stored once, a message that is sent again is one message, and a retry that is confirmed is stored.";
     Ic9 "IC-9" "dead_is_not_done" "A dead letter without effect has no record.";
     Ic10 "IC-10" "effect_eventually" "Every message that is not dead takes effect in the end.";
     Du1 "DU-1" "confirmed_survives" "A confirmed send survives every crash it was promised to survive.";

@@ -132,6 +132,15 @@ fn kill(kill: &Kill) -> results::Kill {
         cases: kill.cases.get(kill.cases.len() / 2).copied(),
         seconds: kill.seconds.get(kill.seconds.len() / 2).copied(),
         slowest: kill.seconds.last().copied(),
+        broken: kill
+            .broken
+            .iter()
+            .map(|(invariant, engine, seeds)| results::Broken {
+                invariant: invariant.id().into(),
+                engine: engine.clone(),
+                seeds: *seeds as u64,
+            })
+            .collect(),
     }
 }
 
@@ -146,6 +155,8 @@ fn rogue(met: &RogueResult) -> results::Rogue {
         cases: Some(met.cases),
         shrunk: met.shrunk.map(|steps| steps as u64),
         engine: met.engine.clone(),
+        reached: met.showed.reached,
+        triggered: met.showed.triggered,
     }
 }
 

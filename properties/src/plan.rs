@@ -222,6 +222,13 @@ pub(crate) fn redrive(at_end: bool, seed: u64) -> Option<&'static [usize]> {
     at_end.then_some(if oldest_first { &[1] } else { &[] })
 }
 
+/// The limit of deliveries with which a broker that allowed so many is started again, in the plans that change it: lower by
+/// turns, and as it was.
+pub(crate) fn limit_after(seed: u64, allowed: u32, crashes: u32) -> Option<u32> {
+    let lower = 1 + (seed >> 8) as u32 % allowed.clamp(1, 3);
+    (seed % 8 == 3).then_some(if crashes % 2 == 1 { lower } else { allowed })
+}
+
 /// What is added to every lease and delay of a plan: in every eighth plan they are no whole milliseconds.
 pub(crate) fn fraction(seed: u64) -> Duration {
     Duration::from_nanos(if seed % 8 == 7 { 300_001 } else { 0 })

@@ -178,6 +178,9 @@ impl<'a> Page<'a> {
             What::Booted { .. } if index == 0 => return None,
             What::Booted { error: None } => ('=', "the broker starts again".into()),
             What::Booted { error: Some(error) } => ('=', format!("the broker does not start: {error}")),
+            What::Limited { deliveries_allowed } => {
+                ('=', format!("the limit is {deliveries_allowed} deliveries from now on"))
+            }
             What::Intruded { error: None } => ('=', "another process opens it, too".into()),
             What::Intruded { error: Some(_) } => ('=', "another process is refused".into()),
             What::Crashed { crash: Crash::Process } => ('=', "the broker is killed".into()),
@@ -553,6 +556,9 @@ impl<'a> Page<'a> {
             What::Crashed { crash: Crash::Power } => "The power failed.".into(),
             What::Booted { error: None } => "The broker started.".into(),
             What::Booted { error: Some(error) } => format!("The broker did not start: {error}."),
+            What::Limited { deliveries_allowed } => {
+                format!("From then on {deliveries_allowed} deliveries were allowed.")
+            }
             What::Intruded { error: None } => "Another process opened it, too.".into(),
             What::Intruded { error: Some(error) } => format!("Another process could not open it: {error}."),
             What::Panicked { message } => format!("The queue panicked: {message}."),

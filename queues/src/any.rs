@@ -25,6 +25,7 @@ trait Boots: Send {
     fn crash(&mut self, crash: Crash);
     fn cuts_off_calls(&self) -> bool;
     fn simulated_disk(&self) -> Option<&SimDisk>;
+    fn limit(&mut self, deliveries_allowed: u32) -> bool;
     fn idle(&self);
 }
 
@@ -55,6 +56,10 @@ impl<H: Host> Boots for H {
 
     fn simulated_disk(&self) -> Option<&SimDisk> {
         Host::simulated_disk(self)
+    }
+
+    fn limit(&mut self, deliveries_allowed: u32) -> bool {
+        Host::limit(self, deliveries_allowed)
     }
 
     fn idle(&self) {
@@ -89,6 +94,10 @@ impl Host for AnyHost {
 
     fn simulated_disk(&self) -> Option<&SimDisk> {
         self.0.simulated_disk()
+    }
+
+    fn limit(&mut self, deliveries_allowed: u32) -> bool {
+        self.0.limit(deliveries_allowed)
     }
 
     fn idle(&self) {

@@ -410,6 +410,13 @@ pub trait Host: Send + 'static {
         None
     }
 
+    /// From the next boot on the broker allows so many deliveries ([`Settings::deliveries_allowed`]), as if it had been
+    /// configured anew; what it stores stays. `false`: that cannot be changed here.
+    fn limit(&mut self, deliveries_allowed: u32) -> bool {
+        let _ = deliveries_allowed;
+        false
+    }
+
     /// Does what the broker does of itself when nobody calls it for a while. By default that is nothing.
     fn idle(&self) {}
 }

@@ -44,7 +44,7 @@ pub struct Results {
     /// Queues that are wrong on purpose, and whether they were caught. Key: `bug`, `engine`.
     #[serde(default)]
     pub rogues: Vec<Rogue>,
-    /// The same with several seeds. Key: `bug`.
+    /// The same with several seeds. Key: `bug`, `engine`.
     #[serde(default)]
     pub kills: Vec<Kill>,
 }
@@ -89,7 +89,7 @@ impl Results {
                 == (&b.workload, &b.parameters, &b.a, &b.b, b.control)
         });
         merge(&mut self.failures, later.failures, |a, b| a.id == b.id);
-        merge(&mut self.kills, later.kills, |a, b| a.bug == b.bug);
+        merge(&mut self.kills, later.kills, |a, b| (&a.bug, &a.engine) == (&b.bug, &b.engine));
         merge(&mut self.rogues, later.rogues, |a, b| (&a.bug, &a.engine) == (&b.bug, &b.engine));
     }
 }
@@ -626,6 +626,20 @@ pub struct Kill {
     pub seconds: Option<f64>,
     /// The most seconds.
     pub slowest: Option<f64>,
+    /// Every invariant that it was seen to break until it was caught.
+    pub broken: Vec<Broken>,
+}
+
+/// An invariant that a bug was seen to break.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Broken {
+    /// Which.
+    pub invariant: String,
+    /// By which engine.
+    pub engine: String,
+    /// With how many seeds.
+    pub seeds: u64,
 }
 
 /// A queue that is wrong on purpose.
@@ -648,4 +662,8 @@ pub struct Rogue {
     pub shrunk: Option<u64>,
     /// The engine that ran it.
     pub engine: String,
+    /// In how many of these plans the wrong code ran, if that is known.
+    pub reached: Option<u64>,
+    /// In how many the history was other than that of the right queue, if that is known.
+    pub triggered: Option<u64>,
 }

@@ -42,7 +42,7 @@ pub(crate) fn surely_dead(index: &Index, delivery: u32, count: &Count) -> bool {
     // An attempt that does not count kills nothing, even where a redrive left the count at the limit.
     let out_of_attempts = || {
         lease.causes.only(Causes::FAILURES)
-            && index.contract.deliveries_allowed.is_some_and(|allowed| count.after.0 >= allowed)
+            && index.most_allowed().is_some_and(|allowed| count.after.0 >= allowed)
             && lease.counted(index.contract.counting).0 > 0
     };
     !count.unordered && (lease.causes == Causes::REJECT || out_of_attempts())
@@ -53,7 +53,7 @@ pub(crate) fn maybe_dead(index: &Index, delivery: u32, count: &Count, to: u64) -
     let causes = index.leases[delivery as usize].causes;
     let unseen = unseen_between(index, index.deliveries[delivery as usize].window.call, to);
     causes.any(Causes::REJECT.with(Causes::UNKNOWN))
-        || index.contract.deliveries_allowed.is_some_and(|allowed| {
+        || index.least_allowed().is_some_and(|allowed| {
             unseen > 0 && count.after.1 + unseen >= allowed
                 || causes.any(Causes::FAILURES) && count.after.1 >= allowed
         })

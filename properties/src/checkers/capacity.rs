@@ -16,7 +16,7 @@ use crate::verdict::Verdict;
 /// The first tick at which a stored copy may have left the queue.
 fn may_leave(index: &Index, copy: u32, stored: u64) -> u64 {
     let mut tick = first_from(&index.falls.sends, stored).map_or(NEVER, |fall| fall.call);
-    if let Some(allowed) = index.contract.deliveries_allowed.filter(|_| unseen_weight(index) > 0) {
+    if let Some(allowed) = index.least_allowed().filter(|_| unseen_weight(index) > 0) {
         tick = tick.min(index.unseen_ticks.nth_call(stored, allowed));
     }
     for &delivery in index.by_copy.get(copy as usize) {

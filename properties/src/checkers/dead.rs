@@ -88,9 +88,10 @@ pub(crate) fn dead_letters(index: &Index, observers: &Observers, redriving: bool
             }
         }
     }
-    // What keeps its count may die again with a receive that comes upon it, and nobody sees that.
+    // What keeps its count may die again with a receive that comes upon it, or a start with a lower limit, and nobody sees
+    // that.
     let dies_again = !index.contract.redrive_resets
-        && index.contract.death == Death::NextReceive
+        && (index.contract.death == Death::NextReceive || !index.limited.is_empty())
         && index.contract.deliveries_allowed.is_some();
     for redrive in &index.redrives {
         let (lo, hi) = bounds(redrive);

@@ -156,13 +156,16 @@ fn too_early(index: &Index, allowed: u32, tally: &mut Tally) {
 
 /// A message dies of its attempts at exactly the declared number of them.
 pub(crate) fn threshold_exact(index: &Index) -> Verdict {
-    let Some(allowed) = index.contract.deliveries_allowed else { return Verdict::NotClaimed };
+    let (Some(least), Some(most)) = (index.least_allowed(), index.most_allowed()) else {
+        return Verdict::NotClaimed;
+    };
     let mut tally = Tally::of(Invariant::Dl1);
-    tally.tested(at_the_limit(index, allowed));
-    beyond(index, allowed, &mut tally);
-    too_early(index, allowed, &mut tally);
+    tally.tested(at_the_limit(index, least));
+    beyond(index, most, &mut tally);
+    too_early(index, least, &mut tally);
     for (shown, attempts) in out_of_attempts(index) {
-        if attempts < allowed || attempts > allowed && !beyond_is_possible(index) {
+        if attempts < least || attempts > most && !beyond_is_possible(index) {
+            let allowed = if attempts < least { least } else { most };
             tally.blame(&[shown.event], || {
                 format!(
                     "event {} shows {} dead after {attempts} attempts and {allowed} are allowed",
@@ -190,7 +193,7 @@ fn at_the_limit(index: &Index, allowed: u32) -> u64 {
 /// A message does not die of its attempts before the declared number of them.
 pub(crate) fn not_before_threshold(index: &Index) -> Verdict {
     let mut tally = Tally::of(Invariant::Dl2);
-    let Some(allowed) = index.contract.deliveries_allowed else {
+    let Some(allowed) = index.least_allowed() else {
         for (shown, _) in out_of_attempts(index) {
             tally.blame(&[shown.event], || {
                 let name = index.name(shown.copy);
@@ -215,7 +218,7 @@ fn unless_dropped(index: &Index, verdict: Verdict) -> Verdict {
 
 /// A message is not delivered more often than its limit allows.
 pub(crate) fn not_beyond_threshold(index: &Index) -> Verdict {
-    let Some(allowed) = index.contract.deliveries_allowed else { return Verdict::NotClaimed };
+    let Some(allowed) = index.most_allowed() else { return Verdict::NotClaimed };
     let mut tally = Tally::of(Invariant::Dl3);
     tally.tested(at_the_limit(index, allowed));
     beyond(index, allowed, &mut tally);
@@ -482,8 +485,9 @@ fn infidelity(index: &Index, shown: &Shown) -> Option<String> {
         }
     }
     if letter.reason == Reason::Attempts {
-        let allowed = index.contract.deliveries_allowed?;
-        let wrong = letter.attempts < allowed || letter.attempts > allowed && !beyond_is_possible(index);
+        let (least, most) = (index.least_allowed()?, index.most_allowed()?);
+        let wrong = letter.attempts < least || letter.attempts > most && !beyond_is_possible(index);
+        let allowed = if letter.attempts < least { least } else { most };
         return wrong.then(|| format!("of {} attempts and {allowed} are allowed", letter.attempts));
     }
     let mut rejected = delivered_before(index, shown.copy, window.ret)

@@ -176,6 +176,8 @@ pub(crate) struct Index<'h> {
     pub(crate) redrive_ticks: Intervals,
     pub(crate) observed: Vec<u32>,
     pub(crate) boots: Vec<u32>,
+    /// When the limit of deliveries was changed, and to what.
+    pub(crate) limited: Vec<(u32, u32)>,
     /// When another process tried to open it.
     pub(crate) intrusions: Vec<u32>,
     pub(crate) drain_began: Option<u32>,
@@ -210,7 +212,7 @@ impl<'h> Index<'h> {
         let mut found_nothing = 0;
         let (mut received, mut ill_answered, mut miscounted) = (0, Vec::new(), Vec::new());
         let (mut redrives, mut observed, mut boots) = (Vec::new(), Vec::new(), Vec::new());
-        let mut intrusions = Vec::new();
+        let (mut limited, mut intrusions) = (Vec::new(), Vec::new());
         let (mut drain_began, mut drain_ended, mut panicked, mut unanswered) = (None, None, None, None);
         let falls = falls(contract, events);
 
@@ -340,6 +342,7 @@ impl<'h> Index<'h> {
                     lost[actor] = number;
                 }
                 What::Booted { .. } => boots.push(number),
+                What::Limited { deliveries_allowed } => limited.push((number, *deliveries_allowed)),
                 What::Intruded { .. } => intrusions.push(number),
                 What::DrainBegan => drain_began = Some(number),
                 What::DrainEnded { .. } => drain_ended = Some(number),
@@ -392,6 +395,7 @@ impl<'h> Index<'h> {
             redrive_ticks,
             observed,
             boots,
+            limited,
             intrusions,
             drain_began,
             drain_ended,
@@ -407,6 +411,18 @@ impl<'h> Index<'h> {
         index.counts = attempts::all(&index);
         index.ordinals = attempts::ordinals(&index);
         index
+    }
+
+    /// The least limit of deliveries that was ever in force, if there is one: whoever has fewer attempts is not dead of them.
+    pub(crate) fn least_allowed(&self) -> Option<u32> {
+        let changed = self.limited.iter().map(|(_, allowed)| *allowed);
+        self.contract.deliveries_allowed.map(|allowed| changed.fold(allowed, u32::min))
+    }
+
+    /// The greatest: whoever has had as many attempts is dead.
+    pub(crate) fn most_allowed(&self) -> Option<u32> {
+        let changed = self.limited.iter().map(|(_, allowed)| *allowed);
+        self.contract.deliveries_allowed.map(|allowed| changed.fold(allowed, u32::max))
     }
 
     /// The interval of an event.

@@ -18,8 +18,10 @@ mod emptiness;
 mod index;
 mod lease;
 mod leases;
+mod limits;
 mod liveness;
 mod order;
+mod retries;
 mod tables;
 mod tally;
 mod timeline;
@@ -68,6 +70,7 @@ const CHECKERS: &[(Invariant, Checker)] = &[
     (Invariant::Dl8, dead_letters::redrive_conservation),
     (Invariant::Dl11, dead_letters::no_dead_letter_cycle),
     (Invariant::Dl12, dead_letters::reject_is_final),
+    (Invariant::Dl13, limits::limit_change),
     (Invariant::Lv1, leases::exclusive),
     (Invariant::Lv2, leases::stale_receipt_inert),
     (Invariant::Lv3, leases::expiry_delivers),
@@ -93,6 +96,7 @@ const CHECKERS: &[(Invariant, Checker)] = &[
     (Invariant::Ic4, consumer::window_covers_horizon),
     (Invariant::Ic6, consumer::concurrent_duplicates),
     (Invariant::Ic7, consumer::failed_attempt_leaves_no_mark),
+    (Invariant::Ic8, retries::producer_dedup),
     (Invariant::Ic9, consumer::dead_is_not_done),
     (Invariant::Ic10, consumer::effect_eventually),
     (Invariant::Du1, durability::confirmed_survives),

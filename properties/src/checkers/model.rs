@@ -52,6 +52,8 @@ struct Stored {
 pub(crate) struct Faults {
     pub(crate) doubt: bool,
     pub(crate) crashes: bool,
+    /// Now and then it is started again with another limit.
+    pub(crate) limits: bool,
 }
 
 struct Model {
@@ -597,13 +599,32 @@ impl Model {
             }
         }
         self.script.crash(crash);
+        if self.faults.limits && self.contract.deliveries_allowed.is_some() && self.dice.one_in(3) {
+            self.limit();
+        }
         for actor in self.actors.clone() {
             self.replace(actor);
         }
     }
 
+    /// It is started with another limit. What has had more attempts may die at once, or after one more.
+    fn limit(&mut self) {
+        let allowed = self.dice.pick(&[1, 2, 3, 4]);
+        self.contract.deliveries_allowed = Some(allowed);
+        self.script.event(0, What::Limited { deliveries_allowed: allowed });
+        if self.dice.one_in(2) {
+            return;
+        }
+        for at in 0..self.stored.len() {
+            let waits = matches!(self.stored[at].state, State::Ready | State::Delayed { .. });
+            if waits && self.stored[at].counted >= allowed {
+                self.kill(at, Reason::Attempts);
+            }
+        }
+    }
+
     fn drain(&mut self) {
-        self.faults = Faults { doubt: false, crashes: false };
+        self.faults = Faults { doubt: false, crashes: false, limits: false };
         let actor = self.actors[0];
         self.script.event(0, What::DrainBegan);
         loop {

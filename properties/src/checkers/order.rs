@@ -283,8 +283,7 @@ pub(crate) fn requeue_position(index: &Index) -> Verdict {
         return Verdict::NotClaimed;
     }
     // Whoever dies of its first attempt is never returned.
-    let returns =
-        index.contract.deliveries_allowed != Some(1) || index.contract.counting != Counting::AT_HAND_OVER;
+    let returns = index.most_allowed() != Some(1) || index.contract.counting != Counting::AT_HAND_OVER;
     let requeue = if returns { index.contract.requeue } else { Requeue::Unspecified };
     let redriven = index.contract.redriven;
     if [requeue, redriven] == [Requeue::Unspecified; 2] {
@@ -337,7 +336,7 @@ fn displaced_from(index: &Index, copy: u32, sent: u64) -> u64 {
     if index.contract.redriven == Requeue::Original || index.redrive_ticks.is_empty() {
         return crash;
     }
-    let unseen = index.contract.deliveries_allowed.map(|allowed| index.unseen_ticks.nth_call(sent, allowed));
+    let unseen = index.least_allowed().map(|allowed| index.unseen_ticks.nth_call(sent, allowed));
     let died = index.by_copy.get(copy as usize).iter().copied().filter_map(|delivery| {
         maybe_dead(index, delivery, &index.counts[delivery as usize], NEVER)
             .then_some(index.deliveries[delivery as usize].window.call)

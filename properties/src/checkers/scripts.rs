@@ -36,6 +36,18 @@ fn unlimited() -> Contract {
     Contract::durable()
 }
 
+fn five() -> Contract {
+    Contract { deliveries_allowed: Some(5), ..Contract::durable() }
+}
+
+fn once() -> Contract {
+    Contract { retries: Retries::Deduplicated, ..durable() }
+}
+
+fn limit(script: &mut Script, deliveries_allowed: u32) -> &mut Script {
+    script.event(0, What::Limited { deliveries_allowed })
+}
+
 fn roomy(capacity: u64) -> Contract {
     Contract { capacity: Some(capacity), ..durable() }
 }
@@ -329,6 +341,25 @@ fn dead_letters() -> Vec<Case> {
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Reject, Outcome::InDoubt);
                 s.browse(1, &[]).advance(20 * SECOND).receive(2, &[(1, 2, 2)])
+            },
+        },
+        Case {
+            of: Dl13,
+            contract: five,
+            broken: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1);
+                limit(s, 2).receive(2, &[(1, 2, 2)]).nack(2, 2).receive(2, &[(1, 3, 3)])
+            },
+            // What was above the new limit is delivered once more.
+            kept: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(1, 2, 2)]).nack(2, 2);
+                limit(s, 1).receive(2, &[(1, 3, 3)]).nack(2, 3).browse(1, &[(1, Reason::Attempts, 3)])
+            },
+            // It may have died and been redriven.
+            open: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1);
+                limit(s, 2).receive(2, &[(1, 2, 2)]).nack(2, 2);
+                s.event(1, What::Redrive { max: 9, moved: None }).receive(2, &[(1, 3, 1)])
             },
         },
     ]
@@ -647,6 +678,13 @@ fn consumers_and_crashes() -> Vec<Case> {
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[(1, 0, true)]),
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[]),
             open: |s| s.send(1, 1).observe(&[(1, 0, true)]).receive(2, &[(1, 1, 1)]),
+        },
+        Case {
+            of: Ic8,
+            contract: once,
+            broken: |s| s.send_in_doubt(1, 1).send(1, 1).drain(),
+            kept: |s| s.send_in_doubt(1, 1).send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).send(1, 1).drain(),
+            open: |s| s.send_in_doubt(1, 1).send_in_doubt(1, 1).drain(),
         },
         Case {
             of: Ic9,
@@ -1315,13 +1353,14 @@ fn an_attempt_is_what_it_is_declared_to_be() {
 
 #[test]
 fn a_retry_is_stored_once_where_that_is_declared() {
-    let once = || Contract { retries: Retries::Deduplicated, ..durable() };
     let copies: Write = |s| {
         s.send_in_doubt(1, 1).send_as(1, 1, Duration::ZERO, confirmed(2));
         s.receive_ids(2, &[(1, 1, 1, 1), (1, 2, 2, 1)])
     };
-    assert_blamed(once(), copies, &[Al8], &[]);
-    assert_blamed(durable(), copies, &[], &[Al8]);
+    assert_blamed(once(), copies, &[Al8, Ic8], &[]);
+    assert_blamed(durable(), copies, &[], &[Al8, Ic8]);
+    let merged: Write = |s| s.send(1, 1).send_as(1, 2, Duration::ZERO, confirmed(1));
+    assert_blamed(once(), merged, &[Ic8], &[]);
     let acked: Write = |s| s.send_in_doubt(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).send(1, 1).drain();
     assert_blamed(once(), acked, &[], &[Al1, Al8, Al10]);
     let forgotten: Write = |s| {
@@ -1332,8 +1371,29 @@ fn a_retry_is_stored_once_where_that_is_declared() {
         Contract { retries: Retries::Deduplicated, ..Contract::in_memory() },
         forgotten,
         &[],
-        &[Al8],
+        &[Al8, Ic8],
     );
+}
+
+#[test]
+fn what_is_above_a_lower_limit_is_neither_lost_nor_judged_by_the_old_one() {
+    // It is nowhere in the end.
+    let stuck: Write = |s| {
+        s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1);
+        limit(s, 1).drain().browse(1, &[])
+    };
+    assert_blamed(five(), stuck, &[Dl13, Dl4], &[Dl1, Dl3]);
+    let killed: Write = |s| {
+        s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1);
+        limit(s, 1).drain().browse(1, &[(1, Reason::Attempts, 1)])
+    };
+    assert_blamed(five(), killed, &[], &[Dl13, Dl4, Dl1, Dl2, Dl7, Al2]);
+    // With a higher one it lives for longer.
+    let raised: Write = |s| {
+        limit(s, 3).send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(1, 2, 2)]).nack(2, 2);
+        s.receive(2, &[(1, 3, 3)])
+    };
+    assert_blamed(durable(), raised, &[], &[Dl13, Dl1, Dl3]);
 }
 
 #[test]

@@ -132,7 +132,7 @@ fn stretch(history: &History, dice: &mut Dice) -> History {
 }
 
 fn faults(dice: &mut Dice) -> Faults {
-    Faults { doubt: dice.one_in(2), crashes: dice.one_in(2) }
+    Faults { doubt: dice.one_in(2), crashes: dice.one_in(2), limits: dice.one_in(2) }
 }
 
 fn histories(seed: u64) -> [History; 2] {
@@ -186,7 +186,7 @@ fn noticed(kind: &str, mut change: impl FnMut(&mut History, &mut Dice) -> bool) 
         let mut dice = Dice::new(seed);
         let contract =
             Contract { deliveries_allowed: dice.pick(&[None, Some(2), Some(3)]), ..Contract::durable() };
-        let faults = Faults { doubt: false, crashes: dice.one_in(2) };
+        let faults = Faults { doubt: false, crashes: dice.one_in(2), limits: false };
         let mut history = run(contract, faults, seed, 60);
         if change(&mut history, &mut dice) {
             changed += 1;

@@ -236,8 +236,7 @@ fn before_the_first(index: &Index, copy: u32, next: (u64, u64), emit: &mut impl 
     let confirmed = (stored.confirmed != NONE).then(|| index.window(stored.confirmed));
     let doubtful_crash = first_from(&index.falls.sends, start.tick).map_or(NEVER, |fall| fall.call);
     let limit = index
-        .contract
-        .deliveries_allowed
+        .least_allowed()
         .filter(|_| unseen_weight(index) > 0)
         .map_or(NEVER, |allowed| index.unseen_ticks.nth_call(start.tick, allowed));
     let gap = Gap { copy, after: NONE, next, cut: doubtful_crash.min(limit) };
@@ -293,7 +292,7 @@ fn after(
         return gap.possible(emit, State::InFlight, begin, Moment::NEVER);
     }
 
-    let allowed = index.contract.deliveries_allowed;
+    let allowed = index.least_allowed();
     let failures = lease.causes.only(Causes::FAILURES);
     let dies = surely_dead(index, delivery, count);
     let may_die = allowed.is_some_and(|allowed| count.after.1 >= allowed);
@@ -415,7 +414,7 @@ fn dead(index: &Index, delivery: u32, gap: Gap, emit: &mut impl FnMut(Span)) {
             && (from.time == Time::ZERO || redrive.window.at > from.time);
         let back = Moment { tick: redrive.window.call, time: Time::ZERO };
         if whole && index.contract.redrive_resets {
-            if let Some(allowed) = index.contract.deliveries_allowed.filter(|_| unseen_weight(index) > 0) {
+            if let Some(allowed) = index.least_allowed().filter(|_| unseen_weight(index) > 0) {
                 let limit = index.unseen_ticks.nth_call(redrive.window.call, allowed);
                 gap.cut = gap.cut.min(limit);
             }

@@ -15,7 +15,8 @@ use crate::engines::watchdog::{self, Call, calling};
 use crate::history::{Actor, Event, HARNESS, History, Token, What};
 use crate::recording::{Recorder, Ticks};
 
-const LEASE: Duration = Duration::from_secs(10);
+/// For how long a consumer is given a message.
+pub(crate) const LEASE: Duration = Duration::from_secs(10);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// For so long producers send again what they are not sure of, and dead letters wait: whoever remembers what it did must
 /// do so for longer.

@@ -10,7 +10,7 @@ use crate::engines::clients::{advance, advance_to, millis};
 pub(crate) use crate::engines::clients::{quietly, text_of};
 use crate::engines::watchdog::{self, Call, calling};
 use crate::history::{HARNESS, History, What};
-use crate::plan::{Plan, SESSIONS, Step, redrive};
+use crate::plan::{Plan, PlanSettings, SESSIONS, Step, limit_after, redrive};
 use crate::recording::{Recorder, Ticks};
 
 /// The slot of the session that drains: none of a plan's.
@@ -110,6 +110,7 @@ struct Run<H: Host> {
     clients: Vec<Client<<H::Broker as Broker>::Session>>,
     harness: Recorder<Script>,
     desk: RefCell<Desk>,
+    crashes: u32,
 }
 
 impl<H: Host> Run<H> {
@@ -124,7 +125,7 @@ impl<H: Host> Run<H> {
         let mut harness = recorder(&ticks, &clock);
         harness.note(HARNESS, What::Booted { error: None });
         let clients = (0..=DRAIN).map(|_| Client::new(&ticks, &clock)).collect();
-        Ok(Run { host, broker: Some(broker), clients, harness, desk: RefCell::new(desk) })
+        Ok(Run { host, broker: Some(broker), clients, harness, desk: RefCell::new(desk), crashes: 0 })
     }
 
     fn finish(mut self, plan: &Plan, mut begins: impl FnMut(usize, u64)) -> History {
@@ -135,7 +136,7 @@ impl<H: Host> Run<H> {
         };
         let mut ended = plan.steps.iter().enumerate().try_for_each(|(index, step)| {
             begin(index);
-            self.step(step)
+            self.step(step, plan.settings)
         });
         begin(plan.steps.len());
         if ended.is_ok() {
@@ -157,13 +158,13 @@ impl<H: Host> Run<H> {
         Ok(dropped.and(guard(|| calling(Call::Drop, || drop(broker))))?)
     }
 
-    fn step(&mut self, step: &Step) -> Result<(), Stop> {
+    fn step(&mut self, step: &Step, settings: PlanSettings) -> Result<(), Stop> {
         match *step {
             Step::Advance { ms } => advance(&mut self.harness, &self.desk, millis(ms)),
             Step::AdvanceTo { which, offset_ns } => {
                 advance_to(&mut self.harness, &self.desk, which, offset_ns);
             }
-            Step::Crash { kind } => self.crash(kind)?,
+            Step::Crash { kind } => self.crash(kind, settings)?,
             _ => {
                 if let (Some(slot), Some(broker)) = (step.session(), &self.broker) {
                     let place = Place { broker, desk: &self.desk };
@@ -174,14 +175,24 @@ impl<H: Host> Run<H> {
         Ok(())
     }
 
-    fn crash(&mut self, crash: Crash) -> Result<(), Stop> {
+    fn crash(&mut self, crash: Crash, settings: PlanSettings) -> Result<(), Stop> {
         guard(|| calling(Call::Crash, || self.host.crash(crash)))?;
         // A killed process drops nothing. What its remains do while they are dropped here is cut off, and
         // that includes a panic.
         let _ = self.drop_all();
         self.desk.borrow_mut().crashed();
         self.harness.note(HARNESS, What::Crashed { crash });
+        self.crashes += 1;
+        let limit = limit_after(settings.seed, settings.deliveries_allowed, self.crashes);
+        let limited = limit.filter(|_| self.desk.borrow().contract.deliveries_allowed.is_some());
+        let limited = match limited {
+            Some(limit) if guard(|| self.host.limit(limit))? => Some(limit),
+            _ => None,
+        };
         self.broker = Some(note_boot(boot(&mut self.host), &mut self.harness)?);
+        if let Some(deliveries_allowed) = limited {
+            self.harness.note(HARNESS, What::Limited { deliveries_allowed });
+        }
         Ok(())
     }
 

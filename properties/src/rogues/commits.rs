@@ -5,7 +5,7 @@ use stanchion_queues::file::{Mistake, SimHost};
 use stanchion_queues::{Host, Settings};
 
 use super::tickets::TicketHost;
-use super::{Hunt, RogueResult};
+use super::{Hunt, RogueResult, Seen};
 use crate::checkers;
 use crate::engines::budget::Budget;
 use crate::engines::simulated::{self, Plan};
@@ -62,6 +62,11 @@ fn described(mistake: Mistake) -> (&'static str, &'static str, Invariant) {
     }
 }
 
+/// Those that are wrong, with the promise that each should be seen to break.
+pub(super) fn named() -> impl Iterator<Item = (&'static str, Invariant)> {
+    Mistake::ALL.into_iter().map(|mistake| (described(mistake).0, described(mistake).2))
+}
+
 /// Hosts of queues that make it.
 pub fn hosting(mistake: Mistake) -> impl Fn(&Settings) -> SimHost {
     move |settings| SimHost::with_mistake(mistake, settings)
@@ -93,9 +98,11 @@ fn hunt_in<H: Host>(make: impl Fn(&Settings) -> H, mistake: Mistake, budget: &Bu
     let (bug, what, expected) = described(mistake);
     let plans = (0..CASES * budget.cases).map(|case| Plan::draw(case_seed(budget.seed, bug, case)));
     let shrink_runs = SHRINK_RUNS * budget.shrink_runs;
-    Hunt { bug, what, expected, engine: Plan::ENGINE, shrink_runs }.run(plans, |plan| {
-        checkers::judge(&simulated::run(&make, plan, true).expect("no mistake prevents the first start"))
-    })
+    let seen = |plan: &Plan| {
+        let history = simulated::run(&make, plan, true).expect("no mistake prevents the first start");
+        Seen { verdicts: checkers::judge(&history), history, reached: None }
+    };
+    Hunt { bug, what, expected, engine: Plan::ENGINE, shrink_runs }.run(plans, seen, None)
 }
 
 #[cfg(test)]

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 
 use stanchion_queues::Time;
 
+use crate::consumers::engine::LEASE;
 use crate::consumers::{Arrival, Consumer, Intent, Key, Ledger, Stop, Transaction, World, check};
 use crate::engines::budget::Budget;
 use crate::history::Token;
 use crate::invariant::Invariant;
-use crate::rogues::RogueResult;
+use crate::rogues::{RogueResult, Showed};
 
 /// A way to be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,10 @@ pub enum Bug {
     I09,
     /// The records are in the memory of the consumer, which does not survive it.
     I10,
+    /// What failed twice is given up for dead and the record of it cleaned up, though the dead come back.
+    I14,
+    /// It looks whether its lease still holds, and commits after that: by then the lease may have ended.
+    I17,
     /// No record at all.
     Unrecorded,
     /// The work fails, the failure is swallowed, the message is acked.
@@ -39,7 +44,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 11] = [
+    pub const ALL: [Bug; 13] = [
         Bug::I01,
         Bug::I03,
         Bug::I04,
@@ -48,6 +53,8 @@ impl Bug {
         Bug::I07,
         Bug::I09,
         Bug::I10,
+        Bug::I14,
+        Bug::I17,
         Bug::Unrecorded,
         Bug::I16,
         Bug::Window,
@@ -64,6 +71,8 @@ impl Bug {
             Bug::I06 => "I06",
             Bug::I07 => "I07",
             Bug::I09 => "I09",
+            Bug::I14 => "I14",
+            Bug::I17 => "I17",
             Bug::Unrecorded => "I-unrecorded",
             Bug::I16 => "I16",
             Bug::Window => "I-window",
@@ -81,6 +90,8 @@ impl Bug {
             Bug::I06 => "the key is taken from the receipt",
             Bug::I07 => "the key is a hash of the payload: different intents are merged",
             Bug::I09 => "the ack comes before the effect",
+            Bug::I14 => "the record of what is given up for dead is cleaned up, and the dead come back",
+            Bug::I17 => "who looked whether its lease holds commits after it has ended",
             Bug::Unrecorded => "nothing is recorded: every redelivery is applied again",
             Bug::I16 => "a failure is swallowed and acked",
             Bug::Window => "all records are dropped whenever there are six",
@@ -92,8 +103,8 @@ impl Bug {
         match self {
             Bug::I03 | Bug::I04 => Invariant::Ic3,
             Bug::I06 | Bug::Unrecorded | Bug::I10 => Invariant::Ic1,
-            Bug::I01 | Bug::Window => Invariant::Ic4,
-            Bug::I05 => Invariant::Ic6,
+            Bug::I01 | Bug::I14 | Bug::Window => Invariant::Ic4,
+            Bug::I05 | Bug::I17 => Invariant::Ic6,
             Bug::I07 => Invariant::Ic10,
             Bug::I09 | Bug::I16 => Invariant::Ic2,
         }
@@ -175,6 +186,25 @@ impl Consumer for Rogue {
                 };
                 once(world, key, arrival.intent)?;
             }
+            Bug::I14 => {
+                once(world, by_token.clone(), arrival.intent)?;
+                if arrival.attempt > 1 {
+                    world.transaction(|store| store.retain(|key| *key != by_token))?;
+                }
+            }
+            Bug::I17 => {
+                let ends = world.now() + LEASE;
+                let done = world.recorded(&by_token)?;
+                if world.now() >= ends {
+                    return Err(Stop::Failed);
+                }
+                if !done {
+                    world.transaction(|store| {
+                        store.record(by_token);
+                        store.add(account, amount);
+                    })?;
+                }
+            }
             Bug::Window => world.transaction(|store: &mut Transaction<'_>| {
                 if store.record(by_token) {
                     store.add(account, amount);
@@ -220,6 +250,7 @@ fn catch(bug: Bug, budget: &Budget) -> RogueResult {
     let expected = broken().find(|finding| finding.invariant == bug.expected());
     RogueResult {
         seconds: 0.0,
+        showed: Showed::default(),
         bug: bug.id().into(),
         what: bug.what().into(),
         expected: bug.expected(),

@@ -26,6 +26,9 @@ pub struct Kill {
     pub cases: Vec<u64>,
     /// Seconds until it was caught, sorted.
     pub seconds: Vec<f64>,
+    /// Every promise that it was seen to break until then, in the order of the catalogue, with the engine and with how many
+    /// seeds.
+    pub broken: Vec<(Invariant, String, usize)>,
 }
 
 /// Runs a table with each of these seeds, without shrinking.
@@ -48,6 +51,7 @@ pub fn over(
     for kill in &mut kills {
         kill.cases.sort_unstable();
         kill.seconds.sort_by(f64::total_cmp);
+        kill.broken.sort();
         kill.engines.sort_by_key(|(_, often)| std::cmp::Reverse(*often));
     }
     kills
@@ -64,11 +68,19 @@ impl Kill {
             seeds: 0,
             cases: Vec::new(),
             seconds: Vec::new(),
+            broken: Vec::new(),
         }
     }
 
     fn add(&mut self, met: RogueResult) {
         self.seeds += 1;
+        for &invariant in met.also.iter().chain(met.found.then_some(&met.expected)) {
+            let same = |(of, by, _): &&mut (Invariant, String, usize)| *of == invariant && *by == met.engine;
+            match self.broken.iter_mut().find(same) {
+                Some((_, _, often)) => *often += 1,
+                None => self.broken.push((invariant, met.engine.clone(), 1)),
+            }
+        }
         if !met.found {
             return;
         }
@@ -89,7 +101,7 @@ pub fn draw(kills: &[Kill]) -> String {
         "bug", "breaks", "caught by", "seeds", "cases", "cases", "s", "s", ""
     );
     let mut groups: BTreeMap<char, [usize; 3]> = BTreeMap::new();
-    for Kill { bug, what, expected, engines, caught, seeds, cases, seconds } in kills {
+    for Kill { bug, what, expected, engines, caught, seeds, cases, seconds, broken } in kills {
         let engine = engines.first().map_or("NOTHING", |(engine, _)| engine);
         let count = |value: Option<&u64>| value.map_or("-".into(), u64::to_string);
         let time = |value: Option<&f64>| value.map_or("-".into(), |seconds| format!("{seconds:.2}"));
@@ -103,6 +115,14 @@ pub fn draw(kills: &[Kill]) -> String {
         );
         text.extend(line.chars().take(100));
         text.push('\n');
+        let others = broken.iter().filter(|(invariant, ..)| invariant != expected);
+        let others: Vec<String> =
+            others.map(|(invariant, _, often)| format!("{} ({often})", invariant.id())).collect();
+        if !others.is_empty() {
+            let line = format!("{:20}also   {}", "", others.join(", "));
+            text.extend(line.chars().take(100));
+            text.push('\n');
+        }
         let group = groups.entry(bug.chars().next().unwrap_or('?')).or_default();
         group[if caught == seeds { 0 } else { 1 + usize::from(*caught == 0) }] += 1;
     }
@@ -115,6 +135,7 @@ pub fn draw(kills: &[Kill]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rogues::Showed;
 
     /// Caught with an even seed, after as many cases as the seed says.
     fn table(budget: &Budget) -> Vec<RogueResult> {
@@ -127,8 +148,9 @@ mod tests {
             cases: budget.seed,
             shrunk: None,
             engine: "sequential".into(),
-            also: Vec::new(),
+            also: vec![Invariant::Al2],
             seconds: 0.5,
+            showed: Showed::default(),
         };
         vec![rogue("D1", budget.seed.is_multiple_of(2)), rogue("D2", true), rogue("M1", false)]
     }
@@ -138,7 +160,11 @@ mod tests {
         let kills = over(1..=4, &Budget::quick(), table);
         let caught: Vec<_> = kills.iter().map(|kill| (kill.caught, kill.seeds, kill.cases.len())).collect();
         assert_eq!(caught, [(2, 4, 2), (4, 4, 4), (0, 4, 0)]);
+        let sequential = || "sequential".to_owned();
+        let broken = [(Invariant::Al1, sequential(), 2), (Invariant::Al2, sequential(), 4)];
+        assert_eq!(kills[0].broken, broken);
         let text = draw(&kills);
+        assert!(text.contains("also   AL-2 (4)"), "{text}");
         assert!(text.contains("D: 1 with every seed, 1 with some, 0 with none"), "{text}");
         assert!(text.contains("M: 0 with every seed, 0 with some, 1 with none"), "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");

@@ -15,9 +15,9 @@ use crate::engines::{sequential_buffer, threads};
 use crate::finding::Finding;
 use crate::invariant::Invariant;
 
-use super::RogueResult;
 use super::forged::{torn, twin};
-use super::nodes::NodeQueue;
+use super::nodes::{NodeQueue, RECLAIMED, TAGGED, UNTAGGED};
+use super::{RogueResult, Showed};
 
 /// What is wrong with the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,9 @@ pub enum Bug {
     /// A node that was freed and used again is taken for the one it was. The zoo says that this reorders; items move
     /// here and are not copied, so the nodes between the old place and the new are lost first.
     M09,
+    /// A node is given free while the pop that took it still has to move its item out. That is no read of freed memory
+    /// here, where no code is unsafe: another item is in the node by then, or none.
+    M10,
     /// The same nodes, told apart by how often they were used: right.
     TaggedNodes,
     /// What is inside at the end is dropped by two who both think it theirs.
@@ -58,6 +61,9 @@ pub enum Bug {
     /// A push claims a slot and panics before it has filled it. None of the caller's code runs in there, so the
     /// panic is the queue's own; what comes later waits behind the slot.
     M20,
+    /// A batch pop that finds fewer items than it was asked for gives up, and drops those that it has. (No call here is
+    /// awaited, so none is cancelled half way; it gives up by itself.)
+    M21,
     /// Two producers that find the same free slot both write to it.
     LostUpdate,
     /// Every fifth pop takes the second item first.
@@ -84,7 +90,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them, the right ones first.
-    pub const ALL: [Bug; 27] = [
+    pub const ALL: [Bug; 29] = [
         Bug::None,
         Bug::HonestlyRelaxed,
         Bug::TaggedNodes,
@@ -92,6 +98,7 @@ impl Bug {
         Bug::PublishedEarly,
         Bug::M04,
         Bug::M09,
+        Bug::M10,
         Bug::M11,
         Bug::M12,
         Bug::BatchForgets,
@@ -101,6 +108,7 @@ impl Bug {
         Bug::M16,
         Bug::M19,
         Bug::M20,
+        Bug::M21,
         Bug::LostUpdate,
         Bug::Swap,
         Bug::ProducerSwap,
@@ -123,6 +131,7 @@ impl Bug {
             Bug::PublishedEarly => "M-published-early",
             Bug::M04 => "M04",
             Bug::M09 => "M09",
+            Bug::M10 => "M10",
             Bug::TaggedNodes => "none (nodes)",
             Bug::M11 => "M11",
             Bug::M12 => "M12",
@@ -133,6 +142,7 @@ impl Bug {
             Bug::M16 => "M16",
             Bug::M19 => "M19",
             Bug::M20 => "M20",
+            Bug::M21 => "M21",
             Bug::LostUpdate => "M-lost-update",
             Bug::Swap => "M-swap",
             Bug::ProducerSwap => "M-producer-swap",
@@ -156,6 +166,7 @@ impl Bug {
             Bug::PublishedEarly => "a slot is published before the item is in it, and then passed over",
             Bug::M04 => "a slot is given free before the item is moved out",
             Bug::M09 => "a node that was freed and used again passes for the one it was (ABA)",
+            Bug::M10 => "a node is given free and used again while a pop still reads it",
             Bug::TaggedNodes => "nothing: nodes are used again under another tag",
             Bug::M11 => "what is inside at the end is dropped twice",
             Bug::M12 => "a batch pop takes an item twice and forgets another",
@@ -166,6 +177,7 @@ impl Bug {
             Bug::M16 => "the length is read in two steps and underflows to \"full\"",
             Bug::M19 => "\"empty\" while an earlier slot is claimed and a later one is complete",
             Bug::M20 => "a push panics between its claim and its publication, and the queue jams",
+            Bug::M21 => "a batch pop that gives up half way drops what it has",
             Bug::LostUpdate => "two producers write to the same slot",
             Bug::Swap => "neighbours are swapped",
             Bug::ProducerSwap => "neighbours of one producer are swapped",
@@ -189,6 +201,8 @@ impl Bug {
             Bug::PublishedEarly
             | Bug::M04
             | Bug::M09
+            | Bug::M10
+            | Bug::M21
             | Bug::BatchForgets
             | Bug::LongBatch
             | Bug::LostUpdate => Invariant::Al1,
@@ -500,6 +514,10 @@ impl<T: Send + 'static> Pop<T> for End<T> {
                 }
             }
         }
+        let got = into.len() - before;
+        if got > 1 && got < max && self.lock().bug == Bug::M21 {
+            into.truncate(before);
+        }
         into.len() - before
     }
 }
@@ -516,8 +534,9 @@ fn engines(bug: Bug) -> [Engine; 2] {
     }
     match bug {
         Bug::ProducerSwap => on::<SeededRing<PER_PRODUCER>>(),
-        Bug::M09 => on::<NodeQueue<false>>(),
-        Bug::TaggedNodes => on::<NodeQueue<true>>(),
+        Bug::M09 => on::<NodeQueue<UNTAGGED>>(),
+        Bug::M10 => on::<NodeQueue<RECLAIMED>>(),
+        Bug::TaggedNodes => on::<NodeQueue<TAGGED>>(),
         Bug::HonestlyRelaxed => on::<SeededRing<RELAXED>>(),
         _ => on::<SeededRing<EXACT>>(),
     }
@@ -527,6 +546,7 @@ fn caught(bug: Bug, budget: &Budget) -> Option<RogueResult> {
     let expected = bug.expected()?;
     let mut result = RogueResult {
         seconds: 0.0,
+        showed: Showed::default(),
         bug: bug.id().to_owned(),
         what: bug.what().to_owned(),
         expected,

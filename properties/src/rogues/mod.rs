@@ -17,6 +17,7 @@ pub mod matrix;
 pub mod memory;
 mod nodes;
 pub mod tickets;
+pub mod zoo;
 
 /// How the harness fared against one rogue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +40,26 @@ pub struct RogueResult {
     pub also: Vec<Invariant>,
     /// How long it took, with shrinking.
     pub seconds: f64,
+    /// In how many of these cases the bug did something.
+    pub showed: Showed,
+}
+
+/// In how many cases a bug did something: where it was not reached, plans are too weak for it; where it made no
+/// difference, the turns were others; and where it did and was not caught, the checks are. `None`: not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Showed {
+    /// The wrong code ran.
+    pub reached: Option<u64>,
+    /// The history is other than that of the right one with the same plan.
+    pub triggered: Option<u64>,
+}
+
+/// One run of a rogue.
+struct Seen<H> {
+    history: H,
+    verdicts: Vec<(Invariant, Verdict)>,
+    /// Whether the wrong code ran, if that is known.
+    reached: Option<bool>,
 }
 
 impl RogueResult {
@@ -66,23 +87,34 @@ struct Hunt<'a> {
 
 impl Hunt<'_> {
     /// Judges plan after plan until the promise is seen broken that should be, and shrinks that plan with regard to it.
-    fn run<P: Shrink>(
+    /// `twin`: whether a history is another than that of the right one with this plan.
+    fn run<P: Shrink, H>(
         self,
         plans: impl Iterator<Item = P>,
-        judged: impl Fn(&P) -> Vec<(Invariant, Verdict)>,
+        seen: impl Fn(&P) -> Seen<H>,
+        differs: Option<&dyn Fn(&P, &H) -> bool>,
     ) -> RogueResult {
         let Hunt { bug, what, expected, engine, shrink_runs } = self;
-        let broken = |plan: &P| -> BTreeSet<Invariant> {
-            let verdicts = judged(plan).into_iter();
-            verdicts.filter(|(_, verdict)| verdict.is_broken()).map(|(invariant, _)| invariant).collect()
+        let broken = |seen: &Seen<H>| -> BTreeSet<Invariant> {
+            let verdicts = seen.verdicts.iter();
+            verdicts.filter(|(_, verdict)| verdict.is_broken()).map(|(invariant, _)| *invariant).collect()
         };
         let mut also = BTreeSet::new();
         let (mut cases, mut shrunk) = (0, None);
+        let mut showed = Showed::default();
         for plan in plans {
             cases += 1;
-            also.extend(broken(&plan));
+            let met = seen(&plan);
+            if let Some(reached) = met.reached {
+                *showed.reached.get_or_insert(0) += u64::from(reached);
+            }
+            if let Some(differs) = differs {
+                *showed.triggered.get_or_insert(0) += u64::from(differs(&plan, &met.history));
+            }
+            also.extend(broken(&met));
             if also.remove(&expected) {
-                let smallest = shrink(&plan, shrink_runs, |plan| broken(plan).contains(&expected)).plan;
+                let smallest =
+                    shrink(&plan, shrink_runs, |plan| broken(&seen(plan)).contains(&expected)).plan;
                 shrunk = Some(smallest.steps().len());
                 break;
             }
@@ -97,6 +129,7 @@ impl Hunt<'_> {
             shrunk,
             engine: engine.into(),
             also: also.into_iter().collect(),
+            showed,
         }
     }
 }
@@ -104,17 +137,23 @@ impl Hunt<'_> {
 /// The kill table for a terminal: at most 100 columns.
 pub fn draw(met: &[RogueResult]) -> String {
     let mut out = format!(
-        "{:<23}{:<7}{:<12}{:>6}{:>6}  what is wrong\n",
-        "bug", "breaks", "caught by", "cases", "steps"
+        "{:<23}{:<7}{:<12}{:>6}{:>8}{:>8}{:>6}  what is wrong\n",
+        "bug", "breaks", "caught by", "cases", "reached", "differ", "steps"
     );
-    for RogueResult { bug, what, expected, found, cases, shrunk, engine, .. } in met {
+    for RogueResult { bug, what, expected, found, cases, shrunk, engine, showed, .. } in met {
         let caught = if *found { engine } else { "NOTHING" };
         let steps = shrunk.map_or("-".into(), |steps| steps.to_string());
-        let line = format!("{bug:<23}{:<7}{caught:<12}{cases:>6}{steps:>6}  {what}", expected.id());
+        let count = |cases: Option<u64>| cases.map_or("-".into(), |cases| cases.to_string());
+        let (reached, differ) = (count(showed.reached), count(showed.triggered));
+        let line = format!(
+            "{bug:<23}{:<7}{caught:<12}{cases:>6}{reached:>8}{differ:>8}{steps:>6}  {what}",
+            expected.id()
+        );
         out.extend(line.chars().take(100));
         out.push('\n');
     }
     let caught = met.iter().filter(|result| result.found).count();
-    out += "A case is a plan; of crash images, it is an image of what a disk may hold.\n";
+    out += "A case is a plan; of crash images, it is an image of what a disk may hold. Reached: cases in which the\n\
+            wrong code ran; differ: in which the history is other than that of the right one.\n";
     out + &format!("{caught} of {} caught by the promise they break\n", met.len())
 }

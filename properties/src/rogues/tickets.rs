@@ -61,6 +61,10 @@ impl Host for TicketHost {
         self.0.simulated_disk()
     }
 
+    fn limit(&mut self, deliveries_allowed: u32) -> bool {
+        self.0.limit(deliveries_allowed)
+    }
+
     fn idle(&self) {
         self.0.idle();
     }

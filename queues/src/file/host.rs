@@ -96,6 +96,11 @@ impl Host for SimHost {
         Some(&self.disk)
     }
 
+    fn limit(&mut self, deliveries_allowed: u32) -> bool {
+        self.settings.deliveries_allowed = deliveries_allowed;
+        true
+    }
+
     fn idle(&self) {
         SimHost::idle(self);
     }

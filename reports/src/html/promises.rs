@@ -6,7 +6,7 @@ use super::{class, symbol};
 use crate::findings::{Findings, group, group_name};
 use crate::format::{count, plural};
 use crate::lanes;
-use crate::results::{Failure, Kind, Lanes, Queue, Results, Status};
+use crate::results::{Failure, Kill, Kind, Lanes, Queue, Results, Status};
 
 const KINDS: [(Kind, &str); 3] =
     [(Kind::Broker, "Brokers"), (Kind::Buffer, "Buffers"), (Kind::Consumer, "Consumers")];
@@ -307,14 +307,16 @@ fn table_of_rogues(results: &Results) -> Option<Markup> {
         html! {
             p {
                 "Queues that are wrong on purpose, one bug each. " (caught) " of " (all)
-                " were caught by the invariant that must catch them, with the default budget."
+                " were caught by the invariant that must catch them, with the default budget. Reached: cases in which the wrong "
+                "code ran; triggered: in which the history was other than that of the right queue."
             }
             div.scroll {
                 table {
                     thead {
                         tr {
                             th scope="col" { "Bug" } th scope="col" { "What is wrong" } th scope="col" { "Must break" }
-                            th scope="col" { "Caught" } th.n scope="col" { "Cases" } th.n scope="col" { "Steps" }
+                            th scope="col" { "Caught" } th.n scope="col" { "Cases" } th.n scope="col" { "Reached" }
+                            th.n scope="col" { "Triggered" } th.n scope="col" { "Steps" }
                             th scope="col" { "Engine" }
                         }
                     }
@@ -332,6 +334,8 @@ fn table_of_rogues(results: &Results) -> Option<Markup> {
                                     td.broken { span aria-hidden="true" { "✗ " } "only by " (rogue.caught_by.join(", ")) }
                                 }
                                 td.n { (dash(rogue.cases)) }
+                                td.n { (dash(rogue.reached)) }
+                                td.n { (dash(rogue.triggered)) }
                                 td.n { (dash(rogue.shrunk)) }
                                 td { (rogue.engine) }
                             }
@@ -348,6 +352,22 @@ pub(super) fn rogues(results: &Results) -> Option<Markup> {
     let (rogues, kills) = (table_of_rogues(results), matrix_of_kills(results));
     (rogues.is_some() || kills.is_some())
         .then(|| html! { (rogues.unwrap_or_default()) (kills.unwrap_or_default()) })
+}
+
+/// Engine by engine.
+fn broken_by(kill: &Kill) -> String {
+    let mut engines: Vec<&str> = Vec::new();
+    for broken in &kill.broken {
+        if !engines.contains(&broken.engine.as_str()) {
+            engines.push(&broken.engine);
+        }
+    }
+    let of = |engine: &&str| {
+        let of = kill.broken.iter().filter(|broken| broken.engine == *engine);
+        let of: Vec<String> = of.map(|broken| format!("{} {}", broken.invariant, broken.seeds)).collect();
+        format!("{engine}: {}", of.join(", "))
+    };
+    engines.iter().map(of).collect::<Vec<_>>().join("; ")
 }
 
 /// The same bugs whatever the seed.
@@ -376,6 +396,7 @@ fn matrix_of_kills(results: &Results) -> Option<Markup> {
                                 th scope="col" { "Bug" } th scope="col" { "What is wrong" } th scope="col" { "Must break" }
                                 th scope="col" { "Engine" } th.n scope="col" { "Seeds" } th.n scope="col" { "Cases, median" }
                                 th.n scope="col" { "Seconds, median" } th.n scope="col" { "Slowest" }
+                                th scope="col" { "Broken until then, with how many seeds" }
                             }
                         }
                         tbody {
@@ -389,6 +410,7 @@ fn matrix_of_kills(results: &Results) -> Option<Markup> {
                                     td.n { (kill.cases.map_or("–".to_owned(), count)) }
                                     td.n { (seconds(kill.seconds)) }
                                     td.n { (seconds(kill.slowest)) }
+                                    td { (broken_by(kill)) }
                                 }
                             }
                         }

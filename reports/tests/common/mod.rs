@@ -1,8 +1,8 @@
 //! Rich synthetic results: everything that a page can show occurs in them.
 
 use stanchion_reports::results::{
-    Act, ActKind, Answer, Better, Card, CardLine, Comparison, Difference, Estimate, Failure, Kill, Kind,
-    Lanes, Ledger, Limit, Measurement, Property, Queue, Results, Rogue, Run, State, Status, Trial,
+    Act, ActKind, Answer, Better, Broken, Card, CardLine, Comparison, Difference, Estimate, Failure, Kill,
+    Kind, Lanes, Ledger, Limit, Measurement, Property, Queue, Results, Rogue, Run, State, Status, Trial,
 };
 
 const PROMISES: [(&str, &str, &str); 22] = [
@@ -402,6 +402,8 @@ fn rogues(results: &mut Results) {
             cases: (cases > 0).then_some(cases),
             shrunk: (shrunk > 0).then_some(shrunk),
             engine: engine.into(),
+            reached: (cases > 0).then_some(cases),
+            triggered: None,
         });
         results.kills.push(Kill {
             bug: bug.into(),
@@ -413,6 +415,10 @@ fn rogues(results: &mut Results) {
             cases: (cases > 0).then_some(cases),
             seconds: (cases > 0).then_some(0.25),
             slowest: (cases > 0).then_some(16.5),
+            broken: (!by.is_empty())
+                .then(|| Broken { invariant: by.into(), engine: engine.into(), seeds: 10 })
+                .into_iter()
+                .collect(),
         });
     }
 }

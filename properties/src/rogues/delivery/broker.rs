@@ -1,6 +1,6 @@
 //! The reference broker.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -9,12 +9,13 @@ use stanchion_queues::file::storage::Storage;
 use stanchion_queues::sync::{Mutex, MutexGuard};
 use stanchion_queues::{
     Broker, Contract, DeadLetter, Delivery, Depth, Durability, Error, Message, MessageId, Order, Reason,
-    Receipt, Refusal, Sent, Session, Settings, Settle, Settled, Settlement, Time,
+    Receipt, Refusal, Retries, Sent, Session, Settings, Settle, Settled, Settlement, Time,
 };
 
 use super::bug::{Bug, Switch};
 use super::log::Log;
 use super::state::{Entry, Letter, Place, Record, State};
+use crate::plan::fnv1a;
 
 /// A broker as simple as can be: one state under one lock. Every change is a record that is applied to the
 /// state and, if there is a log, stored in it before the call returns. One bug may be switched on.
@@ -52,12 +53,20 @@ pub(super) struct Core<S: Storage> {
     remembered: BTreeMap<MessageId, Entry>,
     /// Some bugs count what they should not.
     leaked: usize,
+    /// The timers that have fired, of leases that they ended, where nothing else ends them.
+    fired: BTreeSet<Receipt>,
+    /// When leases that have ended were last looked for.
+    swept: Time,
     /// Since when something waits for the next sync, where that is only every so often.
     unsynced: Option<Time>,
 }
 
 /// How often that is.
 const EVERY: Duration = Duration::from_millis(5);
+
+/// How often somebody sets the wall clock, for those that reckon by it, and by how much.
+const SET_EVERY: Duration = Duration::from_millis(50);
+const SET_BY: Duration = Duration::from_secs(60 * 60);
 
 /// Why an attempt ended without an ack.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -130,6 +139,9 @@ impl<S: Storage> Broker for Reference<S> {
             let killed = Durability::Process;
             let (sends, acks, counts, delays) = (killed, killed, killed, killed);
             promised = Contract { sends, acks, counts, delays, synced_every: Some(EVERY), ..promised };
+        }
+        if core.deduplicates() {
+            promised.retries = Retries::Deduplicated;
         }
         Contract {
             order: Order::Fifo,
@@ -212,6 +224,8 @@ impl<S: Storage> Core<S> {
             later: Vec::new(),
             remembered: BTreeMap::new(),
             leaked: 0,
+            fired: BTreeSet::new(),
+            swept: Time::ZERO,
             unsynced: None,
         }
     }
@@ -239,7 +253,8 @@ impl<S: Storage> Core<S> {
     /// have run out, and answers the time.
     pub(super) fn begin(&mut self) -> Result<Time, Error> {
         self.usable()?;
-        if self.switch.has(Bug::P04) || self.switch.has(Bug::SpaceStays) {
+        let takes_back = [Bug::P04, Bug::SpaceStays, Bug::D19, Bug::WritesFail];
+        if takes_back.into_iter().any(|bug| self.switch.has(bug)) {
             self.before = self.state.clone();
         }
         std::mem::take(&mut self.later).into_iter().for_each(|record| self.change(record));
@@ -251,6 +266,10 @@ impl<S: Storage> Core<S> {
 
     fn syncs_late(&self) -> bool {
         self.log.is_some() && (self.switch.has(Bug::P33) || self.switch.has(Bug::SyncsLate))
+    }
+
+    fn deduplicates(&self) -> bool {
+        [Bug::I11, Bug::I12, Bug::Deduplicates].into_iter().any(|bug| self.switch.has(bug))
     }
 
     /// What a timer would have done by now.
@@ -332,6 +351,14 @@ impl<S: Storage> Core<S> {
             let kept = self.remembered.iter().map(|(id, entry)| Record::Live(*id, Some(entry.clone())));
             snapshot.extend(kept);
         }
+        for record in &mut snapshot {
+            if let Record::Live(_, Some(entry)) = record
+                && matches!(entry.place, Place::Leased { .. })
+                && self.switch.is(Bug::D49)
+            {
+                entry.body = Arc::default();
+            }
+        }
         if self.switch.is(Bug::D50) {
             let mut body = None;
             for record in &mut snapshot {
@@ -372,6 +399,9 @@ impl<S: Storage> Core<S> {
                 entry.place = Place::Waiting { from: Time::ZERO };
             }
         }
+        if !self.state.known.is_empty() && self.switch.is(Bug::I12) {
+            self.state.known.clear();
+        }
         for (order, letter) in self.state.dead.clone() {
             if self.is(Bug::D30) {
                 self.change(Record::Dead(order, None));
@@ -405,10 +435,23 @@ impl<S: Storage> Core<S> {
             }
         };
         let room = self.room();
-        let mut sent: Vec<Sent> = Vec::new();
+        let (mut sent, mut again): (Vec<Sent>, usize) = (Vec::new(), 0);
         for (index, message) in messages.iter().enumerate() {
-            let full = index >= room;
+            if let Some(id) = self.known(message) {
+                again += 1;
+                sent.push(Sent::Confirmed(id));
+                continue;
+            }
+            let full = index - again >= room;
+            if full && self.switch.has(Bug::I11) {
+                self.switch.is(Bug::I11);
+                self.state.counters.next_id += 1;
+                self.know(message, MessageId(self.state.counters.next_id - 1));
+            }
             sent.push(if full { self.refuse(now, message) } else { self.store(now, message) });
+            if let Some(id) = sent.last().and_then(confirmed) {
+                self.know(message, id);
+            }
         }
         if messages.len() <= room && self.is(Bug::BatchReversed) {
             let ids: Vec<MessageId> = sent.iter().filter_map(confirmed).collect();
@@ -443,6 +486,21 @@ impl<S: Storage> Core<S> {
             }
         }
         sent
+    }
+
+    /// Under which id it was sent before, where a retry is stored once.
+    fn known(&self, message: &Message) -> Option<MessageId> {
+        let id = self.deduplicates().then(|| self.state.known.get(&name_of(message))).flatten().copied();
+        if id.is_some() {
+            self.switch.is(Bug::Deduplicates);
+        }
+        id
+    }
+
+    fn know(&mut self, message: &Message, id: MessageId) {
+        if self.deduplicates() {
+            self.change(Record::Known(name_of(message), id));
+        }
     }
 
     /// How many messages fit.
@@ -552,6 +610,10 @@ impl<S: Storage> Core<S> {
                 self.put(next, entry);
             }
         }
+        if self.write_fails() {
+            self.state = self.before.clone();
+            return Err(Error::Gone("what it changed could not be written".into()));
+        }
         match self.commit() {
             Err(_) if self.switch.is(Bug::P28) => {}
             committed => committed?,
@@ -565,11 +627,29 @@ impl<S: Storage> Core<S> {
         Ok(deliveries)
     }
 
+    /// Whether the write of what a receive changed fails, for those of which some do.
+    fn write_fails(&mut self) -> bool {
+        if self.batch.is_empty() || !(self.switch.has(Bug::D19) || self.switch.has(Bug::WritesFail)) {
+            return false;
+        }
+        self.leaked += 1;
+        let fails = self.leaked.is_multiple_of(4);
+        if fails {
+            self.switch.is(Bug::WritesFail);
+            self.batch.clear();
+        }
+        fails
+    }
+
     /// What can be received, in the order in which it is delivered: as it was sent.
     pub(super) fn ready(&self, now: Time) -> Vec<MessageId> {
         let can = |entry: &Entry| matches!(entry.place, Place::Waiting { from } if from <= now);
         let mut ready: Vec<MessageId> =
             self.state.live.iter().filter(|(_, entry)| can(entry)).map(|(id, _)| *id).collect();
+        let over = |id: &MessageId| self.state.live[id].attempts >= self.settings.deliveries_allowed;
+        if ready.iter().any(over) && self.is(Bug::D36) {
+            ready.retain(|id| !over(id));
+        }
         if self.is(Bug::Lifo) {
             ready.reverse();
         }
@@ -848,12 +928,56 @@ impl<S: Storage> Core<S> {
         if self.is(Bug::NoExpiry) {
             return;
         }
+        self.set_the_clock(now);
         for (_, id) in self.leased(|until, _| until.0 <= bound) {
+            if !self.timer_fires(id) {
+                continue;
+            }
             self.end_attempt(id, Time::ZERO, End::Expiry);
             if self.is(Bug::Jams) {
                 self.leaked += 1;
             }
         }
+    }
+
+    /// What setting the wall clock does to leases that end by it.
+    fn set_the_clock(&mut self, now: Time) {
+        let times = |time: Time| time.since(Time::ZERO).as_nanos() / SET_EVERY.as_nanos();
+        if times(std::mem::replace(&mut self.swept, now)) == times(now) {
+            return;
+        }
+        for (end, id) in self.leased(|until, _| until > now) {
+            let moved = match () {
+                () if self.switch.is(Bug::D20) => now,
+                () if self.switch.is(Bug::ClockBack) => end + SET_BY,
+                () => return,
+            };
+            if let Some(mut entry) = self.state.live.get(&id).cloned()
+                && let Place::Leased { until, .. } = &mut entry.place
+            {
+                *until = moved;
+                self.put(id, entry);
+            }
+        }
+    }
+
+    /// Whether the timer of a lease that has run out still has to fire, where nothing else ends it.
+    fn timer_fires(&mut self, id: MessageId) -> bool {
+        match self.state.live.get(&id).map(|entry| entry.place) {
+            Some(Place::Leased { receipt, .. }) if self.switch.has(Bug::D19) => {
+                let fires = self.fired.insert(receipt);
+                if !fires {
+                    self.switch.is(Bug::D19);
+                }
+                fires
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether an attempt of it that fails now was its last.
+    pub(super) fn is_last(&self, entry: &Entry) -> bool {
+        entry.attempts >= self.settings.deliveries_allowed
     }
 
     fn lose(&mut self, session: u64) {
@@ -903,7 +1027,7 @@ impl<S: Storage> Core<S> {
         self.put(id, entry);
     }
 
-    fn die(&mut self, id: MessageId, entry: Entry, reason: Reason) {
+    pub(super) fn die(&mut self, id: MessageId, entry: Entry, reason: Reason) {
         let Entry { key, body, attempts, .. } = entry;
         let mut letter = Letter { id, key, body, attempts, reason };
         if self.is(Bug::D32) {
@@ -946,6 +1070,15 @@ fn confirmed(sent: &Sent) -> Option<MessageId> {
         Sent::Confirmed(id) => Some(*id),
         _ => None,
     }
+}
+
+/// What a message is, in one number: key and body.
+fn name_of(message: &Message) -> u64 {
+    let key = message.key.as_deref();
+    let length = key.map_or(u64::MAX, |key| key.len() as u64).to_le_bytes();
+    fnv1a(
+        length.into_iter().chain(key.unwrap_or_default().iter().copied()).chain(message.body.iter().copied()),
+    )
 }
 
 fn delayed(entry: &Entry, now: Time) -> bool {

@@ -93,6 +93,10 @@ bugs! {
     D14 "D14" Lv8 memory "A stale ack is answered \"done\".";
     D16 "D16" Lv2 memory "A stale nack gives back a message that another consumer holds.";
     D18 "D18" Lv8 memory "An ack at the instant of the deadline is answered \"done\", and the sweep gives the message back.";
+    D19 "D19" Lv3 memory "Every few receives the write of what they changed fails and is taken back, but not that the timers of ended leases have fired.";
+    WritesFail "none (writes fail)" Right memory "Every few receives the write of what they changed fails, and all of it is taken back.";
+    D20 "D20" Lv4 memory "Leases end by the wall clock: whenever somebody sets it ahead, all of them end.";
+    ClockBack "D-clock-back" Lv3 memory "Leases end by the wall clock: whenever somebody sets it back, they go on for as long.";
     D23 "D23" Lv11 memory "A lost session leaves leases that nobody owns and that never end.";
     D24 "D24" Al2 memory "A lost session acks what it held.";
     D27 "D27" Dl4 disk "A dying message is deleted first and becomes a dead letter with the next call: a crash between loses it.";
@@ -103,6 +107,7 @@ bugs! {
     D32 "D32" Dl7 memory "A dead letter loses its key.";
     D33 "D33" Dl8 disk "After a crash the redriven dead letters are there again.";
     D34 "D34" Dl8 memory "A message that is redriven a second time is swallowed as a duplicate.";
+    D36 "D36" Dl13 disk "With a lower limit than before, what has had more attempts is passed over, and never dies.";
     D39 "D39" Al2 memory "An ack also acks every earlier delivery, those of other sessions too.";
     D40 "D40" Lv7 memory "A second ack closes the session: everything that it holds is given back.";
     D41 "D41" Or6 memory "A receive claims one message more than it hands over; that one is stranded until its lease ends.";
@@ -110,8 +115,13 @@ bugs! {
     D44 "D44" Lv8 memory "Only the two latest receipts are remembered: earlier ones that are current are refused.";
     D46 "D46" Al1 memory "What does not fit is confirmed and dropped.";
     D47 "D47" Al8 memory "The last message of a batch of three or more is sent again inside, and stored twice.";
+    D49 "D49" Al5 disk "Compaction gives up the body of what is in flight: when it comes again, there is nothing in it.";
     D50 "D50" Al5 disk "Compaction gives a message the body of its neighbour.";
     D51 "D51" Al1 memory "What does not fit replaces the oldest message, which may be in flight.";
+    D52 "D52" Al6 disk "Two copies of the log are kept, and after a crash the one that is behind is taken for the log.";
+    I11 "I11" Ic8 memory "A send is known for a duplicate before it is stored: sent again, what found no room is confirmed.";
+    I12 "I12" Ic8 disk "What was sent before is known in memory only: a retry after a crash is stored twice.";
+    Deduplicates "none (deduplicates)" Right disk "A message that is sent again is stored once, also after a crash.";
     P01 "P01" Du1 disk "A send is confirmed before it is synced.";
     P02 "P02" Du1 disk "The log is created without a sync of the directory.";
     P03 "P03" Du7 image "A sync that failed is tried again, and believed.";

@@ -11,6 +11,7 @@ const LIVE: u64 = 2;
 const GONE: u64 = 3;
 const DEAD: u64 = 4;
 const REDRIVEN: u64 = 5;
+const KNOWN: u64 = 6;
 
 /// The bytes of the records.
 pub(super) fn encode(records: &[Record]) -> Vec<u8> {
@@ -32,6 +33,7 @@ pub(super) fn encode(records: &[Record]) -> Vec<u8> {
                 }
             }
             Record::Dead(order, None) => out.numbers(&[REDRIVEN, *order]),
+            Record::Known(message, id) => out.numbers(&[KNOWN, *message, id.0]),
             Record::Dead(order, Some(letter)) => {
                 let rejected = u64::from(letter.reason == Reason::Rejected);
                 out.numbers(&[DEAD, *order, letter.id.0, letter.attempts.into(), rejected]);
@@ -125,6 +127,7 @@ impl Reader<'_> {
                 Record::Live(id, Some(Entry { key, body, attempts, place: self.place()? }))
             }
             REDRIVEN => Record::Dead(self.number()?, None),
+            KNOWN => Record::Known(self.number()?, MessageId(self.number()?)),
             DEAD => {
                 let (order, id) = (self.number()?, MessageId(self.number()?));
                 let attempts = self.small()?;
@@ -162,6 +165,7 @@ mod tests {
                 Some(Entry { key: Some(body.clone()), body: body.clone(), attempts: 4, place: leased }),
             ),
             Record::Dead(1, None),
+            Record::Known(8, MessageId(9)),
             Record::Dead(
                 2,
                 Some(Letter { id: MessageId(2), key: None, body, attempts: 1, reason: Reason::Rejected }),
@@ -171,6 +175,6 @@ mod tests {
         assert_eq!(decode(&bytes), (records.to_vec(), true));
         let (whole, complete) = decode(&bytes[..bytes.len() - 1]);
         assert!(!complete);
-        assert_eq!(whole, records[..5]);
+        assert_eq!(whole, records[..6]);
     }
 }

@@ -36,6 +36,21 @@ impl RogueHost {
         RogueHost::with(None, durable, settings)
     }
 
+    /// A host of what a broker with this bug would be if that were right.
+    pub fn twin(bug: Bug, settings: &Settings) -> RogueHost {
+        match bug {
+            Bug::D19 => RogueHost::new(Bug::WritesFail, settings),
+            Bug::I11 => RogueHost::with(Some(Bug::Deduplicates), false, settings),
+            Bug::I12 => RogueHost::new(Bug::Deduplicates, settings),
+            _ => RogueHost::correct(bug.durable(), settings),
+        }
+    }
+
+    /// The counts of its bug, also after it is gone.
+    pub(super) fn switch(&self) -> &Switch {
+        &self.switch
+    }
+
     fn with(bug: Option<Bug>, durable: bool, settings: &Settings) -> RogueHost {
         RogueHost {
             settings: settings.clone(),
@@ -51,11 +66,6 @@ impl RogueHost {
     /// How often wrong code ran.
     pub fn reached(&self) -> u64 {
         self.switch.reached()
-    }
-
-    #[cfg(test)]
-    pub(super) fn switch(&self) -> &Switch {
-        &self.switch
     }
 }
 
@@ -108,6 +118,11 @@ impl Host for RogueHost {
 
     fn simulated_disk(&self) -> Option<&SimDisk> {
         self.durable.then_some(&self.disk)
+    }
+
+    fn limit(&mut self, deliveries_allowed: u32) -> bool {
+        self.settings.deliveries_allowed = deliveries_allowed;
+        true
     }
 
     fn idle(&self) {

@@ -1,5 +1,7 @@
 //! How crash images fare against what is wrong on disk.
 
+use std::cell::RefCell;
+
 use stanchion_queues::Settings;
 
 use super::bug::Bug;
@@ -7,7 +9,7 @@ use super::host::RogueHost;
 use crate::engines::budget::Budget;
 use crate::engines::images;
 use crate::regressions::Keep;
-use crate::rogues::{Hunt, RogueResult};
+use crate::rogues::{Hunt, RogueResult, Seen};
 
 /// Goes through images of each until the promise is seen broken that it should break, or the budget is used up. A case
 /// is an image.
@@ -27,15 +29,23 @@ pub fn hunt(bug: Bug, budget: &Budget) -> Option<RogueResult> {
         engine: images::Plan::ENGINE,
         shrink_runs: budget.shrink_runs,
     };
-    Some(hunt.run(plans, |plan| {
-        images::run(make, plan).expect("no bug prevents the first start on a good disk").judge().0
-    }))
+    // What befalls the disk is counted in calls to it, of which the right one makes others: there is no twin.
+    let seen = |plan: &images::Plan| {
+        let switch = RefCell::default();
+        let make = |settings: &Settings| {
+            let host = make(settings);
+            switch.replace(host.switch().clone());
+            host
+        };
+        let history = images::run(make, plan).expect("no bug prevents the first start on a good disk");
+        let reached = Some(switch.into_inner().reached() > 0);
+        Seen { verdicts: history.judge().0, history, reached }
+    };
+    Some(hunt.run(plans, seen, None))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-
     use super::super::bug::Switch;
     use super::*;
 

@@ -62,6 +62,9 @@ impl<S: Storage> Log<S> {
         let mut numbers: Vec<u64> = numbers.collect();
         numbers.sort_unstable_by(|a, b| b.cmp(a));
         let highest = numbers.first().copied().unwrap_or_default();
+        if numbers.len() > 1 && switch.is(Bug::D52) {
+            numbers.reverse();
+        }
         for &number in &numbers {
             let name = name(number);
             let file = disk.open(&name).map_err(|source| failed("open", &name, source))?;
@@ -231,7 +234,8 @@ impl<S: Storage> Log<S> {
     pub(super) fn compact(&mut self, snapshot: &[Record]) -> io::Result<()> {
         let next = Log::begin(self.disk.clone(), self.highest + 1, snapshot, self.switch.clone())?;
         let old = std::mem::replace(self, next);
-        if !self.switch.is(Bug::P20) && !self.switch.is(Bug::OldStays) {
+        let stay = [Bug::P20, Bug::OldStays, Bug::D52];
+        if !stay.into_iter().any(|bug| self.switch.is(bug)) {
             self.remove_others()?;
         }
         self.previous = Some(old.file);

@@ -1,23 +1,24 @@
 //! The reference broker with its lock given up in the middle of a call: wrong if what was seen before is still taken
 //! for true after that, and right if it is looked at again. With one client after another all of them are right.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use stanchion_queues::file::SimDisk;
-use stanchion_queues::sync::Mutex;
+use stanchion_queues::sync::{Condvar, Mutex, MutexGuard};
 use stanchion_queues::{
-    Broker, Contract, DeadLetter, Delivery, Depth, Error, Message, MessageId, Receipt, Sent, Session,
-    Settings, Settled, Settlement, Time, Volatile,
+    Broker, Contract, DeadLetter, Delivery, Depth, Error, Message, MessageId, Reason, Receipt, Refusal, Sent,
+    Session, Settings, Settle, Settled, Settlement, Time, Volatile,
 };
 
 use super::broker::{Core, End, Reference, ReferenceSession, lock};
 use super::bug::Switch;
+use super::state::Entry;
 use crate::engines::budget::Budget;
 use crate::engines::simulated;
 use crate::invariant::Invariant;
 use crate::regressions::Keep;
-use crate::rogues::RogueResult;
+use crate::rogues::{RogueResult, Showed};
 
 /// Between which two moments the lock is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,11 +41,18 @@ pub enum Race {
     SameOrder,
     /// A receive reads the clock long before it takes the lock for good. Right: it began then.
     ClockFirst,
+    /// A settlement that kills finds its lease, and then kills without looking again.
+    DiesTwice,
+    /// Calls take turns, and whoever is told that it is free wakes one that waits. A send that is woken and finds no
+    /// room gives up, and wakes nobody in its place.
+    KeepsNotice,
+    /// The same, but it does. Right.
+    PassesNotice,
 }
 
 impl Race {
     /// All of them.
-    pub const ALL: [Race; 9] = [
+    pub const ALL: [Race; 12] = [
         Race::ReceiveTakes,
         Race::ReceiveLooksAgain,
         Race::SendFills,
@@ -54,9 +62,12 @@ impl Race {
         Race::Crosswise,
         Race::SameOrder,
         Race::ClockFirst,
+        Race::DiesTwice,
+        Race::KeepsNotice,
+        Race::PassesNotice,
     ];
 
-    /// A name of ours.
+    /// Its name in the zoo, or one of ours.
     pub fn id(self) -> &'static str {
         match self {
             Race::ReceiveTakes => "race-receive",
@@ -68,6 +79,9 @@ impl Race {
             Race::Crosswise => "race-deadlock",
             Race::SameOrder => "none (same order)",
             Race::ClockFirst => "none (clock first)",
+            Race::DiesTwice => "D25",
+            Race::KeepsNotice => "M07",
+            Race::PassesNotice => "none (passes on)",
         }
     }
 
@@ -79,9 +93,13 @@ impl Race {
             Race::SettleActs => "A lease ends while it is being settled, and it is settled all the same.",
             Race::LossEnds => "A lost session takes back what somebody else has by now.",
             Race::Crosswise => "Two locks are taken in different orders.",
-            Race::ReceiveLooksAgain | Race::SettleLooksAgain | Race::SameOrder | Race::ClockFirst => {
-                "Nothing."
-            }
+            Race::DiesTwice => "Two consumers kill the same message at once: it is among the dead twice.",
+            Race::KeepsNotice => "A call that is woken and gives up does not wake the next one.",
+            Race::ReceiveLooksAgain
+            | Race::SettleLooksAgain
+            | Race::SameOrder
+            | Race::ClockFirst
+            | Race::PassesNotice => "Nothing.",
         }
     }
 
@@ -91,10 +109,14 @@ impl Race {
             Race::ReceiveTakes | Race::LossEnds => Invariant::Lv1,
             Race::SendFills => Invariant::Cb1,
             Race::SettleActs => Invariant::Lv8,
-            Race::Crosswise => Invariant::Li1,
-            Race::ReceiveLooksAgain | Race::SettleLooksAgain | Race::SameOrder | Race::ClockFirst => {
-                return None;
-            }
+            // A wakeup that is lost (LI-7) shows in a call that does not end.
+            Race::Crosswise | Race::KeepsNotice => Invariant::Li1,
+            Race::DiesTwice => Invariant::Dl4,
+            Race::ReceiveLooksAgain
+            | Race::SettleLooksAgain
+            | Race::SameOrder
+            | Race::ClockFirst
+            | Race::PassesNotice => return None,
         })
     }
 }
@@ -104,6 +126,34 @@ pub struct Racing {
     race: Race,
     broker: Reference<SimDisk>,
     aside: Arc<Mutex<()>>,
+    turns: Arc<Turns>,
+}
+
+/// Whose turn it is.
+#[derive(Default)]
+struct Turns {
+    taken: Mutex<bool>,
+    free: Condvar,
+}
+
+impl Turns {
+    /// Waits for a turn; the lock says that it is not taken yet.
+    fn wait(&self) -> MutexGuard<'_, bool> {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        self.free.wait_while(taken, |taken| *taken).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run<R>(&self, call: impl FnOnce() -> R) -> R {
+        *self.wait() = true;
+        self.end_after(call)
+    }
+
+    fn end_after<R>(&self, call: impl FnOnce() -> R) -> R {
+        let result = call();
+        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        self.free.notify_one();
+        result
+    }
 }
 
 /// One client of a [`Racing`].
@@ -111,6 +161,7 @@ pub struct RacingSession {
     race: Race,
     core: Arc<Mutex<Core<SimDisk>>>,
     aside: Arc<Mutex<()>>,
+    turns: Arc<Turns>,
     /// What is not raced.
     session: ReferenceSession<SimDisk>,
 }
@@ -125,7 +176,7 @@ pub fn hosting(race: Race) -> impl Fn(&Settings) -> Volatile<Boot> {
         Volatile::new(Box::new(move || {
             boots += 1;
             let broker = Reference::in_memory(settings.clone(), boots, Switch::default());
-            Ok(Racing { race, broker, aside: Arc::default() })
+            Ok(Racing { race, broker, aside: Arc::default(), turns: Arc::default() })
         }))
     }
 }
@@ -140,7 +191,40 @@ impl Broker for Racing {
     fn session(&self) -> Result<RacingSession, Error> {
         let session = self.broker.session()?;
         let core = Arc::clone(session.core());
-        Ok(RacingSession { race: self.race, core, aside: Arc::clone(&self.aside), session })
+        let (aside, turns) = (Arc::clone(&self.aside), Arc::clone(&self.turns));
+        Ok(RacingSession { race: self.race, core, aside, turns, session })
+    }
+}
+
+impl RacingSession {
+    /// [`Race::DiesTwice`].
+    fn kill(&mut self, settlements: &[Settlement]) -> Vec<Settled> {
+        let found: Vec<_> = {
+            let mut core = lock(&self.core);
+            let _ = core.begin();
+            settlements.iter().map(|settlement| core.held(settlement.receipt)).collect()
+        };
+        let mut core = lock(&self.core);
+        let _ = core.begin();
+        let now = core.now();
+        let mut killed: Vec<Receipt> = Vec::new();
+        let act = |(&Settlement { receipt, how }, found): (&Settlement, Option<(MessageId, Entry)>)| {
+            let kills = match how {
+                Settle::Reject => true,
+                Settle::Nack { .. } => found.as_ref().is_some_and(|(_, entry)| core.is_last(entry)),
+                Settle::Ack => false,
+            };
+            let holds = if kills && !killed.contains(&receipt) { found } else { core.held(receipt) };
+            let Some((id, entry)) = holds else { return Settled::Stale };
+            match (kills, how) {
+                (true, Settle::Reject) => core.die(id, entry, Reason::Rejected),
+                (true, _) => core.die(id, entry, Reason::Attempts),
+                (false, _) => core.settle_one(now, id, entry, how, settlements.len()),
+            }
+            killed.push(receipt);
+            Settled::Done
+        };
+        settlements.iter().zip(found).map(act).collect()
     }
 }
 
@@ -174,11 +258,31 @@ impl Session for RacingSession {
                 let _aside = self.aside.lock();
                 self.session.send(messages)
             }
+            Race::KeepsNotice | Race::PassesNotice => {
+                let mut taken = self.turns.wait();
+                let has_room = {
+                    let mut core = lock(&self.core);
+                    core.begin().is_ok() && core.room() > 0
+                };
+                if !has_room {
+                    drop(taken);
+                    if self.race == Race::PassesNotice {
+                        self.turns.free.notify_one();
+                    }
+                    return messages.iter().map(|_| Sent::Refused(Refusal::Full)).collect();
+                }
+                *taken = true;
+                drop(taken);
+                self.turns.end_after(|| self.session.send(messages))
+            }
             _ => self.session.send(messages),
         }
     }
 
     fn receive(&mut self, max: usize, lease: Duration) -> Result<Vec<Delivery>, Error> {
+        if matches!(self.race, Race::KeepsNotice | Race::PassesNotice) {
+            return self.turns.run(|| self.session.receive(max, lease));
+        }
         if !matches!(self.race, Race::ReceiveTakes | Race::ReceiveLooksAgain | Race::ClockFirst) {
             return self.session.receive(max, lease);
         }
@@ -234,6 +338,8 @@ impl Session for RacingSession {
                 let _aside = self.aside.lock();
                 self.session.settle(settlements)
             }
+            Race::DiesTwice => self.kill(settlements),
+            Race::KeepsNotice | Race::PassesNotice => self.turns.run(|| self.session.settle(settlements)),
             _ => self.session.settle(settlements),
         }
     }
@@ -269,6 +375,7 @@ fn met(race: Race, budget: &Budget) -> Option<RogueResult> {
     let failure = found.and_then(|finding| finding.failure.as_ref());
     Some(RogueResult {
         seconds: 0.0,
+        showed: Showed::default(),
         bug: race.id().into(),
         what: race.what().into(),
         expected,

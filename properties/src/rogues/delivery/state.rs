@@ -13,6 +13,8 @@ pub(super) struct State {
     pub(super) live: BTreeMap<MessageId, Entry>,
     /// Dead letters by the ordinal of their death.
     pub(super) dead: BTreeMap<u64, Letter>,
+    /// Under which id a message was stored, by what it is, where a retry is stored once.
+    pub(super) known: BTreeMap<u64, MessageId>,
     pub(super) counters: Counters,
 }
 
@@ -58,6 +60,7 @@ pub(super) enum Record {
     Counters(Counters),
     Live(MessageId, Option<Entry>),
     Dead(u64, Option<Letter>),
+    Known(u64, MessageId),
 }
 
 impl State {
@@ -74,6 +77,7 @@ impl State {
                 self.dead.insert(order, letter);
             }
             Record::Dead(order, None) => drop(self.dead.remove(&order)),
+            Record::Known(message, id) => drop(self.known.insert(message, id)),
         }
     }
 
@@ -81,6 +85,7 @@ impl State {
     pub(super) fn snapshot(&self) -> Vec<Record> {
         let live = self.live.iter().map(|(id, entry)| Record::Live(*id, Some(entry.clone())));
         let dead = self.dead.iter().map(|(order, letter)| Record::Dead(*order, Some(letter.clone())));
-        std::iter::once(Record::Counters(self.counters)).chain(live).chain(dead).collect()
+        let known = self.known.iter().map(|(message, id)| Record::Known(*message, *id));
+        std::iter::once(Record::Counters(self.counters)).chain(live).chain(dead).chain(known).collect()
     }
 }

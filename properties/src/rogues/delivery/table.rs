@@ -1,13 +1,17 @@
 //! How the harness fares against each bug.
 
+use std::cell::RefCell;
+
+use stanchion_queues::Settings;
+
 use super::bug::Bug;
 use super::host::RogueHost;
 use crate::engines::budget::Budget;
 use crate::engines::sequential;
 use crate::history::History;
 use crate::invariant::Invariant;
-use crate::plan::{Plans, case_seed};
-use crate::rogues::{Hunt, RogueResult};
+use crate::plan::{Plan, Plans, case_seed};
+use crate::rogues::{Hunt, RogueResult, Seen};
 use crate::verdict::Verdict;
 
 /// Runs plans against each bug until `judge` sees the promise broken that the bug should break, or the cases
@@ -32,8 +36,21 @@ pub fn hunt(
         engine: "sequential",
         shrink_runs: budget.shrink_runs,
     };
-    Some(hunt.run(plans, |plan| {
-        let history = sequential::run(|settings| RogueHost::new(bug, settings), plan);
-        judge(&history.expect("plans have valid settings, and no bug prevents the first start"))
-    }))
+    const STARTS: &str = "plans have valid settings, and no bug prevents the first start";
+    let seen = |plan: &Plan| {
+        let switch = RefCell::default();
+        let make = |settings: &Settings| {
+            let host = RogueHost::new(bug, settings);
+            switch.replace(host.switch().clone());
+            host
+        };
+        let history = sequential::run(make, plan).expect(STARTS);
+        let reached = Some(switch.into_inner().reached() > 0);
+        Seen { verdicts: judge(&history), history, reached }
+    };
+    let differs = |plan: &Plan, history: &History| {
+        let right = sequential::run(|settings| RogueHost::twin(bug, settings), plan).expect(STARTS);
+        right.events != history.events
+    };
+    Some(hunt.run(plans, seen, Some(&differs)))
 }

@@ -17,7 +17,7 @@ use crate::engines::budget::Budget;
 use crate::engines::sequential;
 use crate::history::{History, What};
 use crate::invariant::Invariant;
-use crate::plan::{Plan, Plans, case_seed};
+use crate::plan::{Plan, Plans, case_seed, limit_after};
 use crate::verdict::{Counterexample, Verdict};
 
 const LEASE: Duration = Duration::from_millis(10);
@@ -292,7 +292,9 @@ fn crashes(plan: &Plan) -> bool {
 #[test]
 fn on_a_disk_it_does_what_it_does_in_memory_and_crashes_take_nothing_away() {
     let mut crashed = 0;
-    for plan in plans(600) {
+    // A broker that goes on knows of no other limit.
+    let limited = |plan: &Plan| limit_after(plan.settings.seed, 1, 1).is_some();
+    for plan in plans(700).filter(|plan| !limited(plan)) {
         let durable =
             sequential::run(|settings| RogueHost::correct(true, settings), &plan).expect("it starts");
         let ideal = |settings: &Settings| Ideal { settings: settings.clone(), running: None, boots: 0 };
@@ -335,7 +337,7 @@ fn every_switch_changes_what_is_seen() {
         let seen = plans(2_000).position(|plan| {
             let (history, ran) = rogue(bug, &plan);
             reached += ran;
-            let right = sequential::run(|settings| RogueHost::correct(bug.durable(), settings), &plan);
+            let right = sequential::run(|settings| RogueHost::twin(bug, settings), &plan);
             history.events != right.expect("it starts").events
         });
         println!("{:24} {seen:?} reached {reached}", bug.id());
@@ -367,6 +369,34 @@ fn the_harness_sees_no_broken_history_without_a_bug() {
         });
         assert_eq!(failed, None);
     }
+}
+
+#[test]
+fn what_only_looks_wrong_in_memory_or_over_crashes_is_not_blamed() {
+    for right in [Bug::WritesFail, Bug::Deduplicates] {
+        let mut reached = 0;
+        for plan in plans(1_500) {
+            let (history, ran) = rogue(right, &plan);
+            reached += ran;
+            for (invariant, verdict) in checkers::judge(&history) {
+                assert!(!verdict.is_broken(), "{right:?}: {invariant}: {verdict:?} {plan:?}");
+            }
+        }
+        assert!(reached > 100, "{right:?} was reached {reached} times");
+    }
+}
+
+#[test]
+fn another_limit_after_a_restart_is_exercised_and_the_reference_is_not_blamed_for_it() {
+    let mut exercised = 0;
+    for plan in plans(4_000) {
+        let history =
+            sequential::run(|settings| RogueHost::correct(true, settings), &plan).expect("it starts");
+        if let Verdict::Holds { instances } = checkers::check(Invariant::Dl13, &history) {
+            exercised += instances;
+        }
+    }
+    assert!(exercised > 20, "only {exercised} messages had as many attempts as a new limit allows");
 }
 
 /// A judge of one promise: a broker that was stopped starts again.
