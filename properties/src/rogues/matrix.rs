@@ -126,6 +126,7 @@ mod tests {
             found,
             cases: budget.seed,
             shrunk: None,
+            plan: None,
             engine: "sequential".into(),
             also: Vec::new(),
             seconds: 0.5,

@@ -9,10 +9,13 @@ use crate::invariant::Invariant;
 use crate::shrink::{Shrink, shrink};
 use crate::verdict::Verdict;
 
+#[cfg(test)]
+mod by_hand;
 pub mod commits;
 pub mod consumers;
 pub mod delivery;
 pub(crate) mod forged;
+pub mod harness;
 pub mod matrix;
 pub mod memory;
 mod nodes;
@@ -32,6 +35,9 @@ pub struct RogueResult {
     pub cases: u64,
     /// Steps of the shrunk plan.
     pub shrunk: Option<usize>,
+    /// That plan, as it would be saved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<serde_json::Value>,
     /// Which engine.
     pub engine: String,
     /// What else it was seen to break.
@@ -65,7 +71,7 @@ struct Hunt<'a> {
 
 impl Hunt<'_> {
     /// Judges plan after plan until the promise is seen broken that should be, and shrinks that plan with regard to it.
-    fn run<P: Shrink>(
+    fn run<P: Shrink + Serialize>(
         self,
         plans: impl Iterator<Item = P>,
         judged: impl Fn(&P) -> Vec<(Invariant, Verdict)>,
@@ -76,13 +82,12 @@ impl Hunt<'_> {
             verdicts.filter(|(_, verdict)| verdict.is_broken()).map(|(invariant, _)| invariant).collect()
         };
         let mut also = BTreeSet::new();
-        let (mut cases, mut shrunk) = (0, None);
+        let (mut cases, mut smallest) = (0, None);
         for plan in plans {
             cases += 1;
             also.extend(broken(&plan));
             if also.remove(&expected) {
-                let smallest = shrink(&plan, shrink_runs, |plan| broken(plan).contains(&expected)).plan;
-                shrunk = Some(smallest.steps().len());
+                smallest = Some(shrink(&plan, shrink_runs, |plan| broken(plan).contains(&expected)).plan);
                 break;
             }
         }
@@ -91,9 +96,10 @@ impl Hunt<'_> {
             bug: bug.into(),
             what: what.into(),
             expected,
-            found: shrunk.is_some(),
+            found: smallest.is_some(),
             cases,
-            shrunk,
+            shrunk: smallest.as_ref().map(|plan| plan.steps().len()),
+            plan: smallest.and_then(|plan| serde_json::to_value(plan).ok()),
             engine: engine.into(),
             also: also.into_iter().collect(),
         }
