@@ -12,6 +12,7 @@ use stanchion::file::{self, FileQueue, RealDir};
 use stanchion::properties::engines::budget::Budget;
 use stanchion::properties::engines::child;
 use stanchion::properties::finding::Finding;
+use stanchion::properties::history::What;
 use stanchion::properties::invariant::Invariant;
 use stanchion::properties::rogues::{self, RogueResult, Showed, matrix, zoo};
 use stanchion::properties::{Suite, checkers, outcome};
@@ -39,7 +40,8 @@ const SMALL: usize = 24;
 
 fn main() -> ExitCode {
     if std::env::var_os(child::CHILD).is_some() {
-        return Suite::new().on_disk("waits", waits::open).on_disk(TRESPASSES, trespasses).main();
+        let suite = Suite::new().on_disk("waits", waits::open).on_disk("ends", waits::open_one_that_ends);
+        return suite.on_disk("file", file::open_dir).on_disk(TRESPASSES, trespasses).main();
     }
     let met: Arc<Mutex<Vec<RogueResult>>> = Arc::default();
     let seedless: [(&str, Table); 2] = [("orderings", orderings), ("owners", owners)];
@@ -65,11 +67,13 @@ fn main() -> ExitCode {
             .with_ignored_flag(true)
     }));
     trials.push(Trial::test("a_child_that_never_answers_is_caught", never_answers));
+    trials.push(Trial::test("a_child_is_killed_while_it_lives", killed_alive));
+    trials.push(Trial::test("a_child_that_ends_by_itself_shows_nothing", ends_by_itself));
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
     let mut met = met.lock().unwrap_or_else(PoisonError::into_inner).clone();
     if !met.is_empty() {
         met.sort_by(|a, b| a.bug.cmp(&b.bug));
-        println!("{}\n{}", rogues::draw(&met), zoo::draw());
+        println!("{}\n{}\n{}", rogues::draw(&met), zoo::draw(), rogues::harness::draw());
         outcome::store_rogues(&met);
     }
     conclusion.exit_code()
@@ -103,6 +107,7 @@ fn orderings(_: &Budget) -> Vec<RogueResult> {
                 found: broken == Some(expected),
                 cases: tried,
                 shrunk: None,
+                plan: None,
                 engine: "loom".into(),
                 also: broken.into_iter().filter(|broken| *broken != expected).collect(),
                 seconds: took.as_secs_f64(),
@@ -152,6 +157,7 @@ fn owners(budget: &Budget) -> Vec<RogueResult> {
         found: broken.contains(&expected),
         cases: failure.map_or(0, |failure| failure.case + 1),
         shrunk: None,
+        plan: None,
         engine: "child process".into(),
         also: broken.into_iter().filter(|also| *also != expected).collect(),
         seconds: begun.elapsed().as_secs_f64(),
@@ -192,7 +198,39 @@ fn never_answers() -> Result<(), Failed> {
     }
 }
 
-/// The queue on disk, with a reject that waits for ever.
+/// A kill that comes when all is over is none.
+fn killed_alive() -> Result<(), Failed> {
+    let (mut kills, mut in_flight) = (0, 0);
+    for seed in 0..6 {
+        let (history, _) = child::run("file", &file::open_dir, 4, seed, Duration::from_secs(10))?;
+        for (at, event) in history.events.iter().enumerate() {
+            if matches!(event.what, What::Crashed { .. }) {
+                kills += 1;
+                // What was not answered stands just before the kill.
+                in_flight += usize::from(at > 0 && history.events[at - 1].ret + 1 == event.call);
+            }
+        }
+    }
+    println!("{in_flight} of {kills} kills met a call in flight");
+    if kills == 24 && in_flight >= 4 {
+        Ok(())
+    } else {
+        Err(format!("of {kills} kills {in_flight} met a call in flight").into())
+    }
+}
+
+/// In a child process a reject ends the process, in good order.
+fn ends_by_itself() -> Result<(), Failed> {
+    let open = waits::open_one_that_ends;
+    let ended = (0..20).map(|seed| child::run("ends", &open, 4, seed, Duration::from_secs(10)));
+    let told = ended.filter_map(Result::err).map(|error| error.to_string()).next();
+    match told {
+        Some(error) if error.contains("had ended by itself before it was killed") => Ok(()),
+        other => Err(format!("it was taken for a kill: {other:?}").into()),
+    }
+}
+
+/// The queue on disk, with a reject that waits for ever, or ends the process.
 mod waits {
     use std::path::Path;
     use std::time::Duration;
@@ -203,11 +241,15 @@ mod waits {
         Settle, Settled, Settlement,
     };
 
-    pub(super) struct Waits(FileQueue<RealDir>);
-    pub(super) struct WaitingSession(FileSession<RealDir>);
+    pub(super) struct Waits(FileQueue<RealDir>, fn());
+    pub(super) struct WaitingSession(FileSession<RealDir>, fn());
 
     pub(super) fn open(path: &Path, settings: &Settings) -> Result<Waits, Error> {
-        file::open_dir(path, settings).map(Waits)
+        file::open_dir(path, settings).map(|queue| Waits(queue, std::thread::park))
+    }
+
+    pub(super) fn open_one_that_ends(path: &Path, settings: &Settings) -> Result<Waits, Error> {
+        file::open_dir(path, settings).map(|queue| Waits(queue, || std::process::exit(0)))
     }
 
     impl Broker for Waits {
@@ -218,7 +260,7 @@ mod waits {
         }
 
         fn session(&self) -> Result<WaitingSession, Error> {
-            self.0.session().map(WaitingSession)
+            self.0.session().map(|session| WaitingSession(session, self.1))
         }
     }
 
@@ -233,7 +275,7 @@ mod waits {
 
         fn settle(&mut self, settlements: &[Settlement]) -> Vec<Settled> {
             while settlements.iter().any(|settlement| settlement.how == Settle::Reject) {
-                std::thread::park();
+                (self.1)();
             }
             self.0.settle(settlements)
         }

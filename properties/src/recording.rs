@@ -320,3 +320,80 @@ fn outcome_of(settled: &Settled) -> Outcome {
 fn op(call: u64) -> u32 {
     call as u32
 }
+
+#[cfg(test)]
+mod tests {
+    use stanchion_queues::{DeadLetter, Depth, MessageId};
+
+    use super::*;
+
+    /// Each call takes a tick of its own.
+    struct Ticking {
+        ticks: Ticks,
+        inside: Vec<u64>,
+    }
+
+    impl Ticking {
+        fn tick(&mut self) {
+            self.inside.push(self.ticks.next());
+        }
+    }
+
+    impl Session for Ticking {
+        fn send(&mut self, messages: &[Message]) -> Vec<Sent> {
+            self.tick();
+            messages.iter().map(|_| Sent::Confirmed(MessageId(0))).collect()
+        }
+
+        fn receive(&mut self, _: usize, _: Duration) -> Result<Vec<Delivery>, Error> {
+            self.tick();
+            Ok(Vec::new())
+        }
+
+        fn settle(&mut self, settlements: &[Settlement]) -> Vec<Settled> {
+            self.tick();
+            settlements.iter().map(|_| Settled::Stale).collect()
+        }
+
+        fn extend(&mut self, _: Receipt, _: Duration) -> Settled {
+            self.tick();
+            Settled::Stale
+        }
+
+        fn dead_letters(&mut self, _: usize) -> Result<Vec<DeadLetter>, Error> {
+            self.tick();
+            Ok(Vec::new())
+        }
+
+        fn redrive(&mut self, _: usize) -> Result<usize, Error> {
+            self.tick();
+            Ok(0)
+        }
+
+        fn depth(&mut self) -> Result<Depth, Error> {
+            self.tick();
+            Ok(Depth::default())
+        }
+    }
+
+    /// Else an order would be claimed in which things did not happen.
+    #[test]
+    fn a_call_lies_between_its_ticks() {
+        let (ticks, second) = (Ticks::default(), Duration::from_secs(1));
+        let mut session = Ticking { ticks: ticks.clone(), inside: Vec::new() };
+        let mut recorder =
+            Recorder::new(ticks.clone(), Clock::manual(), Actor(1), Vec::new(), crate::payload::decode);
+        recorder.send(&mut session, &[(Token(1), Message::new(*b"body"))]);
+        recorder.receive(&mut session, 1, second).expect("it is well");
+        recorder.settle(&mut session, &[(Receipt(1), Settle::Ack)]);
+        recorder.extend(&mut session, Receipt(1), second);
+        recorder.browse(&mut session, 1).expect("it is well");
+        recorder.redrive(&mut session, 1).expect("it is well");
+        recorder.depth(&mut session).expect("it is well");
+        recorder.note_while(Actor(1), What::Lost, || session.tick());
+        assert_eq!((recorder.sink.len(), session.inside.len()), (8, 8));
+        for (event, inside) in recorder.sink.iter().zip(session.inside) {
+            assert!(event.call < inside && inside < event.ret, "{inside} is not within {event:?}");
+        }
+    }
+}

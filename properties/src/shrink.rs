@@ -1,5 +1,6 @@
 //! Makes a failing plan small: steps are deleted first, then faults are taken away, then arguments made
-//! plain, then steps deleted once more. A smaller plan is kept only if it breaks the same promise.
+//! plain, then two steps are put together into one, then steps deleted once more, also two at once. A smaller plan is
+//! kept only if it breaks the same promise.
 //!
 //! Deleting is delta debugging (Zeller, Hildebrandt 2002) without its complements: chunks of half the plan,
 //! then of a quarter, down to single steps, until no single step can be spared.
@@ -27,6 +28,17 @@ pub trait Shrink: Clone + PartialEq + 'static {
     /// The same plan with these steps.
     fn with_steps(&self, steps: Vec<Self::Step>) -> Self;
 
+    /// Single steps that do what these two do, or nearly.
+    fn merged(one: &Self::Step, two: &Self::Step) -> Vec<Self::Step> {
+        let _ = (one, two);
+        Vec::new()
+    }
+
+    /// Plans with fewer steps, in which something that is no step stands for what is left out.
+    fn fewer(&self) -> Vec<Self> {
+        Vec::new()
+    }
+
     /// The same plan where what is left to chance, as what a power failure tears, falls out in the `luck`-th way;
     /// `None`: there are no more ways.
     fn under_other_luck(&self, luck: u64) -> Option<Self> {
@@ -35,8 +47,14 @@ pub trait Shrink: Clone + PartialEq + 'static {
     }
 }
 
-/// Plans of at most so many steps are read as they are: no other luck is tried to make them smaller.
-const READABLE: usize = 10;
+/// In plans of at most so many steps every two are tried together: in larger ones there are too many.
+const PAIRS: usize = 16;
+
+/// Every two of so many steps, the later ones first; none of very many.
+fn pairs(steps: usize) -> impl Iterator<Item = (usize, usize)> {
+    let seconds = (1..if steps > PAIRS { 0 } else { steps }).rev();
+    seconds.flat_map(|second| (0..second).rev().map(move |first| (first, second)))
+}
 
 /// Plainer forms of a thing.
 pub type Plainer<T> = fn(&T) -> Vec<T>;
@@ -73,6 +91,8 @@ pub fn shrink<P: Shrink>(plan: &P, max_runs: u32, fails: impl FnMut(&P) -> bool)
         sizes.push(shrinker.best.steps().len());
         P::PLAINER.iter().for_each(|plainer| shrinker.simplify_steps(*plainer));
         P::SIMPLER.iter().for_each(|simpler| shrinker.simplify_setting(*simpler));
+        shrinker.put_together();
+        shrinker.delete_pairs();
         shrinker.delete_under_other_luck();
         if shrinker.best == before || shrinker.is_exhausted() {
             break;
@@ -129,11 +149,44 @@ impl<P: Shrink, F: FnMut(&P) -> bool> Shrinker<P, F> {
         }
     }
 
+    /// Has one step stand for two, or something else for one, until none can.
+    fn put_together(&mut self) {
+        let one_fewer = |best: &P| {
+            let steps = best.steps();
+            let pairs = pairs(steps.len()).flat_map(|(first, second)| {
+                let merged = P::merged(&steps[first], &steps[second]).into_iter();
+                merged.flat_map(move |step| [(first, second), (second, first)].map(|at| (at, step.clone())))
+            });
+            let merged = pairs.map(|((kept, spared), step)| {
+                let mut steps = steps.to_vec();
+                steps[kept] = step;
+                steps.remove(spared);
+                best.with_steps(steps)
+            });
+            merged.chain(best.fewer()).collect::<Vec<P>>()
+        };
+        while one_fewer(&self.best).into_iter().any(|fewer| self.keep_if_it_fails(fewer)) {}
+    }
+
+    /// Deletes two steps of which neither can be spared alone, as where one undoes what the other does.
+    fn delete_pairs(&mut self) {
+        let two_fewer = |best: &P| {
+            let without = |(first, second): (usize, usize)| {
+                let mut steps = best.steps().to_vec();
+                steps.remove(second);
+                steps.remove(first);
+                best.with_steps(steps)
+            };
+            pairs(best.steps().len()).map(without).collect::<Vec<P>>()
+        };
+        while two_fewer(&self.best).into_iter().any(|fewer| self.keep_if_it_fails(fewer)) {}
+    }
+
     /// Deletes single steps that can be spared only if chance falls out in another way: whatever is deleted moves all
     /// that comes after it, and what is torn then is another thing.
     fn delete_under_other_luck(&mut self) {
         let mut end = self.best.steps().len();
-        while end > 0 && self.best.steps().len() > READABLE {
+        while end > 0 {
             let mut fewer = self.best.steps().to_vec();
             fewer.remove(end - 1);
             let fewer = self.best.with_steps(fewer);
@@ -192,6 +245,16 @@ impl Shrink for Plan {
         Plan { steps, ..self.clone() }
     }
 
+    fn merged(one: &Step, two: &Step) -> Vec<Step> {
+        put_together(one, two)
+    }
+
+    fn fewer(&self) -> Vec<Plan> {
+        redriven_at_end(self, self.redrive_at_end, |step| step)
+            .map(|plan| Plan { redrive_at_end: true, ..plan })
+            .collect()
+    }
+
     fn under_other_luck(&self, luck: u64) -> Option<Plan> {
         (luck < LUCK).then(|| self.with(|settings| settings.seed = luck))
     }
@@ -212,6 +275,44 @@ impl Plan {
         change(&mut plan.settings);
         plan
     }
+}
+
+/// One call that asks for what two calls ask for, or one wait as long as two.
+pub(crate) fn put_together(one: &Step, two: &Step) -> Vec<Step> {
+    let mut both = one.clone();
+    let mut rest = two.clone();
+    match (&mut both, &mut rest) {
+        (Step::Advance { ms }, Step::Advance { ms: more }) => *ms += std::mem::take(more),
+        (Step::Settle { count, how, .. }, Step::Settle { count: more, how: other, .. }) if how == other => {
+            *count += std::mem::take(more);
+        }
+        (Step::Send { count, .. }, Step::Send { count: more, .. })
+        | (Step::Receive { max: count, .. }, Step::Receive { max: more, .. })
+        | (Step::Redrive { max: count, .. }, Step::Redrive { max: more, .. })
+        | (Step::Churn { count, .. }, Step::Churn { count: more, .. })
+        | (Step::Flood { count, .. }, Step::Flood { count: more, .. })
+        | (Step::Wear { count, .. }, Step::Wear { count: more, .. }) => {
+            *count = count.saturating_add(std::mem::take(more));
+        }
+        _ => return Vec::new(),
+    }
+    vec![both]
+}
+
+/// Without one of its calls that redrive, each in turn, for a plan whose end shall do that.
+pub(crate) fn redriven_at_end<P: Shrink>(
+    plan: &P,
+    already: bool,
+    step: impl Fn(&P::Step) -> &Step,
+) -> impl Iterator<Item = P> {
+    let steps = plan.steps();
+    let redrives = (0..if already { 0 } else { steps.len() })
+        .filter(move |&at| matches!(step(&steps[at]), Step::Redrive { .. }));
+    redrives.map(|at| {
+        let mut fewer = steps.to_vec();
+        fewer.remove(at);
+        plan.with_steps(fewer)
+    })
 }
 
 /// The step with less of a fault.
@@ -349,7 +450,28 @@ mod tests {
             crashes(plan) && steps > 1 && plan.settings.seed.wrapping_mul(5).wrapping_add(steps) % 7 == 3
         };
         let shrunk = shrink(&failing(|plan| fails(plan) && plan.steps.len() > 20), 5000, fails);
-        assert!(shrunk.plan.steps.len() <= READABLE, "{shrunk}");
+        assert!(shrunk.plan.steps.len() <= 4, "{shrunk}");
+    }
+
+    /// Of two sends neither can be spared, and one of both together stands for them; a loss and what makes up for it can
+    /// be spared together; and what is redriven may as well be at the end.
+    #[test]
+    fn what_one_step_can_do_takes_no_two() {
+        let sent = |plan: &Plan| -> usize {
+            let count = |step: &Step| if let Step::Send { count, .. } = step { *count } else { 0 };
+            plan.steps.iter().map(count).sum()
+        };
+        let losses =
+            |plan: &Plan| plan.steps.iter().filter(|step| matches!(step, Step::LoseSession { .. })).count();
+        let redrives = |plan: &Plan| plan.steps.iter().any(|step| matches!(step, Step::Redrive { .. }));
+        let fails = |plan: &Plan| {
+            sent(plan) >= 5 && losses(plan).is_multiple_of(2) && (redrives(plan) || plan.redrive_at_end)
+        };
+        let first =
+            failing(|plan| fails(plan) && losses(plan) == 2 && sends(plan) >= 3 && !plan.redrive_at_end);
+        let shrunk = shrink(&first, 2000, fails);
+        assert!(matches!(shrunk.plan.steps[..], [Step::Send { count: 5, .. }]), "{:?}", shrunk.plan);
+        assert!(shrunk.plan.redrive_at_end);
     }
 
     #[test]

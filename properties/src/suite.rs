@@ -893,6 +893,12 @@ mod tests {
         let error = suite.entries[0].judge(Invariant::Al1, &Budget::quick()).expect_err("nothing was tested");
         let message = error.message().unwrap_or_default();
         assert!(message.contains("never exercised") && message.contains("AL-1"), "{message}");
+        let gave_up = |_: &Budget| Finding::undecided("its budget ran out", 7);
+        let mut undecided = Suite::new();
+        undecided.entry("long", Kind::Broker).engine("gives up", || vec![(Invariant::Al1, true)], gave_up);
+        let error =
+            undecided.entries[0].judge(Invariant::Al1, &Budget::quick()).expect_err("nothing is known");
+        assert!(error.message().is_some_and(|message| message.contains("its budget ran out")), "{error:?}");
         suite.entries[0].engine(
             "busy",
             || vec![(Invariant::Al1, true)],

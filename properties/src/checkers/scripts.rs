@@ -1456,6 +1456,29 @@ fn a_panic_is_a_broken_promise() {
 }
 
 #[test]
+fn a_crash_in_a_drain_decides_nothing_and_stops_nobody() {
+    let begun: Write = |s| {
+        s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).event(0, What::DrainBegan).receive_in_doubt(9, 16);
+        s.pending()
+    };
+    let ends: [Write; 4] = [
+        |s| s,
+        |s| s.crash(Crash::Power),
+        |s| s.event(0, What::Crashed { crash: Crash::Process }),
+        |s| s.crash(Crash::Power).event(0, What::DrainEnded { quiet: false }),
+    ];
+    for end in ends {
+        let mut script = Script::new(durable());
+        for (invariant, verdict) in judge(&end(begun(&mut script)).history()) {
+            assert!(!verdict.is_broken(), "{invariant}: {verdict:?}");
+            // What the drain should have shown it has not shown.
+            let of_drains = [Al1, Al2, Li1, Li2].contains(&invariant);
+            assert!(!of_drains || !matches!(verdict, Verdict::Holds { .. }), "{invariant}: {verdict:?}");
+        }
+    }
+}
+
+#[test]
 fn the_ledger_counts() {
     let written = history(roomy(9), |s| {
         s.send(1, 1).send(1, 2).send(1, 3).send_in_doubt(1, 4).send_in_doubt(1, 5);

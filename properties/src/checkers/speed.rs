@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use stanchion_queues::Contract;
 
 use super::scripted::{Got, SECOND, Script};
-use super::{CHECKERS, Index, judge};
-use crate::history::History;
+use super::{CHECKERS, Index, check, judge};
+use crate::history::What;
 use crate::invariant::Invariant;
+use crate::verdict::Verdict;
 
 /// A correct history of at least so many events: batches of sends and receives, acks, one nack in sixteen, an
 /// empty receive and a count now and then, a drain.
-fn correct(events: usize) -> History {
+fn correct(events: usize) -> Script {
     let contract = Contract { capacity: Some(64), deliveries_allowed: Some(3), ..Contract::in_memory() };
     let mut script = Script::new(contract);
     let (mut token, mut handle) = (0, 0);
@@ -46,14 +47,30 @@ fn correct(events: usize) -> History {
         script.advance(SECOND);
     }
     script.drain();
-    script.history()
+    script
 }
 
 #[test]
 fn the_measured_history_is_correct() {
     let broken: Vec<_> =
-        judge(&correct(10_000)).into_iter().filter(|(_, verdict)| verdict.is_broken()).collect();
+        judge(&correct(10_000).history()).into_iter().filter(|(_, verdict)| verdict.is_broken()).collect();
     assert_eq!(broken, []);
+}
+
+/// A long history is judged to its end, and none of it is passed over.
+#[test]
+fn what_goes_wrong_at_the_end_of_a_long_history_is_seen() {
+    for size in [1_000, 300_000] {
+        let mut script = correct(size);
+        let history = script.history();
+        let deliveries = history.events.iter().filter(|event| matches!(event.what, What::Deliver { .. }));
+        let all = deliveries.count() as u64;
+        assert_eq!(check(Invariant::Al3, &history), Verdict::Holds { instances: all });
+        let again = script.receive(2, &[(1, 1 << 40, 2)]).history();
+        assert_eq!(again.events.len(), history.events.len() + 2);
+        let Verdict::Broken(how) = check(Invariant::Al6, &again) else { panic!("{size} events") };
+        assert_eq!(how.culprits.last(), Some(&(again.events.len() - 1)), "{}", how.sentence);
+    }
 }
 
 /// `cargo test --release -p stanchion-properties --lib -- --ignored judge_speed --nocapture`
@@ -61,7 +78,7 @@ fn the_measured_history_is_correct() {
 #[ignore = "prints events per second"]
 fn judge_speed() {
     for size in [10_000, 100_000, 1_000_000, 10_000_000] {
-        let history = correct(size);
+        let history = correct(size).history();
         let events = history.events.len();
         let per_second = |took: Duration| events as f64 / took.as_secs_f64() / 1e6;
         let start = Instant::now();

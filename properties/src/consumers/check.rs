@@ -9,6 +9,8 @@ use crate::checkers;
 use crate::engines::budget::Budget;
 use crate::engines::cases::{self, Case};
 use crate::finding::Finding;
+#[cfg(test)]
+use crate::history::History;
 use crate::invariant::Invariant;
 use crate::plan::draw;
 use crate::timeline;
@@ -90,6 +92,18 @@ fn play<S: Store>(subject: &Subject<'_, S>, plan: &ConsumerPlan) -> Run {
     };
     run(host, (subject.store)(), subject.consumer, plan)
         .expect("the yardstick in memory boots and receives with these settings")
+}
+
+/// What these consumers make of this promise in a run of this plan, and what was seen.
+#[cfg(test)]
+pub(crate) fn played<S: Store>(
+    store: &dyn Fn() -> S,
+    consumer: &dyn Fn(&mut S) -> Box<dyn Consumer<S>>,
+    invariant: Invariant,
+    plan: &ConsumerPlan,
+) -> (Verdict, History) {
+    let run = play(&Subject { store, consumer }, plan);
+    (judge(invariant, &run), run.history)
 }
 
 /// What the history says, and what the state at the end says: too much is an effect twice, too little is one missing.

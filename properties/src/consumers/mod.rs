@@ -18,6 +18,8 @@ mod store;
 mod world;
 
 pub use callee::Callee;
+#[cfg(test)]
+pub(crate) use check::played;
 pub use check::{INVARIANTS, check};
 pub use engine::HORIZON;
 pub use ledger::{Key, Ledger, Transaction};

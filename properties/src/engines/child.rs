@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -208,6 +208,11 @@ pub enum ChildError {
     /// The child could not be started or read.
     #[error("the child process could not be run: {0}. It is this program, started again; is it still there?")]
     Io(#[from] std::io::Error),
+    /// It was not killed, so nothing was put to the test.
+    #[error(
+        "the child process had ended by itself before it was killed, and an end in good order shows nothing of a crash: does a queue end its process?"
+    )]
+    NotKilled,
     /// The child wrote something that is not a line of ours.
     #[error(
         "the child process said {line:?}, which is not a line of a history ({source}): does a queue print to standard output?"
@@ -318,6 +323,7 @@ fn one_life(
     let lines = lines_of(&mut child);
     let mut pending: Vec<Event> = Vec::new();
     let mut said = 0;
+    let mut has_begun = false;
     let mut is_stuck = false;
     loop {
         let line = match watchdog::wait(&lines, patience, || false) {
@@ -334,6 +340,7 @@ fn one_life(
             Ok(Line::Called(open)) => pending = open,
             Ok(Line::Returned(returned)) => {
                 pending.clear();
+                has_begun |= returned.iter().any(|event| event.what == What::Opened);
                 events.extend(returned);
             }
             Err(_) if said >= most => break,
@@ -349,6 +356,9 @@ fn one_life(
         }
     }
     let status = child.wait()?;
+    if has_begun && status.success() {
+        return Err(ChildError::NotKilled);
+    }
     // What was asked and not answered may have been done, but not after the kill.
     let now = settings().clock.now();
     let crash = next_tick(events).max(pending.iter().map(|event| event.call + 1).max().unwrap_or(0)) + 1;
@@ -418,9 +428,12 @@ fn intrude(life: &Life, patience: Duration) -> Result<Option<String>, ChildError
     }
 }
 
+/// So many lines of a child may wait to be read, and then it waits itself: it cannot come to its end before the kill.
+const AHEAD: usize = 16;
+
 /// What a child says, line by line, read on a thread of its own so that one need not wait for ever.
 fn lines_of(child: &mut Child) -> Receiver<std::io::Result<Vec<u8>>> {
-    let (say, lines) = channel();
+    let (say, lines) = sync_channel(AHEAD);
     if let Some(stdout) = child.stdout.take() {
         thread::spawn(move || {
             // Nobody listens any more to what a killed child left.

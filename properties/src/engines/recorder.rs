@@ -448,6 +448,8 @@ fn came_out<const WORDS: usize>(item: &Item<WORDS>) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use stanchion_queues::buffers::MutexDeque;
     use stanchion_queues::{Buffer, BufferContract, Ends, Shape};
 
@@ -532,6 +534,51 @@ mod tests {
         assert_eq!(produced.offers, offers);
         let pops: Vec<Window> = consumed.pops.iter().map(|pop| pop.window).collect();
         assert_eq!((pops, consumed.empties), (vec![window(4, 6); 3], vec![window(6, 8)]));
+    }
+
+    /// Takes a tick in each call, and takes and gives what it is asked for.
+    struct Ticking<'a>(&'a Counter, &'a Mutex<Vec<Tick>>);
+
+    impl Ticking<'_> {
+        fn tick(&self) {
+            self.1.lock().expect("nobody panics").push(self.0.call());
+        }
+    }
+
+    impl Push<Item<1>> for Ticking<'_> {
+        fn push(&mut self, _: Item<1>) -> Result<(), Full<Item<1>>> {
+            self.tick();
+            Ok(())
+        }
+    }
+
+    impl Pop<Item<1>> for Ticking<'_> {
+        fn pop(&mut self) -> Option<Item<1>> {
+            self.tick();
+            Some(Item::new(token(0, 0)))
+        }
+    }
+
+    /// Else an order would be claimed in which things did not happen.
+    #[test]
+    fn an_operation_lies_between_its_ticks() {
+        for pace in [Pace::Apart, Pace::Chained(1), Pace::Chained(2)] {
+            let (clock, inside) = (Counter::default(), Mutex::default());
+            let mut producer = RecordedProducer::new(Ticking(&clock, &inside), 0, &clock, pace, 100);
+            let mut consumer = RecordedConsumer::new(Ticking(&clock, &inside), &clock, pace, 100);
+            assert!((0..3).all(|_| producer.push()) && (0..3).all(|_| consumer.pop()));
+            let offered = producer.finish().offers.into_iter().map(|offer| match offer {
+                Offered::Accepted(window) => window,
+                other => panic!("nothing was refused: {other:?}"),
+            });
+            let popped = consumer.finish().pops.into_iter().map(|pop| pop.window);
+            let windows: Vec<Window> = offered.chain(popped).collect();
+            let inside = inside.into_inner().expect("nobody panicked");
+            assert_eq!((windows.len(), inside.len()), (6, 6));
+            for (window, inside) in windows.iter().zip(inside) {
+                assert!(window.call < inside && inside < window.ret, "{pace:?}: {inside}, {window:?}");
+            }
+        }
     }
 
     #[test]

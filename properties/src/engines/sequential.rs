@@ -360,6 +360,19 @@ mod tests {
     }
 
     #[test]
+    fn a_panic_in_the_drain_is_a_broken_promise_and_not_a_crash_of_the_harness() {
+        let steps = [send(Fate::Arrives), receive(Fate::Arrives), Step::Advance { ms: 10 }];
+        let steps = [&steps[..], &[receive(Fate::Arrives)]].concat();
+        let history = run(hosting(Bug::PanicsOnThirdAttempt), &plan(steps)).expect("it starts");
+        let whats: Vec<&What> = history.events.iter().map(|event| &event.what).collect();
+        assert!(whats.contains(&&What::DrainBegan) && matches!(whats.last(), Some(What::Panicked { .. })));
+        let verdicts = judge(&history);
+        let of = |invariant| verdicts.iter().find(|(of, _)| *of == invariant).map(|(_, verdict)| verdict);
+        assert!(of(Invariant::Li1).is_some_and(Verdict::is_broken));
+        assert!(!of(Invariant::Al1).is_some_and(Verdict::is_broken), "what nobody could ask for is not lost");
+    }
+
+    #[test]
     fn a_stale_nack_reaches_the_broker() {
         let nack = Step::Settle {
             session: 1,

@@ -212,7 +212,7 @@ fn claims(contract: &BufferContract, invariant: Invariant) -> bool {
 }
 
 /// Runs one plan as [`run`] does. A promise that is broken only with counters near their maximum is ME-4.
-fn judged<B: Buffer>(plan: &Plan) -> Result<Instances, Breach> {
+pub(crate) fn judged<B: Buffer>(plan: &Plan) -> Result<Instances, Breach> {
     let breach = match run::<B>(plan) {
         Ok(instances) => return Ok(instances),
         Err(breach) => breach,
@@ -363,6 +363,49 @@ impl Shrink for Plan {
 
     fn with_steps(&self, steps: Vec<Step>) -> Plan {
         Plan { steps, ..self.clone() }
+    }
+
+    fn merged(one: &Step, two: &Step) -> Vec<Step> {
+        let (pushed, popped) = (one.pushes().zip(two.pushes()), one.pops().zip(two.pops()));
+        let push =
+            pushed.map(|((producer, count), (_, more))| Step::PushMany { producer, count: count + more });
+        let pop = popped.map(|((consumer, max), (_, more))| {
+            let max = max.saturating_add(more);
+            Step::PopMany { consumer, max }
+        });
+        push.into_iter().chain(pop).collect()
+    }
+
+    /// What is popped in the end may be popped by the drain.
+    fn fewer(&self) -> Vec<Plan> {
+        let pops =
+            (0..if self.drain { 0 } else { self.steps.len() }).filter(|&at| self.steps[at].pops().is_some());
+        let without = |at| {
+            let mut steps = self.steps.clone();
+            steps.remove(at);
+            Plan { steps, drain: true, ..self.clone() }
+        };
+        pops.map(without).collect()
+    }
+}
+
+impl Step {
+    /// With which end it pushes, and how many.
+    fn pushes(&self) -> Option<(usize, usize)> {
+        match *self {
+            Step::Push { producer } => Some((producer, 1)),
+            Step::PushMany { producer, count } => Some((producer, count)),
+            _ => None,
+        }
+    }
+
+    /// With which end it pops, and at most how many.
+    fn pops(&self) -> Option<(usize, usize)> {
+        match *self {
+            Step::Pop { consumer } => Some((consumer, 1)),
+            Step::PopMany { consumer, max } => Some((consumer, max)),
+            _ => None,
+        }
     }
 }
 

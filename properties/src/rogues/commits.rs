@@ -14,7 +14,7 @@ use crate::plan::case_seed;
 use crate::regressions::Keep;
 
 /// A name of ours, what is wrong, and the promise that it should be seen to break.
-fn described(mistake: Mistake) -> (&'static str, &'static str, Invariant) {
+pub(super) fn described(mistake: Mistake) -> (&'static str, &'static str, Invariant) {
     match mistake {
         Mistake::ConfirmsEarly => (
             "commit-early",
@@ -85,7 +85,7 @@ pub fn table(budget: &Budget) -> Vec<RogueResult> {
 }
 
 /// Runs plans until the promise is seen broken that the mistake should break.
-fn hunt(mistake: Mistake, budget: &Budget) -> RogueResult {
+pub(super) fn hunt(mistake: Mistake, budget: &Budget) -> RogueResult {
     match mistake {
         Mistake::LeavesTickets | Mistake::AnswersTickets => {
             hunt_in(|settings| TicketHost::with_mistake(mistake, settings), mistake, budget)

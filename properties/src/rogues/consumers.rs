@@ -244,10 +244,11 @@ pub fn table(budget: &Budget) -> Vec<RogueResult> {
     hunts.filter_map(|bug| RogueResult::timed(|| Some(catch(bug, budget)))).collect()
 }
 
-fn catch(bug: Bug, budget: &Budget) -> RogueResult {
+pub(super) fn catch(bug: Bug, budget: &Budget) -> RogueResult {
     let findings = check(bug.id(), &Ledger::default, &|_| Box::new(Rogue::new(bug)), budget);
     let broken = || findings.iter().filter(|finding| finding.verdict.is_broken());
     let expected = broken().find(|finding| finding.invariant == bug.expected());
+    let failure = expected.and_then(|finding| finding.failure.as_ref());
     RogueResult {
         seconds: 0.0,
         showed: Showed::default(),
@@ -256,7 +257,8 @@ fn catch(bug: Bug, budget: &Budget) -> RogueResult {
         expected: bug.expected(),
         found: expected.is_some(),
         cases: expected.map_or(budget.cases, |finding| finding.cases),
-        shrunk: expected.and_then(|finding| finding.failure.as_ref()).map(|failure| failure.steps_after),
+        shrunk: failure.map(|failure| failure.steps_after),
+        plan: failure.and_then(|failure| failure.plan.clone()),
         engine: "consumer".into(),
         also: broken().map(|finding| finding.invariant).filter(|&other| other != bug.expected()).collect(),
     }

@@ -147,6 +147,7 @@ mod tests {
             found,
             cases: budget.seed,
             shrunk: None,
+            plan: None,
             engine: "sequential".into(),
             also: vec![Invariant::Al2],
             seconds: 0.5,

@@ -542,7 +542,7 @@ fn engines(bug: Bug) -> [Engine; 2] {
     }
 }
 
-fn caught(bug: Bug, budget: &Budget) -> Option<RogueResult> {
+pub(super) fn caught(bug: Bug, budget: &Budget) -> Option<RogueResult> {
     let expected = bug.expected()?;
     let mut result = RogueResult {
         seconds: 0.0,
@@ -553,6 +553,7 @@ fn caught(bug: Bug, budget: &Budget) -> Option<RogueResult> {
         found: false,
         cases: 0,
         shrunk: None,
+        plan: None,
         engine: "none".to_owned(),
         also: Vec::new(),
     };
@@ -570,7 +571,8 @@ fn caught(bug: Bug, budget: &Budget) -> Option<RogueResult> {
             tried = finding.cases;
             // Threads are not replayed, and what they do does not shrink.
             let failure = finding.failure.filter(|failure| failure.plan.is_some());
-            result.shrunk = failure.map(|failure| failure.steps_after);
+            result.shrunk = failure.as_ref().map(|failure| failure.steps_after);
+            result.plan = failure.and_then(|failure| failure.plan);
         }
         result.cases += tried;
         if result.found {
@@ -580,6 +582,16 @@ fn caught(bug: Bug, budget: &Budget) -> Option<RogueResult> {
     result.also.sort();
     result.also.dedup();
     Some(result)
+}
+
+/// How this plan breaks a promise with one thread.
+#[cfg(test)]
+pub(super) fn broken_by(bug: Bug, plan: &sequential_buffer::Plan) -> Option<sequential_buffer::Breach> {
+    let judged = match bug {
+        Bug::ProducerSwap => sequential_buffer::judged::<SeededRing<PER_PRODUCER>>,
+        _ => sequential_buffer::judged::<SeededRing<EXACT>>,
+    };
+    with_bug(bug, || judged(plan)).err()
 }
 
 /// Runs every seeded bug against the engines, and says which were caught and how soon.

@@ -9,10 +9,13 @@ use crate::invariant::Invariant;
 use crate::shrink::{Shrink, shrink};
 use crate::verdict::Verdict;
 
+#[cfg(test)]
+mod by_hand;
 pub mod commits;
 pub mod consumers;
 pub mod delivery;
 pub(crate) mod forged;
+pub mod harness;
 pub mod matrix;
 pub mod memory;
 mod nodes;
@@ -34,6 +37,9 @@ pub struct RogueResult {
     pub cases: u64,
     /// Steps of the shrunk plan.
     pub shrunk: Option<usize>,
+    /// That plan, as it would be saved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<serde_json::Value>,
     /// Which engine.
     pub engine: String,
     /// What else it was seen to break.
@@ -88,7 +94,7 @@ struct Hunt<'a> {
 impl Hunt<'_> {
     /// Judges plan after plan until the promise is seen broken that should be, and shrinks that plan with regard to it.
     /// `twin`: whether a history is another than that of the right one with this plan.
-    fn run<P: Shrink, H>(
+    fn run<P: Shrink + Serialize, H>(
         self,
         plans: impl Iterator<Item = P>,
         seen: impl Fn(&P) -> Seen<H>,
@@ -100,7 +106,7 @@ impl Hunt<'_> {
             verdicts.filter(|(_, verdict)| verdict.is_broken()).map(|(invariant, _)| *invariant).collect()
         };
         let mut also = BTreeSet::new();
-        let (mut cases, mut shrunk) = (0, None);
+        let (mut cases, mut smallest) = (0, None);
         let mut showed = Showed::default();
         for plan in plans {
             cases += 1;
@@ -113,9 +119,8 @@ impl Hunt<'_> {
             }
             also.extend(broken(&met));
             if also.remove(&expected) {
-                let smallest =
-                    shrink(&plan, shrink_runs, |plan| broken(&seen(plan)).contains(&expected)).plan;
-                shrunk = Some(smallest.steps().len());
+                let fails = |plan: &P| broken(&seen(plan)).contains(&expected);
+                smallest = Some(shrink(&plan, shrink_runs, fails).plan);
                 break;
             }
         }
@@ -124,9 +129,10 @@ impl Hunt<'_> {
             bug: bug.into(),
             what: what.into(),
             expected,
-            found: shrunk.is_some(),
+            found: smallest.is_some(),
             cases,
-            shrunk,
+            shrunk: smallest.as_ref().map(|plan| plan.steps().len()),
+            plan: smallest.and_then(|plan| serde_json::to_value(plan).ok()),
             engine: engine.into(),
             also: also.into_iter().collect(),
             showed,

@@ -6,7 +6,9 @@ use stanchion_queues::Crash;
 use stanchion_queues::file::survival::{Fault, SectorFate, Survival};
 
 use crate::plan::{self, Odd, PlanSettings, Plans, Step, is_default};
-use crate::shrink::{LUCK, Plainer, Shrink, with_plainer_arguments, without_faults};
+use crate::shrink::{
+    LUCK, Plainer, Shrink, put_together, redriven_at_end, with_plainer_arguments, without_faults,
+};
 
 /// What plans mean: which sectors a plan names, and which calls it counts, follows from the simulated disk and from how a host
 /// is crashed. It rises when a plan that is saved would be run as another one. The first had no number.
@@ -255,6 +257,18 @@ impl Shrink for Plan {
 
     fn with_steps(&self, steps: Vec<Move>) -> Plan {
         Plan { steps, ..self.clone() }
+    }
+
+    fn merged(one: &Move, two: &Move) -> Vec<Move> {
+        let befallen = |of: &Move| of.blow.is_some() || of.flip.is_some();
+        // What befalls the disk during either befalls it then.
+        let of = if befallen(two) { two } else { one };
+        of.with(put_together(&one.step, &two.step))
+    }
+
+    fn fewer(&self) -> Vec<Plan> {
+        let plans = redriven_at_end(self, self.redrive_at_end, |of: &Move| &of.step);
+        plans.map(|plan| Plan { redrive_at_end: true, ..plan }).collect()
     }
 
     /// What a kill leaves of a call, and when a host strikes of its own accord.

@@ -6,7 +6,7 @@ use stanchion_queues::Crash;
 
 use crate::dice::Dice;
 use crate::plan::{self, Fate, How, PlanSettings, Plans, SESSIONS, Step, Which, is_default, splitmix};
-use crate::shrink::{Plainer, Shrink, with_plainer_arguments, without_faults};
+use crate::shrink::{Plainer, Shrink, put_together, redriven_at_end, with_plainer_arguments, without_faults};
 
 /// The slot of the session that only looks, so that somebody takes notice of what has run out: none of a plan's.
 const SWEEPER: usize = SESSIONS;
@@ -304,6 +304,16 @@ impl Shrink for Plan {
 
     fn with_steps(&self, steps: Vec<Move>) -> Plan {
         Plan { steps, ..self.clone() }
+    }
+
+    fn merged(one: &Move, two: &Move) -> Vec<Move> {
+        let of = if two.meanwhile.is_some() { two } else { one };
+        of.with(put_together(&one.step, &two.step))
+    }
+
+    fn fewer(&self) -> Vec<Plan> {
+        let plans = redriven_at_end(self, self.redrive_at_end, |of: &Move| &of.step);
+        plans.map(|plan| Plan { redrive_at_end: true, ..plan }).collect()
     }
 
     fn under_other_luck(&self, luck: u64) -> Option<Plan> {

@@ -382,6 +382,7 @@ fn met(race: Race, budget: &Budget) -> Option<RogueResult> {
         found: found.is_some(),
         cases: failure.map_or(budget.cases, |failure| failure.case + 1),
         shrunk: failure.map(|failure| failure.steps_after),
+        plan: failure.and_then(|failure| failure.plan.clone()),
         engine: simulated::Plan::ENGINE.into(),
         also: broken.iter().map(|finding| finding.invariant).filter(|&also| also != expected).collect(),
     })
