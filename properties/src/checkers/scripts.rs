@@ -22,8 +22,12 @@ struct Case {
     contract: fn() -> Contract,
     /// Breaks it.
     broken: Write,
+    /// The events that a reader of `broken` must look at.
+    culprits: &'static [usize],
     /// Nearly breaks it.
     kept: Write,
+    /// How often `kept` puts it to the test.
+    tested: u64,
     /// Leaves it open.
     open: Write,
 }
@@ -99,16 +103,20 @@ fn integrity() -> Vec<Case> {
             of: Al1,
             contract: durable,
             broken: |s| s.send(1, 1).send(1, 2).receive(2, &[(2, 1, 1)]).ack(2, 1).drain(),
+            culprits: &[0, 7],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).drain(),
+            tested: 1,
             open: |s| s.send_in_doubt(1, 1).drain(),
         },
         Case {
             of: Al2,
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).drain(),
+            culprits: &[2, 6],
             kept: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(1, 2, 2)]).ack(2, 2).drain()
             },
+            tested: 1,
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]);
                 s.settle(2, 1, Settle::Ack, Outcome::InDoubt).advance(20 * SECOND).drain()
@@ -118,14 +126,18 @@ fn integrity() -> Vec<Case> {
             of: Al3,
             contract: durable,
             broken: |s| s.receive(2, &[(1, 1, 1)]).send(1, 1),
+            culprits: &[1],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]),
+            tested: 1,
             open: |s| s.receive(2, &[(1, 1, 1)]).wide(0, 5).send(1, 1),
         },
         Case {
             of: Al4,
             contract: durable,
             broken: |s| s.send_full(1, 1).receive(2, &[(1, 1, 1)]),
+            culprits: &[0, 2],
             kept: |s| s.send_full(1, 1).send(1, 1).send_full(1, 2).receive(2, &[(1, 1, 1)]),
+            tested: 4,
             open: |s| s.send_full(1, 1).send_in_doubt(1, 1).send_full(1, 2).receive(2, &[(1, 1, 1)]),
         },
         Case {
@@ -139,7 +151,9 @@ fn integrity() -> Vec<Case> {
                     }
                 })
             },
+            culprits: &[0, 2],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]),
+            tested: 1,
             // A token that was sent with two bodies: either may come.
             open: |s| {
                 let token = Token(1);
@@ -159,11 +173,13 @@ fn integrity() -> Vec<Case> {
             broken: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).advance(20 * SECOND).receive(2, &[(1, 2, 2)])
             },
+            culprits: &[3, 6],
             // The other copy of a message that was sent twice.
             kept: |s| {
                 s.send(1, 1).send_as(1, 1, Duration::ZERO, confirmed(9)).receive(2, &[(1, 1, 1)]).ack(2, 1);
                 s.receive_ids(2, &[(1, 9, 2, 1)])
             },
+            tested: 1,
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Ack, Outcome::InDoubt);
                 s.advance(20 * SECOND).receive(2, &[(1, 2, 2)])
@@ -173,7 +189,9 @@ fn integrity() -> Vec<Case> {
             of: Al7,
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).receive(2, &[(1, 2, 2)]),
+            culprits: &[2, 4],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(1, 2, 2)]),
+            tested: 1,
             // At its deadline a lease may be over.
             open: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(10 * SECOND).receive(2, &[(1, 2, 2)]),
         },
@@ -181,17 +199,21 @@ fn integrity() -> Vec<Case> {
             of: Al8,
             contract: durable,
             broken: |s| s.send(1, 1).receive_ids(2, &[(1, 1, 1, 1), (1, 2, 2, 1)]),
+            culprits: &[0, 3],
             kept: |s| {
                 s.send(1, 1).send_as(1, 1, Duration::ZERO, confirmed(2));
                 s.receive_ids(2, &[(1, 1, 1, 1), (1, 2, 2, 1)])
             },
+            tested: 1,
             open: |s| s.send(1, 1).send_in_doubt(1, 1).receive_ids(2, &[(1, 1, 1, 1), (1, 2, 2, 1)]),
         },
         Case {
             of: Al10,
             contract: durable,
             broken: |s| s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).depth(1, [2, 1, 0, 0]),
+            culprits: &[4],
             kept: |s| s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).depth(1, [1, 1, 0, 0]),
+            tested: 1,
             open: |s| {
                 s.send(1, 1).send_in_doubt(1, 2).depth(1, [2, 0, 0, 0]).depth(1, [1, 0, 0, 0]);
                 s.receive_in_doubt(2, 1).depth(1, [0, 1, 0, 0]).depth(1, [1, 1, 0, 0])
@@ -201,7 +223,9 @@ fn integrity() -> Vec<Case> {
             of: Al11,
             contract: durable,
             broken: |s| s.send(1, 1).send(1, 2).receive_at_most(2, 1, 10 * SECOND, &[(1, 1, 1), (2, 2, 1)]),
+            culprits: &[2],
             kept: |s| s.send(1, 1).send(1, 2).receive_at_most(2, 2, 10 * SECOND, &[(1, 1, 1), (2, 2, 1)]),
+            tested: 1,
             // Whoever asks for nothing is not told that there is nothing: it is refused.
             open: |s| s.send(1, 1).receive_in_doubt(2, 0).receive(2, &[(1, 1, 1)]),
         },
@@ -219,7 +243,9 @@ fn dead_letters() -> Vec<Case> {
             of: Dl1,
             contract: durable,
             broken: |s| dead(s).browse(1, &[(1, Reason::Attempts, 3)]),
+            culprits: &[7],
             kept: |s| dead(s).browse(1, &[(1, Reason::Attempts, 2)]),
+            tested: 1,
             // Seen once; the other attempt is the receive in doubt.
             open: |s| {
                 s.send(1, 1).receive_in_doubt(2, 1).advance(20 * SECOND).receive(2, &[(1, 1, 2)]).nack(2, 1);
@@ -232,7 +258,9 @@ fn dead_letters() -> Vec<Case> {
             broken: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).browse(1, &[(1, Reason::Attempts, 2)])
             },
+            culprits: &[0, 4],
             kept: |s| dead(s).browse(1, &[(1, Reason::Attempts, 2)]),
+            tested: 1,
             open: |s| {
                 s.send(1, 1).receive_in_doubt(2, 1).receive_in_doubt(2, 1).advance(20 * SECOND);
                 s.browse(1, &[(1, Reason::Attempts, 2)])
@@ -242,7 +270,9 @@ fn dead_letters() -> Vec<Case> {
             of: Dl3,
             contract: durable,
             broken: |s| dead(s).receive(2, &[(1, 3, 3)]),
+            culprits: &[8],
             kept: |s| dead(s).redrive(1, 1, 1).receive(2, &[(1, 3, 1)]),
+            tested: 1,
             // The second nack is in doubt, and the lease has not run out: it may not have been taken.
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(1, 2, 2)]);
@@ -254,7 +284,9 @@ fn dead_letters() -> Vec<Case> {
             of: Dl4,
             contract: durable,
             broken: |s| dead(s).browse(1, &[]),
+            culprits: &[5, 6, 7],
             kept: |s| dead(s).browse(1, &[(1, Reason::Attempts, 2)]).redrive(1, 1, 1).browse(1, &[]),
+            tested: 1,
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Reject, Outcome::InDoubt);
                 s.browse(1, &[]).browse(1, &[(1, Reason::Rejected, 1)])
@@ -264,7 +296,9 @@ fn dead_letters() -> Vec<Case> {
             of: Dl5,
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[(1, 2, 1)]),
+            culprits: &[2, 6],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[(1, 2, 2)]),
+            tested: 2,
             open: |s| s.send(1, 1).receive_in_doubt(2, 1).advance(20 * SECOND).receive(2, &[(1, 1, 2)]),
         },
         Case {
@@ -278,7 +312,9 @@ fn dead_letters() -> Vec<Case> {
                 ..unlimited()
             },
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).lose(2).receive(3, &[(1, 2, 2)]),
+            culprits: &[2, 5],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).lose(2).receive(3, &[(1, 2, 1)]),
+            tested: 1,
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(20 * SECOND).receive(3, &[(1, 2, 1)]);
                 s.advance(20 * SECOND).receive(3, &[(1, 3, 2)])
@@ -288,7 +324,9 @@ fn dead_letters() -> Vec<Case> {
             of: Dl7,
             contract: durable,
             broken: |s| rejected(s).browse(1, &[(1, Reason::Rejected, 3)]),
+            culprits: &[0, 4],
             kept: |s| rejected(s).browse(1, &[(1, Reason::Rejected, 1)]),
+            tested: 1,
             // Whether the rejected attempt counts is not promised.
             open: |s| rejected(s).browse(1, &[(1, Reason::Rejected, 0)]),
         },
@@ -296,7 +334,9 @@ fn dead_letters() -> Vec<Case> {
             of: Dl8,
             contract: unlimited,
             broken: |s| rejected(s).redrive(1, 10, 1).receive(2, &[]),
+            culprits: &[2, 5],
             kept: |s| rejected(s).redrive(1, 10, 1).receive(2, &[(1, 2, 1)]),
+            tested: 1,
             open: |s| {
                 rejected(s)
                     .event(1, What::Redrive { max: 10, moved: None })
@@ -312,9 +352,11 @@ fn dead_letters() -> Vec<Case> {
                 s.send_in_doubt(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Reject, Outcome::InDoubt);
                 s.browse(1, &[(1, Reason::Rejected, 1)]).advance(20 * SECOND).receive(2, &[(1, 2, 2)])
             },
+            culprits: &[4, 7],
             kept: |s| {
                 rejected(s).browse(1, &[(1, Reason::Rejected, 1)]).redrive(1, 1, 1).receive(2, &[(1, 2, 1)])
             },
+            tested: 2,
             // The redrive overlaps the browse and the receive.
             open: |s| {
                 rejected(s).browse(1, &[(1, Reason::Rejected, 1)]).wide(0, 3).redrive(3, 1, 1).wide(1, 3);
@@ -325,7 +367,9 @@ fn dead_letters() -> Vec<Case> {
             of: Dl12,
             contract: unlimited,
             broken: |s| rejected(s).browse(1, &[]),
+            culprits: &[2, 3, 4],
             kept: |s| rejected(s).browse(1, &[(1, Reason::Rejected, 1)]),
+            tested: 1,
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Reject, Outcome::InDoubt);
                 s.browse(1, &[]).advance(20 * SECOND).receive(2, &[(1, 2, 2)])
@@ -340,7 +384,9 @@ fn leases() -> Vec<Case> {
             of: Lv1,
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).receive(3, &[(1, 2, 2)]),
+            culprits: &[2, 4],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).lose(2).receive(3, &[(1, 2, 2)]),
+            tested: 1,
             // The nack overlaps the second receive.
             open: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).wide(0, 4).receive(3, &[(1, 2, 2)]),
         },
@@ -351,20 +397,24 @@ fn leases() -> Vec<Case> {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(11 * SECOND).receive(3, &[(1, 2, 2)]);
                 s.settle(2, 1, Settle::Ack, Outcome::Stale).settle(3, 2, Settle::Ack, Outcome::Stale)
             },
+            culprits: &[5, 6, 7],
             kept: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(11 * SECOND).receive(3, &[(1, 2, 2)]);
                 s.settle(2, 1, Settle::Ack, Outcome::Stale).ack(3, 2)
             },
+            tested: 1,
             open: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(10 * SECOND).ack(2, 1),
         },
         Case {
             of: Lv3,
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(11 * SECOND).receive(3, &[]),
+            culprits: &[2, 4],
             kept: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(9 * SECOND).receive(3, &[]);
                 s.advance(2 * SECOND).receive(3, &[(1, 2, 2)])
             },
+            tested: 1,
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(10 * SECOND).receive(3, &[]);
                 s.extend(2, 1, 10, Outcome::InDoubt).advance(SECOND).receive(3, &[])
@@ -374,7 +424,9 @@ fn leases() -> Vec<Case> {
             of: Lv4,
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(9 * SECOND).receive(3, &[(1, 2, 2)]),
+            culprits: &[2, 5],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(11 * SECOND).receive(3, &[(1, 2, 2)]),
+            tested: 2,
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(9 * SECOND);
                 s.settle(2, 1, AT_ONCE, Outcome::InDoubt).receive(3, &[(1, 2, 2)])
@@ -387,11 +439,13 @@ fn leases() -> Vec<Case> {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(5 * SECOND).extend(2, 1, 10, Outcome::Done);
                 s.advance(6 * SECOND).receive(3, &[(1, 2, 2)])
             },
+            culprits: &[2, 4, 7],
             // A shorter extension changes nothing.
             kept: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).extend(2, 1, 1, Outcome::Done);
                 s.advance(9 * SECOND).ack(2, 1)
             },
+            tested: 1,
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(5 * SECOND).extend(2, 1, 10, Outcome::InDoubt);
                 s.advance(6 * SECOND).receive(3, &[(1, 2, 2)])
@@ -403,9 +457,11 @@ fn leases() -> Vec<Case> {
             broken: |s| {
                 s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[(2, 1, 1)])
             },
+            culprits: &[3, 7],
             kept: |s| {
                 s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[(2, 2, 1)])
             },
+            tested: 2,
             // What was never sent has receipts too, of its own.
             open: |s| {
                 deliver(s, |what| {
@@ -423,10 +479,12 @@ fn leases() -> Vec<Case> {
                 s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]).ack(2, 1);
                 s.settle(2, 1, Settle::Ack, Outcome::Stale).receive(3, &[(2, 3, 2)])
             },
+            culprits: &[4, 6, 8],
             kept: |s| {
                 s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]).ack(2, 1);
                 s.settle(2, 1, Settle::Ack, Outcome::Stale).nack(2, 2).receive(3, &[(2, 3, 2)])
             },
+            tested: 1,
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Ack, Outcome::InDoubt);
                 s.ack(2, 1).settle(2, 1, Settle::Ack, Outcome::Stale)
@@ -436,10 +494,12 @@ fn leases() -> Vec<Case> {
             of: Lv8,
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(11 * SECOND).ack(2, 1),
+            culprits: &[2, 4],
             kept: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(11 * SECOND);
                 s.settle(2, 1, Settle::Ack, Outcome::Stale)
             },
+            tested: 1,
             // At the deadline either answer is true.
             open: |s| {
                 s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]).advance(10 * SECOND).ack(2, 1);
@@ -450,7 +510,9 @@ fn leases() -> Vec<Case> {
             of: Lv10,
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[]),
+            culprits: &[2, 5],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[(1, 2, 2)]),
+            tested: 1,
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Ack, Outcome::InDoubt);
                 s.crash(Crash::Power).receive(3, &[])
@@ -460,7 +522,9 @@ fn leases() -> Vec<Case> {
             of: Lv11,
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).lose(2).receive(3, &[]),
+            culprits: &[2, 4],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).lose(2).receive(3, &[(1, 2, 2)]),
+            tested: 1,
             open: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).lose(2).wide(0, 4).receive(3, &[]),
         },
         Case {
@@ -469,10 +533,12 @@ fn leases() -> Vec<Case> {
             broken: |s| {
                 s.send_as(1, 1, 5 * SECOND, confirmed(1)).advance(4 * SECOND).receive(2, &[(1, 1, 1)])
             },
+            culprits: &[0, 3],
             kept: |s| {
                 s.send_as(1, 1, 5 * SECOND, confirmed(1)).advance(4 * SECOND).receive(2, &[]);
                 s.advance(2 * SECOND).receive(2, &[(1, 1, 1)])
             },
+            tested: 1,
             open: |s| {
                 s.send_as(1, 1, 5 * SECOND, confirmed(1)).advance(5 * SECOND).receive(2, &[]);
                 s.receive(2, &[(1, 1, 1)])
@@ -487,18 +553,22 @@ fn order_and_capacity() -> Vec<Case> {
             of: Or1,
             contract: durable,
             broken: |s| s.send(1, 1).send(1, 2).receive(2, &[(2, 1, 1)]).receive(2, &[(1, 2, 1)]),
+            culprits: &[0, 1, 3, 5],
             kept: |s| s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).receive(2, &[(2, 2, 1)]),
+            tested: 1,
             open: |s| s.send(1, 1).wide(0, 2).send(3, 2).receive(2, &[(2, 1, 1)]).receive(2, &[(1, 2, 1)]),
         },
         Case {
             of: Or2,
             contract: || Contract { order: Order::PerProducer, ..durable() },
             broken: |s| s.send(1, 1).send(1, 2).receive(2, &[(2, 1, 1)]).receive(2, &[(1, 2, 1)]),
+            culprits: &[3, 5],
             // Of two producers.
             kept: |s| {
                 s.send(1, 1).send(3, 2).send(1, 3).receive(2, &[(2, 1, 1)]);
                 s.receive(2, &[(1, 2, 1)]).receive(2, &[(3, 3, 1)])
             },
+            tested: 1,
             // The first may have been in flight unseen.
             open: |s| {
                 s.send(1, 1).send(1, 2).receive_in_doubt(2, 1).receive(2, &[(2, 1, 1)]).advance(11 * SECOND);
@@ -512,7 +582,9 @@ fn order_and_capacity() -> Vec<Case> {
                 s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(2, 2, 1)]);
                 s.receive(2, &[(1, 3, 2)])
             },
+            culprits: &[4, 6],
             kept: |s| s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(1, 2, 2)]),
+            tested: 1,
             open: |s| {
                 s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).settle(2, 1, AT_ONCE, Outcome::InDoubt);
                 s.receive(2, &[(2, 2, 1)]).advance(11 * SECOND).receive(2, &[(1, 3, 2)])
@@ -525,10 +597,12 @@ fn order_and_capacity() -> Vec<Case> {
                 s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(1, 2, 2)]);
                 s.receive(2, &[(2, 3, 1)])
             },
+            culprits: &[4, 6],
             kept: |s| {
                 s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(2, 2, 1)]);
                 s.receive(2, &[(1, 3, 2)])
             },
+            tested: 1,
             // The other one is sent while the nack is under way.
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).wide(0, 2).send(1, 2);
@@ -539,14 +613,18 @@ fn order_and_capacity() -> Vec<Case> {
             of: Or6,
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[]),
+            culprits: &[0, 1],
             kept: |s| s.receive(2, &[]).send(1, 1).receive(2, &[(1, 1, 1)]).receive(3, &[]),
+            tested: 2,
             open: |s| s.send(1, 1).wide(0, 2).receive(2, &[]).receive_in_doubt(3, 1).receive(2, &[]),
         },
         Case {
             of: Cb1,
             contract: || roomy(2),
             broken: |s| s.send(1, 1).send(1, 2).send(1, 3),
+            culprits: &[2],
             kept: |s| s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).ack(2, 1).send(1, 3),
+            tested: 2,
             open: |s| {
                 s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Ack, Outcome::InDoubt);
                 s.send(1, 3)
@@ -556,14 +634,18 @@ fn order_and_capacity() -> Vec<Case> {
             of: Cb2,
             contract: || roomy(2),
             broken: |s| s.send(1, 1).send_full(1, 2),
+            culprits: &[1],
             kept: |s| s.send(1, 1).send(1, 2).send_full(1, 3),
+            tested: 1,
             open: |s| s.send(1, 1).send_in_doubt(1, 2).send_full(1, 3),
         },
         Case {
             of: Cb3,
             contract: || roomy(1),
             broken: |s| s.send(1, 1).send_full(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]),
+            culprits: &[1, 4],
             kept: |s| s.send(1, 1).send_full(1, 2).receive(2, &[(1, 1, 1)]),
+            tested: 1,
             open: |s| {
                 s.send(1, 1).send_full(1, 2).send_in_doubt(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]);
                 s.send_full(1, 3)
@@ -573,10 +655,12 @@ fn order_and_capacity() -> Vec<Case> {
             of: Cb6,
             contract: || Contract { body_limit: Some(Bytes(100)), ..durable() },
             broken: |s| s.event(1, sized(101, confirmed(1))),
+            culprits: &[0],
             kept: |s| {
                 s.event(1, sized(100, confirmed(1)));
                 s.event(1, sized(101, SendOutcome::Refused(Refusal::TooLarge)))
             },
+            tested: 2,
             open: |s| s.event(1, sized(101, SendOutcome::InDoubt)).event(1, sized(99, SendOutcome::InDoubt)),
         },
     ]
@@ -588,14 +672,18 @@ fn consumers_and_crashes() -> Vec<Case> {
             of: Ic1,
             contract: durable,
             broken: |s| s.observe(&[(1, 2, true)]),
+            culprits: &[0],
             kept: |s| s.observe(&[(1, 1, true)]),
+            tested: 1,
             open: |s| s.observe(&[(1, 0, true)]),
         },
         Case {
             of: Ic2,
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).observe(&[]),
+            culprits: &[3, 4],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).observe(&[(1, 1, true)]),
+            tested: 1,
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Ack, Outcome::InDoubt).observe(&[])
             },
@@ -604,7 +692,9 @@ fn consumers_and_crashes() -> Vec<Case> {
             of: Ic3,
             contract: durable,
             broken: |s| s.observe(&[(1, 1, false)]),
+            culprits: &[0],
             kept: |s| s.observe(&[(1, 1, true)]),
+            tested: 1,
             open: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[]),
         },
         Case {
@@ -614,10 +704,12 @@ fn consumers_and_crashes() -> Vec<Case> {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[(1, 1, true)]).nack(2, 1);
                 s.observe(&[(1, 1, false)]).receive(2, &[(1, 2, 2)])
             },
+            culprits: &[3, 5, 7],
             kept: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[(1, 1, true)]).nack(2, 1);
                 s.receive(2, &[(1, 2, 2)]).ack(2, 2).observe(&[(1, 1, false)])
             },
+            tested: 1,
             // It may have been delivered before the record was forgotten.
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[(1, 1, true)]).nack(2, 1);
@@ -631,10 +723,12 @@ fn consumers_and_crashes() -> Vec<Case> {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(10 * SECOND).receive(3, &[(1, 2, 2)]);
                 s.observe(&[(1, 1, true)]).ack(3, 2).observe(&[(1, 2, true)])
             },
+            culprits: &[2, 5, 8],
             kept: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(10 * SECOND).receive(3, &[(1, 2, 2)]);
                 s.observe(&[(1, 1, true)]).ack(3, 2).observe(&[(1, 1, true)])
             },
+            tested: 2,
             // The first was done with it, so this is about IC-1 alone.
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[(1, 1, true)]).advance(10 * SECOND);
@@ -645,28 +739,36 @@ fn consumers_and_crashes() -> Vec<Case> {
             of: Ic7,
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[(1, 0, true)]),
+            culprits: &[2, 3],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[]),
+            tested: 1,
             open: |s| s.send(1, 1).observe(&[(1, 0, true)]).receive(2, &[(1, 1, 1)]),
         },
         Case {
             of: Ic9,
             contract: durable,
             broken: |s| rejected(s).observe(&[(1, 0, true)]).browse(3, &[(1, Reason::Rejected, 1)]),
+            culprits: &[4, 5],
             kept: |s| rejected(s).observe(&[]).browse(3, &[(1, Reason::Rejected, 1)]),
+            tested: 1,
             open: |s| rejected(s).browse(3, &[(1, Reason::Rejected, 1)]).observe(&[(1, 0, true)]),
         },
         Case {
             of: Ic10,
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).drain().observe(&[]),
+            culprits: &[2, 8],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).drain().observe(&[(1, 1, true)]),
+            tested: 1,
             open: |s| rejected(s).drain().observe(&[]),
         },
         Case {
             of: Du1,
             contract: durable,
             broken: |s| s.send(1, 1).crash(Crash::Power).receive(2, &[]),
+            culprits: &[0, 1, 3],
             kept: |s| s.send(1, 1).crash(Crash::Power).receive(2, &[(1, 1, 1)]).receive(2, &[]),
+            tested: 1,
             open: |s| s.send_in_doubt(1, 1).crash(Crash::Power).receive(2, &[]),
         },
         Case {
@@ -675,7 +777,9 @@ fn consumers_and_crashes() -> Vec<Case> {
             broken: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).crash(Crash::Power).receive(3, &[(1, 2, 2)])
             },
+            culprits: &[3, 4, 7],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).crash(Crash::Power).receive(3, &[]),
+            tested: 1,
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Ack, Outcome::InDoubt);
                 s.crash(Crash::Power).receive(3, &[(1, 2, 2)])
@@ -685,10 +789,12 @@ fn consumers_and_crashes() -> Vec<Case> {
             of: Du6,
             contract: durable,
             broken: |s| s.crash(Crash::Power).send(1, 1).crash(Crash::Power).receive(2, &[]),
+            culprits: &[2, 3, 5],
             kept: |s| {
                 s.send(1, 1).crash(Crash::Power).send(3, 2).crash(Crash::Power);
                 s.receive(2, &[(1, 1, 1), (2, 2, 1)])
             },
+            tested: 2,
             open: |s| s.crash(Crash::Power).send_in_doubt(1, 1).crash(Crash::Power).receive(2, &[]),
         },
         Case {
@@ -698,7 +804,9 @@ fn consumers_and_crashes() -> Vec<Case> {
                 s.event(0, What::Crashed { crash: Crash::Power });
                 s.event(0, What::Booted { error: Some("torn".into()) })
             },
+            culprits: &[0, 1],
             kept: |s| s.crash(Crash::Power),
+            tested: 1,
             // Nothing had crashed.
             open: |s| s.event(0, What::Booted { error: Some("no such directory".into()) }),
         },
@@ -709,17 +817,21 @@ fn consumers_and_crashes() -> Vec<Case> {
                 s.event(0, What::Booted { error: None });
                 s.event(0, What::Intruded { error: None })
             },
+            culprits: &[0, 1],
             kept: |s| s.event(0, What::Intruded { error: Some("it is open".into()) }),
+            tested: 1,
             open: |s| s,
         },
         Case {
             of: Du13,
             contract: || Contract { sends: Durability::Process, synced_every: Some(SECOND), ..durable() },
             broken: |s| s.send(1, 1).advance(SECOND).depth(1, [1, 0, 0, 0]).crash(Crash::Power).drain(),
+            culprits: &[0, 3, 7],
             kept: |s| {
                 s.send(1, 1).advance(SECOND).depth(1, [1, 0, 0, 0]).crash(Crash::Power);
                 s.receive(2, &[(1, 1, 1)]).ack(2, 1).drain()
             },
+            tested: 1,
             // No call gave it the time, or it had none.
             open: |s| {
                 s.send(1, 1).advance(SECOND).send(1, 2).depth(1, [2, 0, 0, 0]).crash(Crash::Power);
@@ -730,23 +842,29 @@ fn consumers_and_crashes() -> Vec<Case> {
             of: Du14,
             contract: durable,
             broken: |s| s.send_in_doubt(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[]),
+            culprits: &[2, 3, 5],
             kept: |s| {
                 s.send_in_doubt(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[(1, 2, 2)])
             },
+            tested: 1,
             open: |s| s.send_in_doubt(1, 1).crash(Crash::Power).receive(3, &[]),
         },
         Case {
             of: Li1,
             contract: durable,
             broken: |s| s.send(1, 1).drain(),
+            culprits: &[0, 3, 4],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).drain(),
+            tested: 1,
             open: |s| s.send(1, 1).event(0, What::DrainBegan).event(0, What::DrainEnded { quiet: false }),
         },
         Case {
             of: Li2,
             contract: durable,
             broken: |s| s.drain().depth(1, [0, 1, 0, 0]),
+            culprits: &[2, 3, 4],
             kept: |s| s.drain().depth(1, [0, 0, 0, 0]),
+            tested: 2,
             // The drain's own receive is in doubt, and so is what it holds.
             open: |s| {
                 s.send(1, 1).event(0, What::DrainBegan).receive_in_doubt(3, 1).receive(3, &[]);
@@ -771,11 +889,12 @@ fn every_promise_can_be_broken_is_kept_by_a_near_miss_and_is_not_blamed_when_in_
         let (events, broken) = judged(case.broken);
         let Verdict::Broken(example) = broken else { panic!("{of} should be broken: {broken:?}") };
         assert_eq!(example.invariant, of);
+        assert_eq!(example.culprits, case.culprits, "{of}: {}", example.sentence);
         assert!(!example.culprits.is_empty() && example.culprits.len() <= 4, "{example:?}");
         assert!(example.culprits.is_sorted() && example.culprits.iter().all(|&e| e < events.events.len()));
         assert!(example.sentence.contains("event"), "{of}: {}", example.sentence);
         let (_, kept) = judged(case.kept);
-        assert!(matches!(kept, Verdict::Holds { .. }), "{of} should hold: {kept:?}");
+        assert_eq!(kept, Verdict::Holds { instances: case.tested }, "{of} should hold");
         let (_, open) = judged(case.open);
         assert!(!open.is_broken(), "{of} should not be blamed: {open:?}");
     }
@@ -1334,6 +1453,9 @@ fn a_retry_is_stored_once_where_that_is_declared() {
         &[],
         &[Al8],
     );
+    // What was refused every time and came twice, all the same.
+    let refused: Write = |s| s.send_full(1, 1).receive_ids(2, &[(1, 1, 1, 1), (1, 2, 2, 1)]);
+    assert_blamed(once(), refused, &[Al4, Al8], &[]);
 }
 
 #[test]
