@@ -28,6 +28,8 @@ mod vanished;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod near_misses;
+#[cfg(test)]
 mod scripted;
 #[cfg(test)]
 mod scripts;

@@ -15,7 +15,7 @@ use crate::invariant::Invariant::{self, *};
 use crate::ledger::Ledger;
 use crate::verdict::Verdict;
 
-type Write = fn(&mut Script) -> &mut Script;
+pub(super) type Write = fn(&mut Script) -> &mut Script;
 
 struct Case {
     of: Invariant,
@@ -32,46 +32,46 @@ struct Case {
     open: Write,
 }
 
-fn durable() -> Contract {
+pub(super) fn durable() -> Contract {
     Contract { deliveries_allowed: Some(2), ..Contract::durable() }
 }
 
-fn unlimited() -> Contract {
+pub(super) fn unlimited() -> Contract {
     Contract::durable()
 }
 
-fn roomy(capacity: u64) -> Contract {
+pub(super) fn roomy(capacity: u64) -> Contract {
     Contract { capacity: Some(capacity), ..durable() }
 }
 
-fn history(contract: Contract, write: Write) -> History {
+pub(super) fn history(contract: Contract, write: Write) -> History {
     let mut script = Script::new(contract);
     write(&mut script);
     script.history()
 }
 
-fn confirmed(id: u64) -> SendOutcome {
+pub(super) fn confirmed(id: u64) -> SendOutcome {
     SendOutcome::Confirmed(MessageId(id))
 }
 
 /// A send of a message of no particular kind.
-fn send(token: u64, outcome: SendOutcome) -> What {
+pub(super) fn send(token: u64, outcome: SendOutcome) -> What {
     What::Send { token: Token(token), key: None, body: body(token), delay: Duration::ZERO, outcome }
 }
 
-const AT_ONCE: Settle = Settle::Nack { delay: Duration::ZERO };
+pub(super) const AT_ONCE: Settle = Settle::Nack { delay: Duration::ZERO };
 
 /// A message that is out of its two attempts.
-fn dead(script: &mut Script) -> &mut Script {
+pub(super) fn dead(script: &mut Script) -> &mut Script {
     script.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(1, 2, 2)]).nack(2, 2)
 }
 
 /// A message that was rejected.
-fn rejected(script: &mut Script) -> &mut Script {
+pub(super) fn rejected(script: &mut Script) -> &mut Script {
     script.send(1, 1).receive(2, &[(1, 1, 1)]).reject(2, 1)
 }
 
-fn deliver(script: &mut Script, change: impl FnOnce(&mut What)) -> &mut Script {
+pub(super) fn deliver(script: &mut Script, change: impl FnOnce(&mut What)) -> &mut Script {
     let (now, lease) = (script.now(), 10 * SECOND);
     let mut what = What::Deliver {
         token: Some(Token(1)),
@@ -233,7 +233,7 @@ fn integrity() -> Vec<Case> {
 }
 
 /// A body of so many bytes.
-fn sized(size: u64, outcome: SendOutcome) -> What {
+pub(super) fn sized(size: u64, outcome: SendOutcome) -> What {
     What::Send { token: Token(1), key: None, body: Digest(size << 32), delay: Duration::ZERO, outcome }
 }
 
@@ -1405,6 +1405,8 @@ fn a_batch_has_as_many_answers_as_items() {
         s.send(1, 1).receive(2, &[(1, 1, 1)]).event(2, ack).also(2, answered(0))
     };
     assert_blamed(durable(), none, &[Al11], &[Lv8]);
+    let Verdict::Broken(example) = check(Al11, &history(durable(), long)) else { panic!("not broken") };
+    assert_eq!(example.culprits, [0, 1, 2], "the whole batch");
     // An answer that did not come at all leaves every outcome in doubt, as the recorder writes it.
     let lost: Write = |s| s.send_in_doubt(1, 1).also(1, send(2, SendOutcome::InDoubt));
     assert_blamed(durable(), lost, &[], &[Al11]);
@@ -1515,6 +1517,26 @@ fn a_panic_is_a_broken_promise() {
     let panicked: Write =
         |s| s.receive_in_doubt(2, 1).event(0, What::Panicked { message: "index out of bounds".into() });
     assert_blamed(durable(), panicked, &[Li1], &[Al1]);
+}
+
+#[test]
+fn the_ledger_counts_what_is_nobodys_apart() {
+    let written = history(roomy(9), |s| {
+        s.send_full(1, 1)
+            .send_full(1, 2)
+            .send(1, 3)
+            .send(1, 4)
+            .receive(2, &[(3, 1, 1), (4, 2, 1), (5, 3, 1)]);
+        s.reject(2, 1).reject(2, 2).browse(1, &[(3, Reason::Rejected, 1), (4, Reason::Rejected, 1)]);
+        deliver(s, |what| {
+            if let What::Deliver { token, handle, .. } = what {
+                (*token, *handle) = (None, Handle(4));
+            }
+        })
+    });
+    let counted =
+        Ledger { attempted: 4, confirmed: 2, refused: 2, delivered: 4, distinct: 2, ..Ledger::default() };
+    assert_eq!(Ledger::of(&written), Ledger { dead: 2, phantom: 2, ..counted });
 }
 
 #[test]
