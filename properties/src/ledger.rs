@@ -51,7 +51,7 @@ impl Ledger {
                     refused += u64::from(matches!(outcome, SendOutcome::Refused(_)));
                 }
             }
-            let in_doubt = sent > 0 && !confirmed && refused < sent;
+            let in_doubt = !confirmed && refused < sent;
             let (mut deliveries, mut acked) = (0, false);
             for &copy in index.copies_of.get(token) {
                 for &delivery in index.by_copy.get(copy as usize) {

@@ -61,3 +61,28 @@ impl Verdict {
         matches!(self, Verdict::Broken(_))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_histories_the_worst_news_wins_and_then_the_most_knowledge() {
+        let holds = |instances| Verdict::Holds { instances };
+        let broken = Verdict::Broken(Counterexample {
+            invariant: Invariant::Al1,
+            sentence: String::new(),
+            missing_licence: None,
+            culprits: Vec::new(),
+        });
+        let worst_first =
+            [broken, Verdict::Unknown(String::new()), holds(3), Verdict::Vacuous, Verdict::NotClaimed];
+        for (place, worse) in worst_first.iter().enumerate() {
+            for other in worst_first[place..].iter().filter(|other| **other != holds(3)) {
+                assert_eq!(worse.clone().merge(other.clone()), *worse);
+                assert_eq!(other.clone().merge(worse.clone()), *worse);
+            }
+        }
+        assert_eq!(holds(3).merge(holds(2)), holds(5));
+    }
+}

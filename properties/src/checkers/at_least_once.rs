@@ -338,9 +338,11 @@ pub(crate) fn one_copy_per_send(index: &Index) -> Verdict {
         seen.sort_unstable();
         for (position, &(ret, seen_at, copy)) in seen.iter().enumerate().skip(1) {
             let sends = calls.partition_point(|&call| call <= ret);
-            let once = index.contract.retries == Retries::Deduplicated
-                && !falls_between(&index.falls.sends, calls[0], ret);
-            if sends <= position || once {
+            let once = || {
+                index.contract.retries == Retries::Deduplicated
+                    && !falls_between(&index.falls.sends, calls[0], ret)
+            };
+            if sends <= position || once() {
                 let before = seen[position - 1].1;
                 let seen = seen_at;
                 tally.blame(&[before, seen], || {

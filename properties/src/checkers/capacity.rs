@@ -165,18 +165,20 @@ struct Residents {
 impl Residents {
     fn of(index: &Index) -> Residents {
         let clock = Clock::of(index);
-        let (mut starts, mut ends) = (Vec::new(), Vec::new());
+        let mut stays = Vec::new();
         for copy in 0..index.copies.len() as u32 {
             let token = index.copies[copy as usize].token;
             let sent = index.stored_by(token).map(|send| index.events[send as usize].call).min();
             let Some(sent) = sent else { continue };
-            starts.push(sent);
-            ends.push(surely_gone(index, copy, &clock).max(sent));
+            stays.push((sent, surely_gone(index, copy, &clock).max(sent)));
         }
-        for send in nameless(index) {
-            starts.push(index.events[send as usize].call);
-            ends.push(NEVER);
-        }
+        stays.extend(nameless(index).into_iter().map(|send| (index.events[send as usize].call, NEVER)));
+        Residents::of_stays(stays)
+    }
+
+    /// From the first and the last tick of each.
+    fn of_stays(stays: Vec<(u64, u64)>) -> Residents {
+        let (mut starts, mut ends): (Vec<u64>, Vec<u64>) = stays.into_iter().unzip();
         starts.sort_unstable();
         ends.sort_unstable();
         let places = starts.len();
@@ -315,4 +317,32 @@ pub(crate) fn refused_has_no_effect(index: &Index) -> Verdict {
         }
     }
     tally.verdict()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dice::Dice;
+
+    #[test]
+    fn the_most_there_may_have_been_is_the_highest_level_of_the_call() {
+        let mut dice = Dice::new(1);
+        for _ in 0..200 {
+            let stays: Vec<(u64, u64)> = (0..dice.below(9))
+                .map(|_| {
+                    let start = dice.below(20);
+                    (start, start + dice.below(6))
+                })
+                .collect();
+            let residents = Residents::of_stays(stays.clone());
+            let at =
+                |tick: u64| stays.iter().filter(|&&(start, end)| start <= tick && tick <= end).count() as u64;
+            for call in 0..25 {
+                for ret in call..25 {
+                    let most = (call..=ret).map(at).max().unwrap_or(0);
+                    assert_eq!(residents.most(call, ret), most, "{stays:?}, {call} to {ret}");
+                }
+            }
+        }
+    }
 }

@@ -105,14 +105,15 @@ pub(crate) fn nothing_stuck(index: &Index) -> Verdict {
     if events.is_empty() {
         return tally.verdict();
     }
+    let held = Census::of(index, &Observers::of(index, vec![last]));
+    // Where nothing was leased or delayed when the drain found nothing, nothing can have become ready since.
+    let idle = held.in_flight.most[0] == Some(0) && held.delayed.most[0] == Some(0);
     let observers = Observers::of(index, events);
     let census = Census::of(index, &observers);
     for (place, &event) in observers.events.iter().enumerate() {
         let What::Depth { depth: Some(depth) } = &index.events[event as usize].what else { continue };
         tally.tested(1);
         let (leased, delayed) = (census.in_flight.most[place], census.delayed.most[place]);
-        // With nothing leased or delayed since, what is ready was ready when the drain found nothing.
-        let idle = leased == Some(0) && delayed == Some(0);
         for (state, answer, most) in [
             ("in flight", depth.in_flight, leased.unwrap_or(u64::MAX)),
             ("delayed", depth.delayed, delayed.unwrap_or(u64::MAX)),

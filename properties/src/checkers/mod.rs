@@ -30,6 +30,8 @@ mod vanished;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod near_misses;
+#[cfg(test)]
 pub(crate) mod scripted;
 #[cfg(test)]
 mod scripts;

@@ -15,24 +15,28 @@ use crate::invariant::Invariant::{self, *};
 use crate::ledger::Ledger;
 use crate::verdict::Verdict;
 
-type Write = fn(&mut Script) -> &mut Script;
+pub(super) type Write = fn(&mut Script) -> &mut Script;
 
 struct Case {
     of: Invariant,
     contract: fn() -> Contract,
     /// Breaks it.
     broken: Write,
+    /// The events that a reader of `broken` must look at.
+    culprits: &'static [usize],
     /// Nearly breaks it.
     kept: Write,
+    /// How often `kept` puts it to the test.
+    tested: u64,
     /// Leaves it open.
     open: Write,
 }
 
-fn durable() -> Contract {
+pub(super) fn durable() -> Contract {
     Contract { deliveries_allowed: Some(2), ..Contract::durable() }
 }
 
-fn unlimited() -> Contract {
+pub(super) fn unlimited() -> Contract {
     Contract::durable()
 }
 
@@ -48,38 +52,38 @@ fn limit(script: &mut Script, deliveries_allowed: u32) -> &mut Script {
     script.event(0, What::Limited { deliveries_allowed })
 }
 
-fn roomy(capacity: u64) -> Contract {
+pub(super) fn roomy(capacity: u64) -> Contract {
     Contract { capacity: Some(capacity), ..durable() }
 }
 
-fn history(contract: Contract, write: Write) -> History {
+pub(super) fn history(contract: Contract, write: Write) -> History {
     let mut script = Script::new(contract);
     write(&mut script);
     script.history()
 }
 
-fn confirmed(id: u64) -> SendOutcome {
+pub(super) fn confirmed(id: u64) -> SendOutcome {
     SendOutcome::Confirmed(MessageId(id))
 }
 
 /// A send of a message of no particular kind.
-fn send(token: u64, outcome: SendOutcome) -> What {
+pub(super) fn send(token: u64, outcome: SendOutcome) -> What {
     What::Send { token: Token(token), key: None, body: body(token), delay: Duration::ZERO, outcome }
 }
 
-const AT_ONCE: Settle = Settle::Nack { delay: Duration::ZERO };
+pub(super) const AT_ONCE: Settle = Settle::Nack { delay: Duration::ZERO };
 
 /// A message that is out of its two attempts.
-fn dead(script: &mut Script) -> &mut Script {
+pub(super) fn dead(script: &mut Script) -> &mut Script {
     script.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(1, 2, 2)]).nack(2, 2)
 }
 
 /// A message that was rejected.
-fn rejected(script: &mut Script) -> &mut Script {
+pub(super) fn rejected(script: &mut Script) -> &mut Script {
     script.send(1, 1).receive(2, &[(1, 1, 1)]).reject(2, 1)
 }
 
-fn deliver(script: &mut Script, change: impl FnOnce(&mut What)) -> &mut Script {
+pub(super) fn deliver(script: &mut Script, change: impl FnOnce(&mut What)) -> &mut Script {
     let (now, lease) = (script.now(), 10 * SECOND);
     let mut what = What::Deliver {
         token: Some(Token(1)),
@@ -111,16 +115,20 @@ fn integrity() -> Vec<Case> {
             of: Al1,
             contract: durable,
             broken: |s| s.send(1, 1).send(1, 2).receive(2, &[(2, 1, 1)]).ack(2, 1).drain(),
+            culprits: &[0, 7],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).drain(),
+            tested: 1,
             open: |s| s.send_in_doubt(1, 1).drain(),
         },
         Case {
             of: Al2,
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).drain(),
+            culprits: &[2, 6],
             kept: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(1, 2, 2)]).ack(2, 2).drain()
             },
+            tested: 1,
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]);
                 s.settle(2, 1, Settle::Ack, Outcome::InDoubt).advance(20 * SECOND).drain()
@@ -130,14 +138,18 @@ fn integrity() -> Vec<Case> {
             of: Al3,
             contract: durable,
             broken: |s| s.receive(2, &[(1, 1, 1)]).send(1, 1),
+            culprits: &[1],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]),
+            tested: 1,
             open: |s| s.receive(2, &[(1, 1, 1)]).wide(0, 5).send(1, 1),
         },
         Case {
             of: Al4,
             contract: durable,
             broken: |s| s.send_full(1, 1).receive(2, &[(1, 1, 1)]),
+            culprits: &[0, 2],
             kept: |s| s.send_full(1, 1).send(1, 1).send_full(1, 2).receive(2, &[(1, 1, 1)]),
+            tested: 4,
             open: |s| s.send_full(1, 1).send_in_doubt(1, 1).send_full(1, 2).receive(2, &[(1, 1, 1)]),
         },
         Case {
@@ -151,7 +163,9 @@ fn integrity() -> Vec<Case> {
                     }
                 })
             },
+            culprits: &[0, 2],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]),
+            tested: 1,
             // A token that was sent with two bodies: either may come.
             open: |s| {
                 let token = Token(1);
@@ -171,11 +185,13 @@ fn integrity() -> Vec<Case> {
             broken: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).advance(20 * SECOND).receive(2, &[(1, 2, 2)])
             },
+            culprits: &[3, 6],
             // The other copy of a message that was sent twice.
             kept: |s| {
                 s.send(1, 1).send_as(1, 1, Duration::ZERO, confirmed(9)).receive(2, &[(1, 1, 1)]).ack(2, 1);
                 s.receive_ids(2, &[(1, 9, 2, 1)])
             },
+            tested: 1,
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Ack, Outcome::InDoubt);
                 s.advance(20 * SECOND).receive(2, &[(1, 2, 2)])
@@ -185,7 +201,9 @@ fn integrity() -> Vec<Case> {
             of: Al7,
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).receive(2, &[(1, 2, 2)]),
+            culprits: &[2, 4],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(1, 2, 2)]),
+            tested: 1,
             // At its deadline a lease may be over.
             open: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(10 * SECOND).receive(2, &[(1, 2, 2)]),
         },
@@ -193,17 +211,21 @@ fn integrity() -> Vec<Case> {
             of: Al8,
             contract: durable,
             broken: |s| s.send(1, 1).receive_ids(2, &[(1, 1, 1, 1), (1, 2, 2, 1)]),
+            culprits: &[0, 3],
             kept: |s| {
                 s.send(1, 1).send_as(1, 1, Duration::ZERO, confirmed(2));
                 s.receive_ids(2, &[(1, 1, 1, 1), (1, 2, 2, 1)])
             },
+            tested: 1,
             open: |s| s.send(1, 1).send_in_doubt(1, 1).receive_ids(2, &[(1, 1, 1, 1), (1, 2, 2, 1)]),
         },
         Case {
             of: Al10,
             contract: durable,
             broken: |s| s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).depth(1, [2, 1, 0, 0]),
+            culprits: &[4],
             kept: |s| s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).depth(1, [1, 1, 0, 0]),
+            tested: 1,
             open: |s| {
                 s.send(1, 1).send_in_doubt(1, 2).depth(1, [2, 0, 0, 0]).depth(1, [1, 0, 0, 0]);
                 s.receive_in_doubt(2, 1).depth(1, [0, 1, 0, 0]).depth(1, [1, 1, 0, 0])
@@ -213,7 +235,9 @@ fn integrity() -> Vec<Case> {
             of: Al11,
             contract: durable,
             broken: |s| s.send(1, 1).send(1, 2).receive_at_most(2, 1, 10 * SECOND, &[(1, 1, 1), (2, 2, 1)]),
+            culprits: &[2],
             kept: |s| s.send(1, 1).send(1, 2).receive_at_most(2, 2, 10 * SECOND, &[(1, 1, 1), (2, 2, 1)]),
+            tested: 1,
             // Whoever asks for nothing is not told that there is nothing: it is refused.
             open: |s| s.send(1, 1).receive_in_doubt(2, 0).receive(2, &[(1, 1, 1)]),
         },
@@ -221,7 +245,7 @@ fn integrity() -> Vec<Case> {
 }
 
 /// A body of so many bytes.
-fn sized(size: u64, outcome: SendOutcome) -> What {
+pub(super) fn sized(size: u64, outcome: SendOutcome) -> What {
     What::Send { token: Token(1), key: None, body: Digest(size << 32), delay: Duration::ZERO, outcome }
 }
 
@@ -231,7 +255,9 @@ fn dead_letters() -> Vec<Case> {
             of: Dl1,
             contract: durable,
             broken: |s| dead(s).browse(1, &[(1, Reason::Attempts, 3)]),
+            culprits: &[7],
             kept: |s| dead(s).browse(1, &[(1, Reason::Attempts, 2)]),
+            tested: 1,
             // Seen once; the other attempt is the receive in doubt.
             open: |s| {
                 s.send(1, 1).receive_in_doubt(2, 1).advance(20 * SECOND).receive(2, &[(1, 1, 2)]).nack(2, 1);
@@ -244,7 +270,9 @@ fn dead_letters() -> Vec<Case> {
             broken: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).browse(1, &[(1, Reason::Attempts, 2)])
             },
+            culprits: &[0, 4],
             kept: |s| dead(s).browse(1, &[(1, Reason::Attempts, 2)]),
+            tested: 1,
             open: |s| {
                 s.send(1, 1).receive_in_doubt(2, 1).receive_in_doubt(2, 1).advance(20 * SECOND);
                 s.browse(1, &[(1, Reason::Attempts, 2)])
@@ -254,7 +282,9 @@ fn dead_letters() -> Vec<Case> {
             of: Dl3,
             contract: durable,
             broken: |s| dead(s).receive(2, &[(1, 3, 3)]),
+            culprits: &[8],
             kept: |s| dead(s).redrive(1, 1, 1).receive(2, &[(1, 3, 1)]),
+            tested: 1,
             // The second nack is in doubt, and the lease has not run out: it may not have been taken.
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(1, 2, 2)]);
@@ -266,7 +296,9 @@ fn dead_letters() -> Vec<Case> {
             of: Dl4,
             contract: durable,
             broken: |s| dead(s).browse(1, &[]),
+            culprits: &[5, 6, 7],
             kept: |s| dead(s).browse(1, &[(1, Reason::Attempts, 2)]).redrive(1, 1, 1).browse(1, &[]),
+            tested: 1,
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Reject, Outcome::InDoubt);
                 s.browse(1, &[]).browse(1, &[(1, Reason::Rejected, 1)])
@@ -276,7 +308,9 @@ fn dead_letters() -> Vec<Case> {
             of: Dl5,
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[(1, 2, 1)]),
+            culprits: &[2, 6],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[(1, 2, 2)]),
+            tested: 2,
             open: |s| s.send(1, 1).receive_in_doubt(2, 1).advance(20 * SECOND).receive(2, &[(1, 1, 2)]),
         },
         Case {
@@ -290,7 +324,9 @@ fn dead_letters() -> Vec<Case> {
                 ..unlimited()
             },
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).lose(2).receive(3, &[(1, 2, 2)]),
+            culprits: &[2, 5],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).lose(2).receive(3, &[(1, 2, 1)]),
+            tested: 1,
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(20 * SECOND).receive(3, &[(1, 2, 1)]);
                 s.advance(20 * SECOND).receive(3, &[(1, 3, 2)])
@@ -300,7 +336,9 @@ fn dead_letters() -> Vec<Case> {
             of: Dl7,
             contract: durable,
             broken: |s| rejected(s).browse(1, &[(1, Reason::Rejected, 3)]),
+            culprits: &[0, 4],
             kept: |s| rejected(s).browse(1, &[(1, Reason::Rejected, 1)]),
+            tested: 1,
             // Whether the rejected attempt counts is not promised.
             open: |s| rejected(s).browse(1, &[(1, Reason::Rejected, 0)]),
         },
@@ -308,7 +346,9 @@ fn dead_letters() -> Vec<Case> {
             of: Dl8,
             contract: unlimited,
             broken: |s| rejected(s).redrive(1, 10, 1).receive(2, &[]),
+            culprits: &[2, 5],
             kept: |s| rejected(s).redrive(1, 10, 1).receive(2, &[(1, 2, 1)]),
+            tested: 1,
             open: |s| {
                 rejected(s)
                     .event(1, What::Redrive { max: 10, moved: None })
@@ -324,9 +364,11 @@ fn dead_letters() -> Vec<Case> {
                 s.send_in_doubt(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Reject, Outcome::InDoubt);
                 s.browse(1, &[(1, Reason::Rejected, 1)]).advance(20 * SECOND).receive(2, &[(1, 2, 2)])
             },
+            culprits: &[4, 7],
             kept: |s| {
                 rejected(s).browse(1, &[(1, Reason::Rejected, 1)]).redrive(1, 1, 1).receive(2, &[(1, 2, 1)])
             },
+            tested: 2,
             // The redrive overlaps the browse and the receive.
             open: |s| {
                 rejected(s).browse(1, &[(1, Reason::Rejected, 1)]).wide(0, 3).redrive(3, 1, 1).wide(1, 3);
@@ -337,7 +379,9 @@ fn dead_letters() -> Vec<Case> {
             of: Dl12,
             contract: unlimited,
             broken: |s| rejected(s).browse(1, &[]),
+            culprits: &[2, 3, 4],
             kept: |s| rejected(s).browse(1, &[(1, Reason::Rejected, 1)]),
+            tested: 1,
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Reject, Outcome::InDoubt);
                 s.browse(1, &[]).advance(20 * SECOND).receive(2, &[(1, 2, 2)])
@@ -350,12 +394,14 @@ fn dead_letters() -> Vec<Case> {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1);
                 limit(s, 2).receive(2, &[(1, 2, 2)]).nack(2, 2).receive(2, &[(1, 3, 3)])
             },
+            culprits: &[4, 6, 9],
             // What was above the new limit is delivered once more.
             kept: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(1, 2, 2)]).nack(2, 2);
                 limit(s, 1).receive(2, &[(1, 3, 3)]).nack(2, 3).browse(1, &[(1, Reason::Attempts, 3)])
             },
             // It may have died and been redriven.
+            tested: 1,
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1);
                 limit(s, 2).receive(2, &[(1, 2, 2)]).nack(2, 2);
@@ -371,7 +417,9 @@ fn leases() -> Vec<Case> {
             of: Lv1,
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).receive(3, &[(1, 2, 2)]),
+            culprits: &[2, 4],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).lose(2).receive(3, &[(1, 2, 2)]),
+            tested: 1,
             // The nack overlaps the second receive.
             open: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).wide(0, 4).receive(3, &[(1, 2, 2)]),
         },
@@ -382,20 +430,24 @@ fn leases() -> Vec<Case> {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(11 * SECOND).receive(3, &[(1, 2, 2)]);
                 s.settle(2, 1, Settle::Ack, Outcome::Stale).settle(3, 2, Settle::Ack, Outcome::Stale)
             },
+            culprits: &[5, 6, 7],
             kept: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(11 * SECOND).receive(3, &[(1, 2, 2)]);
                 s.settle(2, 1, Settle::Ack, Outcome::Stale).ack(3, 2)
             },
+            tested: 1,
             open: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(10 * SECOND).ack(2, 1),
         },
         Case {
             of: Lv3,
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(11 * SECOND).receive(3, &[]),
+            culprits: &[2, 4],
             kept: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(9 * SECOND).receive(3, &[]);
                 s.advance(2 * SECOND).receive(3, &[(1, 2, 2)])
             },
+            tested: 1,
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(10 * SECOND).receive(3, &[]);
                 s.extend(2, 1, 10, Outcome::InDoubt).advance(SECOND).receive(3, &[])
@@ -405,7 +457,9 @@ fn leases() -> Vec<Case> {
             of: Lv4,
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(9 * SECOND).receive(3, &[(1, 2, 2)]),
+            culprits: &[2, 5],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(11 * SECOND).receive(3, &[(1, 2, 2)]),
+            tested: 2,
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(9 * SECOND);
                 s.settle(2, 1, AT_ONCE, Outcome::InDoubt).receive(3, &[(1, 2, 2)])
@@ -418,11 +472,13 @@ fn leases() -> Vec<Case> {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(5 * SECOND).extend(2, 1, 10, Outcome::Done);
                 s.advance(6 * SECOND).receive(3, &[(1, 2, 2)])
             },
+            culprits: &[2, 4, 7],
             // A shorter extension changes nothing.
             kept: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).extend(2, 1, 1, Outcome::Done);
                 s.advance(9 * SECOND).ack(2, 1)
             },
+            tested: 1,
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(5 * SECOND).extend(2, 1, 10, Outcome::InDoubt);
                 s.advance(6 * SECOND).receive(3, &[(1, 2, 2)])
@@ -434,9 +490,11 @@ fn leases() -> Vec<Case> {
             broken: |s| {
                 s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[(2, 1, 1)])
             },
+            culprits: &[3, 7],
             kept: |s| {
                 s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[(2, 2, 1)])
             },
+            tested: 2,
             // What was never sent has receipts too, of its own.
             open: |s| {
                 deliver(s, |what| {
@@ -454,10 +512,12 @@ fn leases() -> Vec<Case> {
                 s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]).ack(2, 1);
                 s.settle(2, 1, Settle::Ack, Outcome::Stale).receive(3, &[(2, 3, 2)])
             },
+            culprits: &[4, 6, 8],
             kept: |s| {
                 s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]).ack(2, 1);
                 s.settle(2, 1, Settle::Ack, Outcome::Stale).nack(2, 2).receive(3, &[(2, 3, 2)])
             },
+            tested: 1,
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Ack, Outcome::InDoubt);
                 s.ack(2, 1).settle(2, 1, Settle::Ack, Outcome::Stale)
@@ -467,10 +527,12 @@ fn leases() -> Vec<Case> {
             of: Lv8,
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(11 * SECOND).ack(2, 1),
+            culprits: &[2, 4],
             kept: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(11 * SECOND);
                 s.settle(2, 1, Settle::Ack, Outcome::Stale)
             },
+            tested: 1,
             // At the deadline either answer is true.
             open: |s| {
                 s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]).advance(10 * SECOND).ack(2, 1);
@@ -481,7 +543,9 @@ fn leases() -> Vec<Case> {
             of: Lv10,
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[]),
+            culprits: &[2, 5],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[(1, 2, 2)]),
+            tested: 1,
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Ack, Outcome::InDoubt);
                 s.crash(Crash::Power).receive(3, &[])
@@ -491,7 +555,9 @@ fn leases() -> Vec<Case> {
             of: Lv11,
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).lose(2).receive(3, &[]),
+            culprits: &[2, 4],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).lose(2).receive(3, &[(1, 2, 2)]),
+            tested: 1,
             open: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).lose(2).wide(0, 4).receive(3, &[]),
         },
         Case {
@@ -500,10 +566,12 @@ fn leases() -> Vec<Case> {
             broken: |s| {
                 s.send_as(1, 1, 5 * SECOND, confirmed(1)).advance(4 * SECOND).receive(2, &[(1, 1, 1)])
             },
+            culprits: &[0, 3],
             kept: |s| {
                 s.send_as(1, 1, 5 * SECOND, confirmed(1)).advance(4 * SECOND).receive(2, &[]);
                 s.advance(2 * SECOND).receive(2, &[(1, 1, 1)])
             },
+            tested: 1,
             open: |s| {
                 s.send_as(1, 1, 5 * SECOND, confirmed(1)).advance(5 * SECOND).receive(2, &[]);
                 s.receive(2, &[(1, 1, 1)])
@@ -518,18 +586,22 @@ fn order_and_capacity() -> Vec<Case> {
             of: Or1,
             contract: durable,
             broken: |s| s.send(1, 1).send(1, 2).receive(2, &[(2, 1, 1)]).receive(2, &[(1, 2, 1)]),
+            culprits: &[0, 1, 3, 5],
             kept: |s| s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).receive(2, &[(2, 2, 1)]),
+            tested: 1,
             open: |s| s.send(1, 1).wide(0, 2).send(3, 2).receive(2, &[(2, 1, 1)]).receive(2, &[(1, 2, 1)]),
         },
         Case {
             of: Or2,
             contract: || Contract { order: Order::PerProducer, ..durable() },
             broken: |s| s.send(1, 1).send(1, 2).receive(2, &[(2, 1, 1)]).receive(2, &[(1, 2, 1)]),
+            culprits: &[3, 5],
             // Of two producers.
             kept: |s| {
                 s.send(1, 1).send(3, 2).send(1, 3).receive(2, &[(2, 1, 1)]);
                 s.receive(2, &[(1, 2, 1)]).receive(2, &[(3, 3, 1)])
             },
+            tested: 1,
             // The first may have been in flight unseen.
             open: |s| {
                 s.send(1, 1).send(1, 2).receive_in_doubt(2, 1).receive(2, &[(2, 1, 1)]).advance(11 * SECOND);
@@ -543,7 +615,9 @@ fn order_and_capacity() -> Vec<Case> {
                 s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(2, 2, 1)]);
                 s.receive(2, &[(1, 3, 2)])
             },
+            culprits: &[4, 6],
             kept: |s| s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(1, 2, 2)]),
+            tested: 1,
             open: |s| {
                 s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).settle(2, 1, AT_ONCE, Outcome::InDoubt);
                 s.receive(2, &[(2, 2, 1)]).advance(11 * SECOND).receive(2, &[(1, 3, 2)])
@@ -556,10 +630,12 @@ fn order_and_capacity() -> Vec<Case> {
                 s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(1, 2, 2)]);
                 s.receive(2, &[(2, 3, 1)])
             },
+            culprits: &[4, 6],
             kept: |s| {
                 s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(2, 2, 1)]);
                 s.receive(2, &[(1, 3, 2)])
             },
+            tested: 1,
             // The other one is sent while the nack is under way.
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).wide(0, 2).send(1, 2);
@@ -570,14 +646,18 @@ fn order_and_capacity() -> Vec<Case> {
             of: Or6,
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[]),
+            culprits: &[0, 1],
             kept: |s| s.receive(2, &[]).send(1, 1).receive(2, &[(1, 1, 1)]).receive(3, &[]),
+            tested: 2,
             open: |s| s.send(1, 1).wide(0, 2).receive(2, &[]).receive_in_doubt(3, 1).receive(2, &[]),
         },
         Case {
             of: Cb1,
             contract: || roomy(2),
             broken: |s| s.send(1, 1).send(1, 2).send(1, 3),
+            culprits: &[2],
             kept: |s| s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).ack(2, 1).send(1, 3),
+            tested: 2,
             open: |s| {
                 s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Ack, Outcome::InDoubt);
                 s.send(1, 3)
@@ -587,14 +667,18 @@ fn order_and_capacity() -> Vec<Case> {
             of: Cb2,
             contract: || roomy(2),
             broken: |s| s.send(1, 1).send_full(1, 2),
+            culprits: &[1],
             kept: |s| s.send(1, 1).send(1, 2).send_full(1, 3),
+            tested: 1,
             open: |s| s.send(1, 1).send_in_doubt(1, 2).send_full(1, 3),
         },
         Case {
             of: Cb3,
             contract: || roomy(1),
             broken: |s| s.send(1, 1).send_full(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]),
+            culprits: &[1, 4],
             kept: |s| s.send(1, 1).send_full(1, 2).receive(2, &[(1, 1, 1)]),
+            tested: 1,
             open: |s| {
                 s.send(1, 1).send_full(1, 2).send_in_doubt(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]);
                 s.send_full(1, 3)
@@ -604,10 +688,12 @@ fn order_and_capacity() -> Vec<Case> {
             of: Cb6,
             contract: || Contract { body_limit: Some(Bytes(100)), ..durable() },
             broken: |s| s.event(1, sized(101, confirmed(1))),
+            culprits: &[0],
             kept: |s| {
                 s.event(1, sized(100, confirmed(1)));
                 s.event(1, sized(101, SendOutcome::Refused(Refusal::TooLarge)))
             },
+            tested: 2,
             open: |s| s.event(1, sized(101, SendOutcome::InDoubt)).event(1, sized(99, SendOutcome::InDoubt)),
         },
     ]
@@ -619,14 +705,18 @@ fn consumers_and_crashes() -> Vec<Case> {
             of: Ic1,
             contract: durable,
             broken: |s| s.observe(&[(1, 2, true)]),
+            culprits: &[0],
             kept: |s| s.observe(&[(1, 1, true)]),
+            tested: 1,
             open: |s| s.observe(&[(1, 0, true)]),
         },
         Case {
             of: Ic2,
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).observe(&[]),
+            culprits: &[3, 4],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).observe(&[(1, 1, true)]),
+            tested: 1,
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Ack, Outcome::InDoubt).observe(&[])
             },
@@ -635,7 +725,9 @@ fn consumers_and_crashes() -> Vec<Case> {
             of: Ic3,
             contract: durable,
             broken: |s| s.observe(&[(1, 1, false)]),
+            culprits: &[0],
             kept: |s| s.observe(&[(1, 1, true)]),
+            tested: 1,
             open: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[]),
         },
         Case {
@@ -645,10 +737,12 @@ fn consumers_and_crashes() -> Vec<Case> {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[(1, 1, true)]).nack(2, 1);
                 s.observe(&[(1, 1, false)]).receive(2, &[(1, 2, 2)])
             },
+            culprits: &[3, 5, 7],
             kept: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[(1, 1, true)]).nack(2, 1);
                 s.receive(2, &[(1, 2, 2)]).ack(2, 2).observe(&[(1, 1, false)])
             },
+            tested: 1,
             // It may have been delivered before the record was forgotten.
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[(1, 1, true)]).nack(2, 1);
@@ -662,10 +756,12 @@ fn consumers_and_crashes() -> Vec<Case> {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(10 * SECOND).receive(3, &[(1, 2, 2)]);
                 s.observe(&[(1, 1, true)]).ack(3, 2).observe(&[(1, 2, true)])
             },
+            culprits: &[2, 5, 8],
             kept: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(10 * SECOND).receive(3, &[(1, 2, 2)]);
                 s.observe(&[(1, 1, true)]).ack(3, 2).observe(&[(1, 1, true)])
             },
+            tested: 2,
             // The first was done with it, so this is about IC-1 alone.
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[(1, 1, true)]).advance(10 * SECOND);
@@ -676,35 +772,45 @@ fn consumers_and_crashes() -> Vec<Case> {
             of: Ic7,
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[(1, 0, true)]),
+            culprits: &[2, 3],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[]),
+            tested: 1,
             open: |s| s.send(1, 1).observe(&[(1, 0, true)]).receive(2, &[(1, 1, 1)]),
         },
         Case {
             of: Ic8,
             contract: once,
             broken: |s| s.send_in_doubt(1, 1).send(1, 1).drain(),
+            culprits: &[0, 1],
             kept: |s| s.send_in_doubt(1, 1).send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).send(1, 1).drain(),
+            tested: 1,
             open: |s| s.send_in_doubt(1, 1).send_in_doubt(1, 1).drain(),
         },
         Case {
             of: Ic9,
             contract: durable,
             broken: |s| rejected(s).observe(&[(1, 0, true)]).browse(3, &[(1, Reason::Rejected, 1)]),
+            culprits: &[4, 5],
             kept: |s| rejected(s).observe(&[]).browse(3, &[(1, Reason::Rejected, 1)]),
+            tested: 1,
             open: |s| rejected(s).browse(3, &[(1, Reason::Rejected, 1)]).observe(&[(1, 0, true)]),
         },
         Case {
             of: Ic10,
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).drain().observe(&[]),
+            culprits: &[2, 8],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).drain().observe(&[(1, 1, true)]),
+            tested: 1,
             open: |s| rejected(s).drain().observe(&[]),
         },
         Case {
             of: Du1,
             contract: durable,
             broken: |s| s.send(1, 1).crash(Crash::Power).receive(2, &[]),
+            culprits: &[0, 1, 3],
             kept: |s| s.send(1, 1).crash(Crash::Power).receive(2, &[(1, 1, 1)]).receive(2, &[]),
+            tested: 1,
             open: |s| s.send_in_doubt(1, 1).crash(Crash::Power).receive(2, &[]),
         },
         Case {
@@ -713,7 +819,9 @@ fn consumers_and_crashes() -> Vec<Case> {
             broken: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).crash(Crash::Power).receive(3, &[(1, 2, 2)])
             },
+            culprits: &[3, 4, 7],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).crash(Crash::Power).receive(3, &[]),
+            tested: 1,
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Ack, Outcome::InDoubt);
                 s.crash(Crash::Power).receive(3, &[(1, 2, 2)])
@@ -723,10 +831,12 @@ fn consumers_and_crashes() -> Vec<Case> {
             of: Du6,
             contract: durable,
             broken: |s| s.crash(Crash::Power).send(1, 1).crash(Crash::Power).receive(2, &[]),
+            culprits: &[2, 3, 5],
             kept: |s| {
                 s.send(1, 1).crash(Crash::Power).send(3, 2).crash(Crash::Power);
                 s.receive(2, &[(1, 1, 1), (2, 2, 1)])
             },
+            tested: 2,
             open: |s| s.crash(Crash::Power).send_in_doubt(1, 1).crash(Crash::Power).receive(2, &[]),
         },
         Case {
@@ -736,7 +846,9 @@ fn consumers_and_crashes() -> Vec<Case> {
                 s.event(0, What::Crashed { crash: Crash::Power });
                 s.event(0, What::Booted { error: Some("torn".into()) })
             },
+            culprits: &[0, 1],
             kept: |s| s.crash(Crash::Power),
+            tested: 1,
             // Nothing had crashed.
             open: |s| s.event(0, What::Booted { error: Some("no such directory".into()) }),
         },
@@ -747,17 +859,21 @@ fn consumers_and_crashes() -> Vec<Case> {
                 s.event(0, What::Booted { error: None });
                 s.event(0, What::Intruded { error: None })
             },
+            culprits: &[0, 1],
             kept: |s| s.event(0, What::Intruded { error: Some("it is open".into()) }),
+            tested: 1,
             open: |s| s,
         },
         Case {
             of: Du13,
             contract: || Contract { sends: Durability::Process, synced_every: Some(SECOND), ..durable() },
             broken: |s| s.send(1, 1).advance(SECOND).depth(1, [1, 0, 0, 0]).crash(Crash::Power).drain(),
+            culprits: &[0, 3, 7],
             kept: |s| {
                 s.send(1, 1).advance(SECOND).depth(1, [1, 0, 0, 0]).crash(Crash::Power);
                 s.receive(2, &[(1, 1, 1)]).ack(2, 1).drain()
             },
+            tested: 1,
             // No call gave it the time, or it had none.
             open: |s| {
                 s.send(1, 1).advance(SECOND).send(1, 2).depth(1, [2, 0, 0, 0]).crash(Crash::Power);
@@ -768,23 +884,29 @@ fn consumers_and_crashes() -> Vec<Case> {
             of: Du14,
             contract: durable,
             broken: |s| s.send_in_doubt(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[]),
+            culprits: &[2, 3, 5],
             kept: |s| {
                 s.send_in_doubt(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[(1, 2, 2)])
             },
+            tested: 1,
             open: |s| s.send_in_doubt(1, 1).crash(Crash::Power).receive(3, &[]),
         },
         Case {
             of: Li1,
             contract: durable,
             broken: |s| s.send(1, 1).drain(),
+            culprits: &[0, 3, 4],
             kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).drain(),
+            tested: 1,
             open: |s| s.send(1, 1).event(0, What::DrainBegan).event(0, What::DrainEnded { quiet: false }),
         },
         Case {
             of: Li2,
             contract: durable,
             broken: |s| s.drain().depth(1, [0, 1, 0, 0]),
+            culprits: &[2, 3, 4],
             kept: |s| s.drain().depth(1, [0, 0, 0, 0]),
+            tested: 2,
             // The drain's own receive is in doubt, and so is what it holds.
             open: |s| {
                 s.send(1, 1).event(0, What::DrainBegan).receive_in_doubt(3, 1).receive(3, &[]);
@@ -809,11 +931,12 @@ fn every_promise_can_be_broken_is_kept_by_a_near_miss_and_is_not_blamed_when_in_
         let (events, broken) = judged(case.broken);
         let Verdict::Broken(example) = broken else { panic!("{of} should be broken: {broken:?}") };
         assert_eq!(example.invariant, of);
+        assert_eq!(example.culprits, case.culprits, "{of}: {}", example.sentence);
         assert!(!example.culprits.is_empty() && example.culprits.len() <= 4, "{example:?}");
         assert!(example.culprits.is_sorted() && example.culprits.iter().all(|&e| e < events.events.len()));
         assert!(example.sentence.contains("event"), "{of}: {}", example.sentence);
         let (_, kept) = judged(case.kept);
-        assert!(matches!(kept, Verdict::Holds { .. }), "{of} should hold: {kept:?}");
+        assert_eq!(kept, Verdict::Holds { instances: case.tested }, "{of} should hold");
         let (_, open) = judged(case.open);
         assert!(!open.is_broken(), "{of} should not be blamed: {open:?}");
     }
@@ -1324,6 +1447,8 @@ fn a_batch_has_as_many_answers_as_items() {
         s.send(1, 1).receive(2, &[(1, 1, 1)]).event(2, ack).also(2, answered(0))
     };
     assert_blamed(durable(), none, &[Al11], &[Lv8]);
+    let Verdict::Broken(example) = check(Al11, &history(durable(), long)) else { panic!("not broken") };
+    assert_eq!(example.culprits, [0, 1, 2], "the whole batch");
     // An answer that did not come at all leaves every outcome in doubt, as the recorder writes it.
     let lost: Write = |s| s.send_in_doubt(1, 1).also(1, send(2, SendOutcome::InDoubt));
     assert_blamed(durable(), lost, &[], &[Al11]);
@@ -1373,6 +1498,9 @@ fn a_retry_is_stored_once_where_that_is_declared() {
         &[],
         &[Al8, Ic8],
     );
+    // What was refused every time and came twice, all the same.
+    let refused: Write = |s| s.send_full(1, 1).receive_ids(2, &[(1, 1, 1, 1), (1, 2, 2, 1)]);
+    assert_blamed(once(), refused, &[Al4, Al8], &[]);
 }
 
 #[test]
@@ -1476,6 +1604,26 @@ fn a_crash_in_a_drain_decides_nothing_and_stops_nobody() {
             assert!(!of_drains || !matches!(verdict, Verdict::Holds { .. }), "{invariant}: {verdict:?}");
         }
     }
+}
+
+#[test]
+fn the_ledger_counts_what_is_nobodys_apart() {
+    let written = history(roomy(9), |s| {
+        s.send_full(1, 1)
+            .send_full(1, 2)
+            .send(1, 3)
+            .send(1, 4)
+            .receive(2, &[(3, 1, 1), (4, 2, 1), (5, 3, 1)]);
+        s.reject(2, 1).reject(2, 2).browse(1, &[(3, Reason::Rejected, 1), (4, Reason::Rejected, 1)]);
+        deliver(s, |what| {
+            if let What::Deliver { token, handle, .. } = what {
+                (*token, *handle) = (None, Handle(4));
+            }
+        })
+    });
+    let counted =
+        Ledger { attempted: 4, confirmed: 2, refused: 2, delivered: 4, distinct: 2, ..Ledger::default() };
+    assert_eq!(Ledger::of(&written), Ledger { dead: 2, phantom: 2, ..counted });
 }
 
 #[test]

@@ -62,12 +62,41 @@ fn stretch(history: &History, dice: &mut Dice) -> History {
                 | What::Advanced { .. }
         )
     };
+    let fixed = |call: &std::ops::Range<usize>| {
+        let first = &events[call.start];
+        barrier(first) || matches!(first.what, What::Advanced { .. })
+    };
+    let receipts = |call: &std::ops::Range<usize>| -> Vec<Handle> {
+        let events = events[call.clone()].iter();
+        events
+            .filter_map(|event| match event.what {
+                What::Deliver { handle, .. } | What::Settle { handle, .. } | What::Extend { handle, .. } => {
+                    Some(handle)
+                }
+                _ => None,
+            })
+            .collect()
+    };
+    // When each took effect. Two that know nothing of each other may share a tick: then either may come first, even
+    // where the one that came last returned when the other was called.
+    let mut bases: Vec<u64> = (1..=calls.len() as u64).map(|number| number * STEP).collect();
+    for number in 1..calls.len() {
+        let [before, call] = [&calls[number - 1], &calls[number]];
+        let apart = bases[number - 1] == number as u64 * STEP
+            && !fixed(before)
+            && !fixed(call)
+            && events[before.start].actor != events[call.start].actor
+            && !receipts(before).iter().any(|handle| receipts(call).contains(handle));
+        if apart && dice.one_in(4) {
+            bases[number] = bases[number - 1];
+        }
+    }
     let mut given: BTreeMap<Handle, usize> = BTreeMap::new();
     let mut limit = vec![u64::MAX; calls.len()];
     let mut needs = vec![None; calls.len()];
     let mut latest: BTreeMap<u32, usize> = BTreeMap::new();
     for (number, call) in calls.iter().enumerate() {
-        let base = (number as u64 + 1) * STEP;
+        let base = bases[number];
         for event in &events[call.clone()] {
             match event.what {
                 What::Deliver { handle, .. } => drop(given.insert(handle, number)),
@@ -94,13 +123,12 @@ fn stretch(history: &History, dice: &mut Dice) -> History {
     let mut stretched: Vec<Event> = Vec::new();
     let mut clock = vec![(0, stanchion_queues::Time::ZERO)];
     for (number, call) in calls.iter().enumerate() {
-        let base = (number as u64 + 1) * STEP;
+        let base = bases[number];
         let first = &events[call.start];
-        let fixed = barrier(first) || matches!(first.what, What::Advanced { .. });
         let earliest = (wall + 1)
             .max(last_of.get(&first.actor.0).map_or(0, |ret| ret + 1))
             .max(needs[number].map_or(0, |from: usize| rets[from] + 1));
-        let (begin, end) = if fixed {
+        let (begin, end) = if fixed(call) {
             (base, base)
         } else {
             let far = dice.pick(&[1, 400, 1500, 6000]);

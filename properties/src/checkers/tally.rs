@@ -51,3 +51,20 @@ impl Tally {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_earliest_violation_is_kept_with_its_last_four_culprits() {
+        let mut tally = Tally::of(Invariant::Al1);
+        let sentence = |sentence: &str| String::from(sentence);
+        tally.blame(&[2, 6], || sentence("late"));
+        tally.blame(&[5, 1, 4, 5, 3, 2], || sentence("early"));
+        tally.blame(&[0, 5], || sentence("as early"));
+        tally.blame(&[7], || sentence("later"));
+        let Verdict::Broken(example) = tally.verdict() else { panic!("not broken") };
+        assert_eq!((example.sentence.as_str(), example.culprits), ("early", vec![2, 3, 4, 5]));
+    }
+}
