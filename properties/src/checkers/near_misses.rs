@@ -3,9 +3,7 @@
 
 use std::time::Duration;
 
-use stanchion_queues::{
-    Attempt, Bytes, Contract, Count, Counting, Crash, Death, Durability, Reason, Refusal, Retries, Settle,
-};
+use stanchion_queues::{Bytes, Contract, Count, Counting, Crash, Death, Durability, Refusal, Settle};
 
 use super::check;
 use super::scripted::{SECOND, Script};

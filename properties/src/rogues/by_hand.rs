@@ -12,7 +12,7 @@ use stanchion_queues::file::Mistake;
 
 use super::delivery::races::{self, Race};
 use super::delivery::{self, RogueHost};
-use super::{Hunt, commits, consumers, memory};
+use super::{Hunt, Seen, commits, consumers, memory};
 use crate::checkers;
 use crate::consumers::{Ledger, played};
 use crate::engines::budget::Budget;
@@ -58,9 +58,9 @@ fn read<P: DeserializeOwned>(plan: &Value) -> P {
 }
 
 /// What came of a run: whether the promise was broken, and all that was seen.
-type Seen = (bool, String);
+type Told = (bool, String);
 
-fn seen(history: &History, promise: Invariant) -> Seen {
+fn seen(history: &History, promise: Invariant) -> Told {
     let all = serde_json::to_string(history).expect("a history is plain data");
     (checkers::check(promise, history).is_broken(), all)
 }
@@ -99,7 +99,7 @@ impl Rogue {
         self.run(plan).0
     }
 
-    fn run(&self, plan: &Value) -> Seen {
+    fn run(&self, plan: &Value) -> Told {
         match *self {
             Rogue::Delivery(bug) => {
                 let make = |settings: &Settings| RogueHost::new(bug, settings);
@@ -152,8 +152,10 @@ impl Rogue {
                 .run(
                     (0..budget.cases).map(|case| simulated::Plan::draw(case_seed(seed, race.id(), case))),
                     |plan| {
-                        checkers::judge(&simulated::run(races::hosting(race), plan, true).expect("it starts"))
+                        let history = simulated::run(races::hosting(race), plan, true).expect("it starts");
+                        Seen { verdicts: checkers::judge(&history), history, reached: None }
                     },
+                    None,
                 ),
             ),
             Rogue::Commit(mistake) => Some(commits::hunt(mistake, budget)),

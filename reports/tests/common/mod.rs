@@ -1,8 +1,9 @@
 //! Rich synthetic results: everything that a page can show occurs in them.
 
 use stanchion_reports::results::{
-    Act, ActKind, Answer, Better, Broken, Card, CardLine, Comparison, Difference, Estimate, Failure, Kill,
-    Kind, Lanes, Ledger, Limit, Measurement, Property, Queue, Results, Rogue, Run, State, Status, Trial,
+    Act, ActKind, Answer, Balance, Better, Broken, Card, CardLine, Comparison, Difference, Estimate, Failure,
+    Kill, Kind, Lanes, Ledger, Limit, Measurement, Property, Queue, Results, Rogue, Run, State, Status,
+    Trial,
 };
 
 const PROMISES: [(&str, &str, &str); 22] = [
@@ -272,11 +273,20 @@ fn missing_after_the_crash() -> Lanes {
         ]
         .map(String::from)
         .into(),
+        balance: vec![
+            balance("m1", "confirmed", "delivered, dead, or there", "delivered once, never acked", false),
+            balance("m2", "confirmed", "delivered, dead, or there", "nowhere: nothing more came", true),
+        ],
         notes: vec![(
             "Ledger".into(),
             "confirmed 2, refused 1, in doubt 0, delivered 2 (0 again), acked 0".into(),
         )],
     }
+}
+
+fn balance(message: &str, said: &str, ought: &str, was: &str, differs: bool) -> Balance {
+    let [message, said, ought, was] = [message, said, ought, was].map(String::from);
+    Balance { message, said, ought, was, differs }
 }
 
 /// Noise that is the same in every run: a number from -1 to 1.
