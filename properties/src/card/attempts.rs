@@ -5,7 +5,7 @@ use std::time::Duration;
 use stanchion_queues::{Attempt, Contract, Count, DeadLettering, Death, Durability};
 
 use super::lab::{
-    AFTER, CAPACITY, LEASE, LONG, Lab, NACK, Seen, advance, receive, redrive, same, send, settle,
+    AFTER, ALLOWED, CAPACITY, LEASE, LONG, Lab, NACK, Seen, advance, receive, redrive, same, send, settle,
 };
 use super::{Difference, Learned, Probe};
 use crate::plan::{How, Step};
@@ -18,6 +18,7 @@ pub(super) const PROBES: &[Probe] = &[
     Probe("the attempt of a delivery says", attempt, reads_attempt),
     Probe("a message out of attempts", |c| dead(c, "after its deliveries"), out_of_attempts),
     Probe("a rejected message", |c| dead(c, "at once"), rejected),
+    Probe("deliveries above a limit that was lowered", above, above_the_limit),
     Probe("a message out of attempts leaves", |c| leaves(c.death).into(), when_it_leaves),
     Probe("after a redrive, attempts", |c| starts(c.redrive_resets).into(), after_redrive),
 ];
@@ -157,16 +158,53 @@ fn fate(lab: &Lab<'_>, seen: &Seen) -> Learned {
     Ok((words, difference))
 }
 
-/// An end that counts, as often as the limit says, so that the message dies.
+/// An end of an attempt that counts.
+fn counted(lab: &Lab<'_>) -> Result<Step, String> {
+    let counting = lab.contract.counting;
+    match (counting.nack, counting.expiry) {
+        (Count::Yes, _) => Ok(settle(0, NACK)),
+        (_, Count::Yes) => Ok(advance(AFTER)),
+        _ => Err("neither nacks nor expired leases count for certain".into()),
+    }
+}
+
+fn above(contract: &Contract) -> String {
+    match contract.deliveries_allowed {
+        Some(_) => "one more at most".into(),
+        None => "there is no limit".into(),
+    }
+}
+
+/// Two deliveries of three fail, then it is started again with a limit of one: see [`Invariant::Dl13`].
+///
+/// [`Invariant::Dl13`]: crate::invariant::Invariant::Dl13
+fn above_the_limit(lab: &Lab<'_>) -> Learned {
+    let kind = lab.survivable()?;
+    if lab.allowed().is_none_or(|allowed| allowed < ALLOWED) || lab.contract.counts < Durability::Process {
+        return Err("the limit or the counts do not stand".into());
+    }
+    let fails = [receive(0, 1, LEASE), counted(lab)?];
+    let mut steps = vec![send(1)];
+    steps.extend([fails.clone(), fails.clone()].concat());
+    steps.push(Step::Crash { kind });
+    steps.extend(vec![fails; 4].concat());
+    steps.push(Step::Browse { session: 0 });
+    let seen = lab.run_limited(steps)?.took_all()?;
+    let dies = lab.contract.dead_lettering == DeadLettering::Dropped || !seen.letters()?.is_empty();
+    match seen.after_limit() {
+        None => Err("its limit cannot be changed here".into()),
+        Some(more) if !dies => Ok((format!("{more} more, and it does not die"), Difference::Over)),
+        Some(0) => Ok(("none: it dies at once".into(), Difference::Same)),
+        Some(1) => Ok(("one more".into(), Difference::Same)),
+        Some(more) => Ok((format!("{more} more"), Difference::Over)),
+    }
+}
+
+/// Such ends, as often as the limit says, so that the message dies.
 fn to_death(lab: &Lab<'_>) -> Result<Vec<Step>, String> {
     let allowed = lab.allowed().ok_or("it allows any number of deliveries")?;
     most(lab)?;
-    let counting = lab.contract.counting;
-    let end = match (counting.nack, counting.expiry) {
-        (Count::Yes, _) => settle(0, NACK),
-        (_, Count::Yes) => advance(AFTER),
-        _ => return Err("neither nacks nor expired leases count for certain".into()),
-    };
+    let end = counted(lab)?;
     let mut steps = vec![send(1)];
     steps.extend((0..allowed).flat_map(|_| [receive(0, 1, LEASE), end.clone()]));
     Ok(steps)

@@ -7,12 +7,12 @@ use stanchion_queues::{Answer, Contract, Count, Crash, Depth, Durability, Refusa
 use super::Difference;
 use crate::engines::sequential::NotStarted;
 use crate::history::{Event, History, Letter, Outcome, SendOutcome, Token, What};
-use crate::plan::{Fate, How, Plan, PlanSettings, Step, Which};
+use crate::plan::{Fate, How, Plan, PlanSettings, Step, Which, limit_after};
 
 /// How many messages a probed broker is asked to hold.
 pub(super) const CAPACITY: usize = 8;
 /// How many deliveries it is asked to allow.
-const ALLOWED: u32 = 3;
+pub(super) const ALLOWED: u32 = 3;
 /// How long leases last, unless a probe says otherwise.
 pub(super) const LEASE: Duration = Duration::from_secs(1);
 /// A lease that ends in no probe.
@@ -41,6 +41,15 @@ impl<'a> Lab<'a> {
     /// It panicked or did not start, or what it said or did not say means nothing.
     pub(super) fn run(&self, steps: Vec<Step>) -> Result<Seen, String> {
         self.run_with(steps, 0)?.certain()
+    }
+
+    /// The same, of a plan in which the broker allows one delivery from its first crash on, where its host can tell it so.
+    ///
+    /// # Errors
+    /// As for [`Lab::run`].
+    pub(super) fn run_limited(&self, steps: Vec<Step>) -> Result<Seen, String> {
+        let limited = (0..).find(|seed| limit_after(*seed, ALLOWED, 1) == Some(1)).unwrap_or(0);
+        self.run_with(steps, limited)?.certain()
     }
 
     /// The same, of a plan that loses replies itself.
@@ -135,6 +144,13 @@ impl Seen {
     /// Whether the last receive brought something.
     pub(super) fn last_brought(&self) -> bool {
         !self.last_receives(1).is_empty()
+    }
+
+    /// How many deliveries there were since the limit was changed, if it was.
+    pub(super) fn after_limit(&self) -> Option<usize> {
+        let limited = self.events.iter().position(|event| matches!(event.what, What::Limited { .. }))?;
+        let later = self.events[limited..].iter();
+        Some(later.filter(|event| matches!(event.what, What::Deliver { .. })).count())
     }
 
     /// The attempts of all deliveries.

@@ -31,6 +31,7 @@ fn what_is_declared_in_memory_is_learned() {
         "a delay survives",
         "leases after a crash",
         "deliveries, each ended by a crash",
+        "deliveries above a limit that was lowered",
         "the same after a crash",
     ];
     for card in [learn(ring).expect("it starts"), learn(deque).expect("it starts")] {
@@ -92,6 +93,7 @@ const WRONG: &[Relabelled] = &[
         "deliveries, each nacked",
         Difference::Over,
     ),
+    (|c| c.deliveries_allowed = None, "deliveries above a limit that was lowered", Difference::Unlearned),
     (|c| c.death = Death::NextReceive, "a message out of attempts leaves", Difference::Under),
     (|c| c.dead_lettering = DeadLettering::Dropped, "a message out of attempts", Difference::Under),
     (|c| c.dead_lettering = DeadLettering::Dropped, "a rejected message", Difference::Under),
@@ -123,6 +125,7 @@ fn an_unkept_claim_is_said_in_a_sentence() {
         "deliveries, each nacked: declared \"3\", observed \"4\"",
         "one delivery too many"
     );
+    assert!(broken(Bug::D36).iter().any(|sentence| sentence.contains("above a limit that was lowered")));
     assert!(broken(Bug::D02).iter().any(|sentence| sentence.contains("observed \"2\"")));
     let right = [false, true].map(|durable| {
         learn(|settings: &Settings| RogueHost::correct(durable, settings)).expect("it starts").broken()
