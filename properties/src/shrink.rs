@@ -88,6 +88,8 @@ pub fn shrink<P: Shrink>(plan: &P, max_runs: u32, fails: impl FnMut(&P) -> bool)
     loop {
         let before = shrinker.best.clone();
         shrinker.delete();
+        // While a capacity is large yet: a batch needs room.
+        shrinker.put_together();
         sizes.push(shrinker.best.steps().len());
         P::PLAINER.iter().for_each(|plainer| shrinker.simplify_steps(*plainer));
         P::SIMPLER.iter().for_each(|simpler| shrinker.simplify_setting(*simpler));

@@ -356,7 +356,9 @@ fn one_life(
         }
     }
     let status = child.wait()?;
-    if has_begun && status.success() {
+    // One that could not open the queue has said so. A panic is a story of its own.
+    let ended = status.code().is_some_and(|code| code != PANICKED);
+    if ended && (has_begun || said == 0) {
         return Err(ChildError::NotKilled);
     }
     // What was asked and not answered may have been done, but not after the kill.

@@ -260,7 +260,7 @@ mod tests {
     /// Rounds that end early would leave most of what is planned untested.
     #[test]
     fn a_round_is_as_long_as_it_is_planned() {
-        let report = observe::<Ring>(&Budget { cases: 160, ..Budget::quick() });
+        let report = observe::<Ring>(&Budget { cases: 48, ..Budget::quick() });
         let Report { rounds, operations, cut_short, .. } = report;
         println!("{rounds} rounds, {operations} operations, {cut_short} cut short");
         // At least a push and a pop for each item.
