@@ -136,8 +136,8 @@ fn integrity() -> Vec<Case> {
             contract: durable,
             broken: |s| s.send_full(1, 1).receive(2, &[(1, 1, 1)]),
             culprits: &[0, 2],
-            kept: |s| s.send_full(1, 1).send(1, 1).send_full(1, 2).receive(2, &[(1, 1, 1)]),
-            tested: 4,
+            kept: |s| s.send_full(1, 1).send(1, 1).send_full(1, 2).send(1, 3).receive(2, &[(1, 1, 1)]),
+            tested: 5,
             open: |s| s.send_full(1, 1).send_in_doubt(1, 1).send_full(1, 2).receive(2, &[(1, 1, 1)]),
         },
         Case {
@@ -673,7 +673,7 @@ fn consumers_and_crashes() -> Vec<Case> {
             contract: durable,
             broken: |s| s.observe(&[(1, 2, true)]),
             culprits: &[0],
-            kept: |s| s.observe(&[(1, 1, true)]),
+            kept: |s| s.observe(&[(1, 1, true), (2, 0, false)]),
             tested: 1,
             open: |s| s.observe(&[(1, 0, true)]),
         },
@@ -693,8 +693,8 @@ fn consumers_and_crashes() -> Vec<Case> {
             contract: durable,
             broken: |s| s.observe(&[(1, 1, false)]),
             culprits: &[0],
-            kept: |s| s.observe(&[(1, 1, true)]),
-            tested: 1,
+            kept: |s| s.observe(&[(1, 1, true), (2, 0, false)]),
+            tested: 2,
             open: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[]),
         },
         Case {
@@ -740,7 +740,10 @@ fn consumers_and_crashes() -> Vec<Case> {
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[(1, 0, true)]),
             culprits: &[2, 3],
-            kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[]),
+            kept: |s| {
+                s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]);
+                s.observe(&[(2, 1, true), (3, 0, false)])
+            },
             tested: 1,
             open: |s| s.send(1, 1).observe(&[(1, 0, true)]).receive(2, &[(1, 1, 1)]),
         },
