@@ -4,12 +4,15 @@
 use std::time::Duration;
 
 use stanchion_queues::{
-    Bytes, Contract, Count, Counting, Crash, Death, Durability, Leases, MessageId, Reason, Refusal, Settle,
+    Answer, Attempt, Bytes, Contract, Count, Counting, Crash, Death, Durability, Leases, MessageId, Reason,
+    Refusal, Settle,
 };
 
 use super::check;
 use super::scripted::{SECOND, Script, body};
-use super::scripts::{Write, confirmed, dead, durable, history, rejected, roomy, sized, unlimited};
+use super::scripts::{
+    AT_ONCE, Write, confirmed, dead, deliver, durable, history, rejected, roomy, sized, unlimited,
+};
 use crate::history::{Letter, Outcome, SendOutcome, Token, What};
 use crate::invariant::Invariant::{self, *};
 use crate::verdict::Verdict;
@@ -39,6 +42,9 @@ fn near_misses() -> Vec<Near> {
     all.extend(integrity());
     all.extend(attempts());
     all.extend(consumers());
+    all.extend(letters());
+    all.extend(leases());
+    all.extend(culprits());
     all
 }
 
@@ -772,6 +778,774 @@ fn consumers() -> Vec<Near> {
             },
             yes: &[],
             no: &[Ic6],
+            says: "",
+        },
+    ]
+}
+
+/// What is kept of the dead.
+fn letters() -> Vec<Near> {
+    vec![
+        Near {
+            why: "more attempts than are allowed, where a redrive starts the count again",
+            contract: durable,
+            write: |s| {
+                dead(s)
+                    .browse(1, &[(1, Reason::Attempts, 2)])
+                    .redrive(1, 1, 0)
+                    .browse(1, &[(1, Reason::Attempts, 3)])
+            },
+            yes: &[Dl1, Dl7],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "the same after a redrive that moved it and starts the count again",
+            contract: durable,
+            write: |s| dead(s).redrive(1, 1, 1).browse(1, &[(1, Reason::Attempts, 3)]),
+            yes: &[Dl1, Dl7],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "where the count is kept it may stand above the limit",
+            contract: || Contract { redrive_resets: false, ..durable() },
+            write: |s| {
+                dead(s)
+                    .redrive(1, 1, 1)
+                    .receive(2, &[(1, 3, 3)])
+                    .nack(2, 3)
+                    .browse(1, &[(1, Reason::Attempts, 3)])
+            },
+            yes: &[],
+            no: &[Dl1, Dl7],
+            says: "",
+        },
+        Near {
+            why: "rejected, and not shown",
+            contract: durable,
+            write: |s| rejected(s).browse(1, &[]),
+            yes: &[Dl12, Dl4],
+            no: &[],
+            says: "m1 was rejected at event 3, and event 4 showed",
+        },
+        Near {
+            why: "out of attempts, and not shown",
+            contract: durable,
+            write: |s| dead(s).browse(1, &[]),
+            yes: &[Dl1, Dl4],
+            no: &[],
+            says: "m1 was out of attempts after its delivery at event 5",
+        },
+        Near {
+            why: "out of attempts by expiry, and not shown",
+            contract: || Contract { deliveries_allowed: Some(1), ..durable() },
+            write: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(11 * SECOND).browse(1, &[]),
+            yes: &[Dl1, Dl4],
+            no: &[],
+            says: "m1 was out of attempts after its delivery at event 2",
+        },
+        Near {
+            why: "acked, and shown among the dead",
+            contract: durable,
+            write: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).browse(1, &[(1, Reason::Rejected, 1)]),
+            yes: &[Dl4],
+            no: &[],
+            says: "it was acked all the while",
+        },
+        Near {
+            why: "it may have been shown before it was acked",
+            contract: durable,
+            write: |s| {
+                s.send(1, 1)
+                    .receive(2, &[(1, 1, 1)])
+                    .settle(2, 1, Settle::Reject, Outcome::InDoubt)
+                    .ack(3, 1)
+                    .wide(0, 1)
+                    .browse(1, &[(1, Reason::Rejected, 1)])
+            },
+            yes: &[],
+            no: &[Dl4],
+            says: "",
+        },
+        Near {
+            why: "ready, and shown among the dead",
+            contract: durable,
+            write: |s| s.send(1, 1).browse(3, &[(1, Reason::Rejected, 1)]),
+            yes: &[Dl4],
+            no: &[],
+            says: "it was ready all the while",
+        },
+        Near {
+            why: "leased, and shown among the dead",
+            contract: durable,
+            write: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).browse(3, &[(1, Reason::Rejected, 1)]),
+            yes: &[Dl4],
+            no: &[],
+            says: "it was in flight all the while",
+        },
+        Near {
+            why: "shown when it was called to be delivered",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1)
+                    .receive(2, &[(1, 1, 1)])
+                    .settle(2, 1, Settle::Reject, Outcome::InDoubt)
+                    .advance(20 * SECOND);
+                s.browse(1, &[(1, Reason::Rejected, 1)]).wide(0, 1).receive(2, &[(1, 2, 2)])
+            },
+            yes: &[],
+            no: &[Dl11],
+            says: "",
+        },
+        Near {
+            why: "one attempt is the one that comes",
+            contract: durable,
+            write: |s| s.send(1, 1).receive(2, &[(1, 1, 2)]),
+            yes: &[Dl5],
+            no: &[],
+            says: "as attempt 2 and should be attempt 1",
+        },
+        Near {
+            why: "no attempt is the first",
+            contract: durable,
+            write: |s| s.send(1, 1).receive(2, &[(1, 1, 0)]),
+            yes: &[Dl5],
+            no: &[],
+            says: "as attempt 0 and should be attempt 1",
+        },
+        Near {
+            why: "one of several",
+            contract: || Contract {
+                counting: Counting { nack: Count::Maybe, ..Counting::AT_HAND_OVER },
+                ..unlimited()
+            },
+            write: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(1, 2, 5)]),
+            yes: &[Dl5],
+            no: &[],
+            says: "should be attempt 1 to 2",
+        },
+        Near {
+            why: "another body than was sent",
+            contract: unlimited,
+            write: |s| {
+                rejected(s);
+                {
+                    let letter = Letter {
+                        token: Some(Token(1)),
+                        id: MessageId(1),
+                        reason: Reason::Rejected,
+                        attempts: 1,
+                        key: None,
+                        body: body(2),
+                    };
+                    s.event(1, What::Browse { max: 100, letters: Some(vec![letter]) })
+                }
+            },
+            yes: &[Dl7],
+            no: &[],
+            says: "with another key or body",
+        },
+        Near {
+            why: "what nobody had sent",
+            contract: unlimited,
+            write: |s| s.browse(1, &[(1, Reason::Rejected, 1)]).send(1, 1),
+            yes: &[Dl7],
+            no: &[],
+            says: "and nobody had sent it",
+        },
+        Near {
+            why: "it may be sent while it is shown",
+            contract: unlimited,
+            write: |s| {
+                s.browse(1, &[(1, Reason::Rejected, 1)]).wide(0, 1);
+                s.send(1, 1)
+            },
+            yes: &[Dl7],
+            no: &[],
+            says: "as rejected and nobody had rejected it",
+        },
+        Near {
+            why: "an id that a send in doubt may have got",
+            contract: unlimited,
+            write: |s| {
+                s.send_in_doubt(1, 1).send_full(3, 1).receive_in_doubt(2, 1);
+                {
+                    let letter = Letter {
+                        token: Some(Token(1)),
+                        id: MessageId(9),
+                        reason: Reason::Attempts,
+                        attempts: 1,
+                        key: None,
+                        body: body(1),
+                    };
+                    s.event(1, What::Browse { max: 100, letters: Some(vec![letter]) })
+                }
+            },
+            yes: &[],
+            no: &[Dl7],
+            says: "",
+        },
+        Near {
+            why: "an id that no send that was confirmed or refused can have got",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).send_full(3, 1);
+                {
+                    let letter = Letter {
+                        token: Some(Token(1)),
+                        id: MessageId(9),
+                        reason: Reason::Rejected,
+                        attempts: 1,
+                        key: None,
+                        body: body(1),
+                    };
+                    s.event(1, What::Browse { max: 100, letters: Some(vec![letter]) })
+                }
+            },
+            yes: &[Dl7],
+            no: &[],
+            says: "under id 9, which was never given to it",
+        },
+        Near {
+            why: "an id that was given to it at its delivery",
+            contract: unlimited,
+            write: |s| {
+                s.send_in_doubt(1, 1).receive_ids(2, &[(1, 9, 1, 1)]).reject(2, 1);
+                {
+                    let letter = Letter {
+                        token: Some(Token(1)),
+                        id: MessageId(9),
+                        reason: Reason::Rejected,
+                        attempts: 1,
+                        key: None,
+                        body: body(1),
+                    };
+                    s.event(1, What::Browse { max: 100, letters: Some(vec![letter]) })
+                }
+            },
+            yes: &[],
+            no: &[Dl7],
+            says: "",
+        },
+        Near {
+            why: "fewer attempts than kill",
+            contract: durable,
+            write: |s| dead(s).browse(1, &[(1, Reason::Attempts, 1)]),
+            yes: &[Dl7],
+            no: &[],
+            says: "of 1 attempts and 2 are allowed",
+        },
+        Near {
+            why: "more attempts than kill",
+            contract: durable,
+            write: |s| dead(s).browse(1, &[(1, Reason::Attempts, 3)]),
+            yes: &[Dl7],
+            no: &[],
+            says: "of 3 attempts and 2 are allowed",
+        },
+        Near {
+            why: "rejected, though only ever acked",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).browse(1, &[(1, Reason::Rejected, 1)])
+            },
+            yes: &[Dl7],
+            no: &[],
+            says: "as rejected and nobody had rejected it",
+        },
+        Near {
+            why: "rejected later",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).browse(3, &[(1, Reason::Rejected, 1)]).reject(2, 1)
+            },
+            yes: &[Dl7],
+            no: &[],
+            says: "as rejected and nobody had rejected it",
+        },
+        Near {
+            why: "rejected with a receipt that was refused",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Reject, Outcome::Stale);
+                s.browse(3, &[(1, Reason::Rejected, 1)])
+            },
+            yes: &[Dl7],
+            no: &[],
+            says: "as rejected and nobody had rejected it",
+        },
+        Near {
+            why: "rejected after more attempts than that was",
+            contract: || Contract { attempt: Attempt::Ordinal, ..unlimited() },
+            write: |s| rejected(s).browse(1, &[(1, Reason::Rejected, 5)]),
+            yes: &[Dl7],
+            no: &[],
+            says: "as rejected after 5 attempts",
+        },
+        Near {
+            why: "the death that was told last stands before the others",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]).reject(2, 1).reject(2, 2);
+                s.browse(1, &[(2, Reason::Rejected, 1), (1, Reason::Rejected, 1)])
+            },
+            yes: &[Dl7],
+            no: &[],
+            says: "shows m1 behind what died after it (see event 4)",
+        },
+        Near {
+            why: "a redrive may have moved either of them between",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]).reject(2, 1).reject(2, 2);
+                s.event(1, What::Redrive { max: 1, moved: None });
+                s.browse(1, &[(2, Reason::Rejected, 1), (1, Reason::Rejected, 1)])
+            },
+            yes: &[],
+            no: &[Dl7],
+            says: "",
+        },
+    ]
+}
+
+/// Leases and receipts.
+fn leases() -> Vec<Near> {
+    vec![
+        Near {
+            why: "nothing expires a lease that was acked",
+            contract: unlimited,
+            write: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).receive(2, &[(1, 2, 2)]),
+            yes: &[Al7],
+            no: &[Lv4],
+            says: "",
+        },
+        Near {
+            why: "at its deadline it may have run out",
+            contract: unlimited,
+            write: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(10 * SECOND).receive(2, &[(1, 2, 2)]),
+            yes: &[],
+            no: &[Lv4],
+            says: "",
+        },
+        Near {
+            why: "only what was extended was not held long enough because of that",
+            contract: unlimited,
+            write: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).receive(3, &[(1, 2, 2)]),
+            yes: &[Lv1],
+            no: &[Lv5],
+            says: "",
+        },
+        Near {
+            why: "its own receipt is refused while the lease lives",
+            contract: unlimited,
+            write: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Ack, Outcome::Stale),
+            yes: &[Lv8],
+            no: &[],
+            says: "m1 was held since event 2 and event 3 called r1 stale",
+        },
+        Near {
+            why: "whose ack was refused is there still",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(10 * SECOND).settle(
+                    2,
+                    1,
+                    Settle::Ack,
+                    Outcome::Stale,
+                );
+                s.advance(SECOND).receive(3, &[])
+            },
+            yes: &[Lv8],
+            no: &[],
+            says: "event 4 called the receipt of m1 stale, and at event 6 it was gone",
+        },
+        Near {
+            why: "whose nack was refused is not said to have been acked",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(10 * SECOND).settle(
+                    2,
+                    1,
+                    AT_ONCE,
+                    Outcome::Stale,
+                );
+                s.advance(SECOND).receive(3, &[])
+            },
+            yes: &[Lv3],
+            no: &[Lv8],
+            says: "",
+        },
+        Near {
+            why: "nor whose ack was never answered",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(11 * SECOND).settle(
+                    2,
+                    1,
+                    Settle::Ack,
+                    Outcome::InDoubt,
+                );
+                s.advance(SECOND).receive(3, &[])
+            },
+            yes: &[Lv3],
+            no: &[Lv8],
+            says: "",
+        },
+        Near {
+            why: "nor whose ack was refused when it was gone already",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(11 * SECOND).receive(3, &[]);
+                s.settle(2, 1, Settle::Ack, Outcome::Stale)
+            },
+            yes: &[Lv3],
+            no: &[Lv8],
+            says: "",
+        },
+        Near {
+            why: "nor whose ack was refused while it was not found",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(11 * SECOND);
+                s.settle(2, 1, Settle::Ack, Outcome::Stale).wide(0, 1).receive(3, &[])
+            },
+            yes: &[Lv3],
+            no: &[Lv8],
+            says: "",
+        },
+        Near {
+            why: "what came again was late, and not gone",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(11 * SECOND).settle(
+                    2,
+                    1,
+                    Settle::Ack,
+                    Outcome::Stale,
+                );
+                s.receive(3, &[]).receive(3, &[(1, 2, 2)])
+            },
+            yes: &[Lv3],
+            no: &[Lv8],
+            says: "",
+        },
+        Near {
+            why: "a crash between two settlements may take back the first",
+            contract: || Contract {
+                leases: Leases { end_with_session: false, end_with_crash: false },
+                ..unlimited()
+            },
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).crash(Crash::Process).wide(0, 0).ack(3, 1)
+            },
+            yes: &[],
+            no: &[Lv8],
+            says: "",
+        },
+        Near {
+            why: "a crash before both takes back neither",
+            contract: || Contract {
+                leases: Leases { end_with_session: false, end_with_crash: false },
+                ..unlimited()
+            },
+            write: |s| s.crash(Crash::Process).send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).ack(3, 1),
+            yes: &[Lv8],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "nor does one after both",
+            contract: || Contract {
+                leases: Leases { end_with_session: false, end_with_crash: false },
+                ..unlimited()
+            },
+            write: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).ack(3, 1).crash(Crash::Process),
+            yes: &[Lv8],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "the session was lost, and its receipt serves still",
+            contract: unlimited,
+            write: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).lose(2).ack(3, 1),
+            yes: &[Lv11, Lv8],
+            no: &[Lv10],
+            says: "the session that held m1 was lost, and event 4",
+        },
+        Near {
+            why: "it was lost later",
+            contract: unlimited,
+            write: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).lose(2),
+            yes: &[],
+            no: &[Lv11, Lv8],
+            says: "",
+        },
+        Near {
+            why: "it may have been lost later",
+            contract: unlimited,
+            write: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).lose(2).wide(0, 1).ack(3, 1),
+            yes: &[],
+            no: &[Lv11, Lv8],
+            says: "",
+        },
+        Near {
+            why: "the broker crashed, and its receipt serves still",
+            contract: unlimited,
+            write: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Process).ack(3, 1),
+            yes: &[Lv10, Lv8],
+            no: &[Lv11],
+            says: "the crash ended the lease of m1, and event 5",
+        },
+        Near {
+            why: "where sessions end leases a crash that keeps them is no harm to them",
+            contract: || Contract {
+                leases: Leases { end_with_session: true, end_with_crash: false },
+                ..unlimited()
+            },
+            write: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Process).receive(3, &[(1, 2, 2)]),
+            yes: &[],
+            no: &[Lv10],
+            says: "",
+        },
+        Near {
+            why: "a nack that waits is not delivered before, whoever was redriven",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]).reject(2, 2);
+                s.settle(2, 1, Settle::Nack { delay: 5 * SECOND }, Outcome::Done)
+                    .redrive(1, 1, 1)
+                    .receive(2, &[(1, 3, 2)])
+            },
+            yes: &[Lv12],
+            no: &[],
+            says: "event 6 delayed m1 until",
+        },
+        Near {
+            why: "what was extended once more is held for as long",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(9 * SECOND).extend(2, 1, 10, Outcome::Done);
+                s.advance(9 * SECOND).extend(2, 1, 10, Outcome::Done).advance(9 * SECOND).ack(2, 1)
+            },
+            yes: &[],
+            no: &[Lv8],
+            says: "",
+        },
+        Near {
+            why: "a message that is held is handed out: its licence is named",
+            contract: unlimited,
+            write: |s| s.send(1, 7).receive(2, &[(7, 5, 1)]).receive(3, &[(7, 6, 2)]),
+            yes: &[Lv1],
+            no: &[],
+            says: "m7 was held as r5 since event 2 and handed out as r6 at event 4",
+        },
+        Near {
+            why: "bytes of nobody come under a receipt that was given before",
+            contract: unlimited,
+            write: |s| {
+                for _ in 0..3 {
+                    deliver(s, |what| {
+                        if let What::Deliver { token, .. } = what {
+                            *token = None
+                        }
+                    });
+                }
+                s
+            },
+            yes: &[Lv6],
+            no: &[],
+            says: "r1 was issued at event 1 and again at event 3",
+        },
+        Near {
+            why: "a receipt of such bytes is nobody's",
+            contract: unlimited,
+            write: |s| {
+                deliver(s, |what| {
+                    if let What::Deliver { token, .. } = what {
+                        *token = None
+                    }
+                });
+                s.ack(2, 1)
+            },
+            yes: &[Al3],
+            no: &[Lv2, Lv8],
+            says: "",
+        },
+        Near {
+            why: "what makes no sense to ask hides nothing",
+            contract: unlimited,
+            write: |s| s.send(1, 1).receive_in_doubt(2, 0).receive(2, &[]),
+            yes: &[Or6],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "the first answer that is false is told",
+            contract: unlimited,
+            write: |s| s.send(1, 1).receive(2, &[]).receive(2, &[]).receive(2, &[]),
+            yes: &[Or6],
+            no: &[],
+            says: "event 1 found nothing",
+        },
+    ]
+}
+
+/// Who is at fault, and who is not.
+fn culprits() -> Vec<Near> {
+    vec![
+        Near {
+            why: "an extension does not revive what had run out",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(11 * SECOND).extend(2, 1, 10, Outcome::Done)
+            },
+            yes: &[Lv5, Lv2],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "nor where nobody is told that it was stale",
+            contract: || Contract { stale_refused: false, ..unlimited() },
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(11 * SECOND).extend(2, 1, 20, Outcome::Done);
+                s.receive(3, &[])
+            },
+            yes: &[Lv3],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "the receipt before the last one serves still",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, AT_ONCE, Outcome::InDoubt);
+                s.receive(3, &[(1, 2, 2)]).ack(2, 1)
+            },
+            yes: &[Lv8, Lv2],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "it was current, though the session was lost later",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Ack, Outcome::Stale).lose(2)
+            },
+            yes: &[Lv8],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "it was current, though the broker crashed later",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1)
+                    .receive(2, &[(1, 1, 1)])
+                    .settle(2, 1, Settle::Ack, Outcome::Stale)
+                    .crash(Crash::Power)
+            },
+            yes: &[Lv8],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "a nack that was refused permits no redelivery",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1)
+                    .receive(2, &[(1, 1, 1)])
+                    .settle(2, 1, AT_ONCE, Outcome::Stale)
+                    .receive(3, &[(1, 2, 2)])
+            },
+            yes: &[Al7],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "a nack after the ack is no ack",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]).ack(2, 1);
+                s.settle(2, 1, AT_ONCE, Outcome::Stale).receive(3, &[(2, 3, 2)])
+            },
+            yes: &[Al7],
+            no: &[Lv7],
+            says: "",
+        },
+        Near {
+            why: "an ack after the expiry is no second one",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1)
+                    .receive(2, &[(1, 1, 1)])
+                    .advance(11 * SECOND)
+                    .send(1, 2)
+                    .receive(2, &[(2, 2, 1)]);
+                s.settle(2, 1, Settle::Ack, Outcome::Stale).receive(3, &[(2, 3, 2)])
+            },
+            yes: &[Al7],
+            no: &[Lv7],
+            says: "",
+        },
+        Near {
+            why: "an ack before the neighbour came does it no harm",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).settle(2, 1, Settle::Ack, Outcome::Stale);
+                s.send(1, 2).receive(2, &[(2, 2, 1)]).receive(3, &[(2, 3, 2)])
+            },
+            yes: &[Al7],
+            no: &[Lv7],
+            says: "",
+        },
+        Near {
+            why: "the first false answer is told, whoever it missed",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).send(1, 2).receive(3, &[]).advance(11 * SECOND);
+                s.receive(3, &[])
+            },
+            yes: &[Or6],
+            no: &[],
+            says: "event 4 found nothing while m2",
+        },
+        Near {
+            why: "a receive that found nothing came upon the dead",
+            contract: || Contract { empty: Answer::Relaxed, death: Death::NextReceive, ..durable() },
+            write: |s| dead(s).receive(3, &[]).browse(1, &[]),
+            yes: &[Dl1],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "unless it need not be exact because another was unfinished",
+            contract: || Contract { empty: Answer::Relaxed, death: Death::NextReceive, ..durable() },
+            write: |s| dead(s).receive(3, &[]).wide(0, 2).depth(4, [0, 0, 0, 0]).browse(1, &[]),
+            yes: &[],
+            no: &[Dl1],
+            says: "",
+        },
+        Near {
+            why: "a redrive before the death did not lose it",
+            contract: durable,
+            write: |s| {
+                s.event(1, What::Redrive { max: 1, moved: None });
+                doubtful(s).crash(Crash::Power).drain().browse(1, &[])
+            },
+            yes: &[Al10, Dl4],
+            no: &[Dl8],
+            says: "",
+        },
+        Near {
+            why: "nor did one after it was missed",
+            contract: durable,
+            write: |s| {
+                doubtful(s).crash(Crash::Power).drain().browse(1, &[]);
+                s.event(1, What::Redrive { max: 1, moved: None })
+            },
+            yes: &[Al10, Dl4],
+            no: &[Dl8],
             says: "",
         },
     ]

@@ -335,7 +335,7 @@ fn dead_letters() -> Vec<Case> {
             contract: unlimited,
             broken: |s| rejected(s).redrive(1, 10, 1).receive(2, &[]),
             culprits: &[2, 5],
-            kept: |s| rejected(s).redrive(1, 10, 1).receive(2, &[(1, 2, 1)]),
+            kept: |s| rejected(s).redrive(1, 10, 1).redrive(1, 10, 0).receive(2, &[(1, 2, 1)]),
             tested: 1,
             open: |s| {
                 rejected(s)
@@ -511,7 +511,11 @@ fn leases() -> Vec<Case> {
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[]),
             culprits: &[2, 5],
-            kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[(1, 2, 2)]),
+            // Neither a crash before it nor what was acked before one puts it to the test.
+            kept: |s| {
+                s.crash(Crash::Power).send(1, 1).send(1, 2).receive(2, &[(2, 1, 1), (1, 2, 1)]).ack(2, 1);
+                s.crash(Crash::Power).receive(3, &[(1, 3, 2)])
+            },
             tested: 1,
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Ack, Outcome::InDoubt);
