@@ -4,16 +4,16 @@
 use std::time::Duration;
 
 use stanchion_queues::{
-    Answer, Attempt, Bytes, Contract, Count, Counting, Crash, Death, Durability, Leases, MessageId, Reason,
-    Refusal, Settle,
+    Answer, Attempt, Bytes, Contract, Count, Counting, Crash, Death, Depth, Durability, Leases, MessageId,
+    Order, Reason, Refusal, Settle,
 };
 
 use super::check;
 use super::scripted::{SECOND, Script, body};
 use super::scripts::{
-    AT_ONCE, Write, confirmed, dead, deliver, durable, history, rejected, roomy, sized, unlimited,
+    AT_ONCE, Write, confirmed, dead, deliver, durable, history, rejected, roomy, send, sized, unlimited,
 };
-use crate::history::{Letter, Outcome, SendOutcome, Token, What};
+use crate::history::{Handle, History, Letter, Outcome, SendOutcome, Token, What};
 use crate::invariant::Invariant::{self, *};
 use crate::verdict::Verdict;
 
@@ -45,6 +45,8 @@ fn near_misses() -> Vec<Near> {
     all.extend(letters());
     all.extend(leases());
     all.extend(culprits());
+    all.extend(emptiness());
+    all.extend(order());
     all
 }
 
@@ -1551,6 +1553,204 @@ fn culprits() -> Vec<Near> {
     ]
 }
 
+/// Which answers were empty and should not have been.
+fn emptiness() -> Vec<Near> {
+    vec![
+        Near {
+            why: "what a receive in doubt may hold is not missed while it may",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive_in_doubt(2, 1).receive(3, &[]).advance(11 * SECOND);
+                s.receive(3, &[])
+            },
+            yes: &[Or6],
+            no: &[],
+            says: "event 4 found nothing while m1 was ready all the time (see event 0)",
+        },
+        Near {
+            why: "the same of what waited",
+            contract: unlimited,
+            write: |s| {
+                s.send_as(1, 1, SECOND, confirmed(1))
+                    .advance(2 * SECOND)
+                    .receive_in_doubt(2, 1)
+                    .receive(3, &[]);
+                s.advance(11 * SECOND).receive(3, &[])
+            },
+            yes: &[Lv12],
+            no: &[],
+            says: "event 5 was empty",
+        },
+        Near {
+            why: "of two that waited the second is missed first",
+            contract: unlimited,
+            write: |s| {
+                s.send_as(1, 1, 10 * SECOND, confirmed(1))
+                    .send_as(1, 2, SECOND, confirmed(2))
+                    .advance(2 * SECOND);
+                s.receive(3, &[]).advance(20 * SECOND).receive(3, &[])
+            },
+            yes: &[Lv12],
+            no: &[],
+            says: "m2 was sent at event 1 and waited out its delay, was not dead, and event 3 was empty",
+        },
+        Near {
+            why: "of two that waited the first is missed first",
+            contract: unlimited,
+            write: |s| {
+                s.send_as(1, 1, SECOND, confirmed(1))
+                    .send_as(1, 2, 10 * SECOND, confirmed(2))
+                    .advance(2 * SECOND);
+                s.receive(3, &[]).advance(20 * SECOND).receive(3, &[])
+            },
+            yes: &[Lv12],
+            no: &[],
+            says: "m1 was sent at event 0 and waited out its delay, was not dead, and event 3 was empty",
+        },
+        Near {
+            why: "one that was sent and one that waited are missed each for its own cause",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).send_as(1, 2, SECOND, confirmed(2)).receive(3, &[]).advance(2 * SECOND);
+                s.receive(3, &[])
+            },
+            yes: &[Lv12],
+            no: &[],
+            says: "m2 was sent at event 1 and waited out its delay, was not dead, and event 4 was empty",
+        },
+        Near {
+            why: "a receive after the drain is not the drain's",
+            contract: unlimited,
+            write: |s| {
+                s.event(0, What::DrainBegan).event(0, What::DrainEnded { quiet: true });
+                s.send(1, 1).receive(3, &[])
+            },
+            yes: &[Or6],
+            no: &[Al1, Li1],
+            says: "",
+        },
+        Near {
+            why: "nor is one before it",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive(3, &[]);
+                s.event(0, What::DrainBegan).event(0, What::DrainEnded { quiet: true })
+            },
+            yes: &[Or6],
+            no: &[Al1, Li1],
+            says: "",
+        },
+        Near {
+            why: "what was missed before may be held when the drain finds nothing",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1)
+                    .receive(3, &[])
+                    .event(0, What::DrainBegan)
+                    .receive_in_doubt(3, 1)
+                    .receive(3, &[]);
+                s.event(0, What::DrainEnded { quiet: true })
+            },
+            yes: &[Or6],
+            no: &[Al1, Li1],
+            says: "",
+        },
+        Near {
+            why: "what asks for no lease hides nothing",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).event(2, What::Receive { max: 5, got: None, lease: Duration::ZERO });
+                s.receive(3, &[])
+            },
+            yes: &[Or6],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "a receive that found fewer than it asked for came upon the dead",
+            contract: || Contract { death: Death::NextReceive, ..durable() },
+            write: |s| dead(s).send(1, 2).receive(3, &[(2, 3, 1)]).browse(1, &[]),
+            yes: &[Dl1],
+            no: &[],
+            says: "",
+        },
+    ]
+}
+
+/// Which came before which.
+fn order() -> Vec<Near> {
+    vec![
+        Near {
+            why: "the third of a batch before the second",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).also(1, send(2, confirmed(2))).also(1, send(3, confirmed(3)));
+                s.receive(2, &[(1, 1, 1)]).receive(2, &[(3, 2, 1)]).receive(2, &[(2, 3, 1)])
+            },
+            yes: &[Or1, Or2],
+            no: &[],
+            says: "m2 was sent before m3",
+        },
+        Near {
+            why: "the same in one receive",
+            contract: unlimited,
+            write: |s| s.send(1, 1).send(1, 2).send(1, 3).receive(2, &[(1, 1, 1), (3, 2, 1), (2, 3, 1)]),
+            yes: &[Or1, Or2],
+            no: &[],
+            says: "m2 was sent before m3",
+        },
+        Near {
+            why: "the third of a producer before its second",
+            contract: || Contract { order: Order::PerProducer, ..unlimited() },
+            write: |s| {
+                s.send(1, 1).send(1, 2).send(1, 3);
+                s.receive(2, &[(1, 1, 1)]).receive(2, &[(3, 2, 1)]).receive(2, &[(2, 3, 1)])
+            },
+            yes: &[Or2],
+            no: &[Or1],
+            says: "one producer sent m2 before m3",
+        },
+        Near {
+            why: "whatever a producer sent twice was sent by it",
+            contract: || Contract { order: Order::PerProducer, ..unlimited() },
+            write: |s| {
+                s.send_in_doubt(1, 1).send(1, 1).send(1, 2);
+                s.receive(2, &[(2, 1, 1)]).receive(2, &[(1, 2, 1)])
+            },
+            yes: &[Or2],
+            no: &[Or1],
+            says: "",
+        },
+        Near {
+            why: "what two producers sent has no place in the order of one",
+            contract: || Contract { order: Order::PerProducer, ..unlimited() },
+            write: |s| {
+                s.send_in_doubt(3, 1).send(1, 1).send(1, 2);
+                s.receive(2, &[(2, 1, 1)]).receive(2, &[(1, 2, 1)])
+            },
+            yes: &[],
+            no: &[Or1, Or2],
+            says: "",
+        },
+        Near {
+            why: "a redrive of another does not excuse what comes back after its ack",
+            contract: durable,
+            write: |s| {
+                s.send(1, 1)
+                    .send(1, 2)
+                    .receive(2, &[(1, 1, 1), (2, 2, 1)])
+                    .ack(2, 1)
+                    .reject(2, 2)
+                    .redrive(1, 1, 1);
+                s.crash(Crash::Power).receive(3, &[(1, 3, 2)])
+            },
+            yes: &[Du3],
+            no: &[],
+            says: "",
+        },
+    ]
+}
+
 #[test]
 fn a_rule_is_told_from_its_neighbours() {
     let mut wrong = Vec::new();
@@ -1573,4 +1773,46 @@ fn a_rule_is_told_from_its_neighbours() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn any_answer_shows_that_a_sync_had_its_time_and_nothing_else_does() {
+    let contract =
+        || Contract { sends: Durability::Process, synced_every: Some(SECOND), ..Contract::durable() };
+    let blamed = |what: What| {
+        let mut script = Script::new(contract());
+        script.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).send(1, 2).advance(SECOND).event(2, what);
+        check(Du13, &script.crash(Crash::Power).drain().history()).is_broken()
+    };
+    let settle = |outcome| What::Settle { handle: Handle(1), how: Settle::Ack, outcome };
+    let extend = |outcome| What::Extend { handle: Handle(1), lease: SECOND, outcome };
+    let receive = |got| What::Receive { max: 1, got, lease: SECOND };
+    let answers = [
+        send(3, confirmed(3)),
+        receive(Some(0)),
+        settle(Outcome::Stale),
+        extend(Outcome::Stale),
+        What::Browse { max: 1, letters: Some(Vec::new()) },
+        What::Redrive { max: 1, moved: Some(0) },
+        What::Depth { depth: Some(Depth::default()) },
+    ];
+    for answer in answers {
+        assert!(blamed(answer.clone()), "{answer:?}");
+    }
+    let others = [
+        send(3, SendOutcome::InDoubt),
+        send(3, SendOutcome::Refused(Refusal::Full)),
+        settle(Outcome::InDoubt),
+        extend(Outcome::InDoubt),
+        What::Browse { max: 1, letters: None },
+        What::Redrive { max: 1, moved: None },
+        What::Depth { depth: None },
+        What::Lost,
+    ];
+    for other in others {
+        assert!(!blamed(other.clone()), "{other:?}");
+    }
+    let synced_anyway = Contract { sends: Durability::Power, ..contract() };
+    let empty = History { contract: synced_anyway, events: Vec::new() };
+    assert_eq!(check(Du13, &empty), Verdict::NotClaimed);
 }

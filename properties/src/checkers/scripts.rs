@@ -558,7 +558,7 @@ fn order_and_capacity() -> Vec<Case> {
             contract: durable,
             broken: |s| s.send(1, 1).send(1, 2).receive(2, &[(2, 1, 1)]).receive(2, &[(1, 2, 1)]),
             culprits: &[0, 1, 3, 5],
-            kept: |s| s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).receive(2, &[(2, 2, 1)]),
+            kept: |s| s.send(1, 1).send(1, 2).send(1, 3).receive(2, &[(1, 1, 1)]).receive(2, &[(2, 2, 1)]),
             tested: 1,
             open: |s| s.send(1, 1).wide(0, 2).send(3, 2).receive(2, &[(2, 1, 1)]).receive(2, &[(1, 2, 1)]),
         },
@@ -851,7 +851,8 @@ fn consumers_and_crashes() -> Vec<Case> {
             broken: |s| s.send_in_doubt(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[]),
             culprits: &[2, 3, 5],
             kept: |s| {
-                s.send_in_doubt(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[(1, 2, 2)])
+                s.crash(Crash::Power).send_in_doubt(1, 1).receive(2, &[(1, 1, 1)]);
+                s.crash(Crash::Power).receive(3, &[(1, 2, 2)])
             },
             tested: 1,
             open: |s| s.send_in_doubt(1, 1).crash(Crash::Power).receive(3, &[]),
