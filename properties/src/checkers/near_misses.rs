@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stanchion_queues::{
     Answer, Attempt, Bytes, Contract, Count, Counting, Crash, Death, Depth, Durability, Leases, MessageId,
-    Order, Reason, Refusal, Settle,
+    Order, Reason, Refusal, Requeue, Settle,
 };
 
 use super::check;
@@ -1397,6 +1397,57 @@ fn leases() -> Vec<Near> {
 fn culprits() -> Vec<Near> {
     vec![
         Near {
+            why: "what was extended is held for longer",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(9 * SECOND).extend(2, 1, 10, Outcome::Done);
+                s.advance(6 * SECOND).settle(2, 1, Settle::Ack, Outcome::Stale)
+            },
+            yes: &[Lv8],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "also where another extension came meanwhile",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1)
+                    .receive(2, &[(1, 1, 1)])
+                    .advance(9 * SECOND)
+                    .extend(2, 1, 10, Outcome::Done)
+                    .wide(0, 3);
+                s.extend(3, 1, 1, Outcome::Done).advance(6 * SECOND).settle(2, 1, Settle::Ack, Outcome::Stale)
+            },
+            yes: &[Lv8],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "a crash that keeps leases takes back no ack",
+            contract: || Contract {
+                leases: Leases { end_with_session: false, end_with_crash: false },
+                ..unlimited()
+            },
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).crash(Crash::Process).advance(20 * SECOND);
+                s.receive(3, &[(1, 2, 2)])
+            },
+            yes: &[Al7, Al6, Du3],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "of two acks that were done the first counts",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).wide(0, 5).ack(3, 1);
+                s.extend(2, 1, 10, Outcome::Done)
+            },
+            yes: &[Lv8],
+            no: &[],
+            says: "",
+        },
+        Near {
             why: "an extension does not revive what had run out",
             contract: unlimited,
             write: |s| {
@@ -1680,6 +1731,50 @@ fn emptiness() -> Vec<Near> {
 /// Which came before which.
 fn order() -> Vec<Near> {
     vec![
+        Near {
+            why: "where a return has no place a returned message may come anywhere",
+            contract: || Contract {
+                requeue: Requeue::Unspecified,
+                redriven: Requeue::Original,
+                ..unlimited()
+            },
+            write: |s| {
+                s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(2, 2, 1)]);
+                s.receive(2, &[(1, 3, 2)])
+            },
+            yes: &[],
+            no: &[Or4],
+            says: "",
+        },
+        Near {
+            why: "what was redriven has its place all the same",
+            contract: || Contract {
+                requeue: Requeue::Unspecified,
+                redriven: Requeue::Original,
+                ..unlimited()
+            },
+            write: |s| {
+                rejected(s).send(1, 2).redrive(1, 1, 1).receive(2, &[(2, 2, 1)]).receive(2, &[(1, 3, 1)])
+            },
+            yes: &[Or4],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "unless the other may have been returned unseen",
+            contract: || Contract {
+                requeue: Requeue::Unspecified,
+                redriven: Requeue::Original,
+                ..unlimited()
+            },
+            write: |s| {
+                rejected(s).send(1, 2).receive_in_doubt(3, 1).advance(11 * SECOND).redrive(1, 1, 1);
+                s.receive(2, &[(2, 2, 2)]).receive(2, &[(1, 3, 1)])
+            },
+            yes: &[],
+            no: &[Or4],
+            says: "",
+        },
         Near {
             why: "the third of a batch before the second",
             contract: unlimited,
