@@ -46,8 +46,6 @@ impl Census {
                 if start < range.end {
                     sums[slot].1.add(start..range.end, 1);
                     covered = (slot, range.end);
-                } else if covered.0 != slot {
-                    covered = (slot, range.end);
                 }
             }
         };
@@ -116,7 +114,7 @@ pub(crate) fn nameless(index: &Index) -> Vec<u32> {
             .count();
         let many = sends.clone().count();
         // One copy of one send in doubt is that send's, wherever it stands in the history.
-        if many > 0 && !(many == 1 && unconfirmed == 1) {
+        if !(many == 1 && unconfirmed == 1) {
             nameless.extend(sends);
         }
     }

@@ -16,7 +16,7 @@ pub(crate) struct Count {
     /// What is counted once its lease has ended, if it is not acked: at least and at most, without deliveries
     /// that nobody saw.
     pub(crate) after: (u32, u32),
-    /// The message may have come back from the dead before it, or a crash may have taken the count.
+    /// The message may have come back from the dead before it.
     pub(crate) restarted: bool,
     /// It overlaps another delivery of the copy: which of them came first is not known.
     pub(crate) unordered: bool,
@@ -118,7 +118,7 @@ fn bounds(
                 || follows.is_some_and(|&next| index.deliveries[next as usize].window.call <= me.window.ret);
             latest_return = latest_return.max(Some(me.window.ret));
             let reported = me.attempt.saturating_sub(1);
-            let credible = believed && me.attempt > 0 && (count.lo..=count.hi).contains(&reported);
+            let credible = believed && (count.lo..=count.hi).contains(&reported);
             let (lo, hi) = match (count.unordered, credible) {
                 (true, _) => (0, ANY),
                 (false, true) => (reported, reported),
@@ -141,10 +141,10 @@ fn bounds(
             let mut then =
                 Count { lo: lo + least, hi: (hi + most + unseen).min(ANY), sure, ..Count::default() };
             if falls_between(&index.falls.counts, from, to) {
-                then = Count { lo: 0, sure: 0, restarted: true, ..then };
+                (then.lo, then.sure) = (0, 0);
             }
             if lease.causes.any(Causes::UNKNOWN) {
-                then = Count { lo: 0, sure: 0, restarted: true, ..then };
+                (then.lo, then.sure) = (0, 0);
             }
             let decided = decisive.map_or(count, |counts| counts[delivery as usize]);
             if maybe_dead(index, delivery, &decided, to) && index.redrive_between(from, to) {

@@ -6,7 +6,6 @@ use stanchion_queues::Settle;
 
 use super::attempts::maybe_dead;
 use super::index::{Index, NEVER, first_from};
-use super::lease::Causes;
 use super::tables::NONE;
 use super::tally::Tally;
 use crate::history::{Observed, Outcome, Token, What};
@@ -116,7 +115,7 @@ pub(crate) fn concurrent_duplicates(index: &Index) -> Verdict {
         let Some(first) = held.insert(second.copy, second.event) else { continue };
         let ends = index.window(first).ret;
         let at = looks.partition_point(|(look, _)| index.window(*look).call <= ends);
-        if looks.get(at).is_some_and(|(look, _)| index.window(*look).call < second.window.ret) {
+        if looks.get(at).is_some_and(|(look, _)| index.window(*look).call <= second.window.ret) {
             continue;
         }
         let next = index.deliveries.get(nth + 1).map_or(NEVER, |next| next.window.call);
@@ -220,15 +219,9 @@ pub(crate) fn no_ack_without_effect(index: &Index) -> Verdict {
         let call = index.events[event as usize].call;
         let before = in_order.partition_point(|&(ret, ..)| ret < call);
         tally.tested(before as u64);
-        let effective = |entry: &&Observed| {
-            entry.effects > 0 && acks.get(&entry.token).is_some_and(|&(ret, _)| ret < call)
-        };
-        if store.iter().filter(effective).count() >= before {
-            continue;
-        }
-        let missing = in_order[..before]
-            .iter()
-            .find(|(.., token)| !store.iter().any(|entry| entry.token == *token && entry.effects > 0));
+        let effective: HashSet<Token> =
+            store.iter().filter(|entry| entry.effects > 0).map(|entry| entry.token).collect();
+        let missing = in_order[..before].iter().find(|(.., token)| !effective.contains(token));
         if let Some(&(_, ack, token)) = missing {
             tally.blame(&[ack, event], || {
                 format!("m{} was acked at event {ack} and event {event} finds no effect of it", token.0)
@@ -254,10 +247,8 @@ pub(crate) fn effect_eventually(index: &Index) -> Verdict {
             continue;
         }
         let deliveries = index.by_copy.get(copy);
-        let may_be_dead = |&delivery: &u32| {
-            let causes = index.leases[delivery as usize].causes;
-            causes.any(Causes::REJECT) || maybe_dead(index, delivery, &index.counts[delivery as usize], NEVER)
-        };
+        let may_be_dead =
+            |&delivery: &u32| maybe_dead(index, delivery, &index.counts[delivery as usize], NEVER);
         // What was never delivered is the queue's to answer for.
         let excused = deliveries.is_empty()
             || deliveries.iter().any(may_be_dead)

@@ -148,8 +148,8 @@ fn integrity() -> Vec<Case> {
             contract: durable,
             broken: |s| s.send_full(1, 1).receive(2, &[(1, 1, 1)]),
             culprits: &[0, 2],
-            kept: |s| s.send_full(1, 1).send(1, 1).send_full(1, 2).receive(2, &[(1, 1, 1)]),
-            tested: 4,
+            kept: |s| s.send_full(1, 1).send(1, 1).send_full(1, 2).send(1, 3).receive(2, &[(1, 1, 1)]),
+            tested: 5,
             open: |s| s.send_full(1, 1).send_in_doubt(1, 1).send_full(1, 2).receive(2, &[(1, 1, 1)]),
         },
         Case {
@@ -347,7 +347,7 @@ fn dead_letters() -> Vec<Case> {
             contract: unlimited,
             broken: |s| rejected(s).redrive(1, 10, 1).receive(2, &[]),
             culprits: &[2, 5],
-            kept: |s| rejected(s).redrive(1, 10, 1).receive(2, &[(1, 2, 1)]),
+            kept: |s| rejected(s).redrive(1, 10, 1).redrive(1, 10, 0).receive(2, &[(1, 2, 1)]),
             tested: 1,
             open: |s| {
                 rejected(s)
@@ -544,7 +544,11 @@ fn leases() -> Vec<Case> {
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[]),
             culprits: &[2, 5],
-            kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[(1, 2, 2)]),
+            // Neither a crash before it nor what was acked before one puts it to the test.
+            kept: |s| {
+                s.crash(Crash::Power).send(1, 1).send(1, 2).receive(2, &[(2, 1, 1), (1, 2, 1)]).ack(2, 1);
+                s.crash(Crash::Power).receive(3, &[(1, 3, 2)])
+            },
             tested: 1,
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Ack, Outcome::InDoubt);
@@ -587,7 +591,7 @@ fn order_and_capacity() -> Vec<Case> {
             contract: durable,
             broken: |s| s.send(1, 1).send(1, 2).receive(2, &[(2, 1, 1)]).receive(2, &[(1, 2, 1)]),
             culprits: &[0, 1, 3, 5],
-            kept: |s| s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1)]).receive(2, &[(2, 2, 1)]),
+            kept: |s| s.send(1, 1).send(1, 2).send(1, 3).receive(2, &[(1, 1, 1)]).receive(2, &[(2, 2, 1)]),
             tested: 1,
             open: |s| s.send(1, 1).wide(0, 2).send(3, 2).receive(2, &[(2, 1, 1)]).receive(2, &[(1, 2, 1)]),
         },
@@ -706,7 +710,7 @@ fn consumers_and_crashes() -> Vec<Case> {
             contract: durable,
             broken: |s| s.observe(&[(1, 2, true)]),
             culprits: &[0],
-            kept: |s| s.observe(&[(1, 1, true)]),
+            kept: |s| s.observe(&[(1, 1, true), (2, 0, false)]),
             tested: 1,
             open: |s| s.observe(&[(1, 0, true)]),
         },
@@ -726,8 +730,8 @@ fn consumers_and_crashes() -> Vec<Case> {
             contract: durable,
             broken: |s| s.observe(&[(1, 1, false)]),
             culprits: &[0],
-            kept: |s| s.observe(&[(1, 1, true)]),
-            tested: 1,
+            kept: |s| s.observe(&[(1, 1, true), (2, 0, false)]),
+            tested: 2,
             open: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[]),
         },
         Case {
@@ -773,7 +777,10 @@ fn consumers_and_crashes() -> Vec<Case> {
             contract: durable,
             broken: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[(1, 0, true)]),
             culprits: &[2, 3],
-            kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).observe(&[]),
+            kept: |s| {
+                s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]);
+                s.observe(&[(2, 1, true), (3, 0, false)])
+            },
             tested: 1,
             open: |s| s.send(1, 1).observe(&[(1, 0, true)]).receive(2, &[(1, 1, 1)]),
         },
@@ -886,7 +893,8 @@ fn consumers_and_crashes() -> Vec<Case> {
             broken: |s| s.send_in_doubt(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[]),
             culprits: &[2, 3, 5],
             kept: |s| {
-                s.send_in_doubt(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).receive(3, &[(1, 2, 2)])
+                s.crash(Crash::Power).send_in_doubt(1, 1).receive(2, &[(1, 1, 1)]);
+                s.crash(Crash::Power).receive(3, &[(1, 2, 2)])
             },
             tested: 1,
             open: |s| s.send_in_doubt(1, 1).crash(Crash::Power).receive(3, &[]),

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use stanchion_queues::{Contract, Settle};
 
-use super::judge;
 use super::model::{Faults, any_contract, run};
+use super::{Index, judge};
 use crate::dice::Dice;
 use crate::history::{Event, Handle, History, Outcome, SendOutcome, What};
 use crate::invariant::Invariant;
@@ -220,6 +220,21 @@ fn a_correct_queue_is_never_blamed_for_long() {
     eprintln!("{blamed:?}");
     if let Some((history, seed)) = shortest {
         assert_innocent(&history, seed);
+    }
+}
+
+#[test]
+fn a_call_is_overlapped_by_what_was_unfinished_during_it() {
+    for history in (0..100).flat_map(histories) {
+        let index = Index::of(&history);
+        for (number, event) in history.events.iter().enumerate() {
+            let overlapped = history.events.iter().any(|other| {
+                (other.actor, other.op) != (event.actor, event.op)
+                    && other.call <= event.ret
+                    && event.call <= other.ret
+            });
+            assert_eq!(index.overlapped(number as u32), overlapped, "event {number}");
+        }
     }
 }
 
