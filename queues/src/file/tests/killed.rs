@@ -8,14 +8,15 @@ use std::thread;
 
 use super::*;
 use crate::file::rng::Rng;
+use crate::file::storage::Storage;
 
 const DIRECTORY: &str = "STANCHION_TEST_KILLED_WITH_THREADS";
 /// It says what was done before it was.
-const BOASTS: &str = "STANCHION_TEST_KILLED_WHILE_BOASTING";
+pub(super) const BOASTS: &str = "STANCHION_TEST_KILLED_WHILE_BOASTING";
 const LIVES: u64 = 12;
 const THREADS: usize = 3;
-/// What is said of a message, in this order.
-const STEPS: [&str; 4] = ["sending", "sent", "acking", "acked"];
+/// What is said of a message, in this order: of those that are settled, what came of it is one of two.
+const STEPS: [&str; 6] = ["sending", "sent", "acking", "acked", "rejecting", "rejected"];
 
 /// With segments so short that all that happens to them happens.
 fn open(path: &Path) -> FileQueue<RealDir> {
@@ -27,11 +28,12 @@ fn open(path: &Path) -> FileQueue<RealDir> {
     queue
 }
 
-fn say(mut what: &str, tokens: &[String]) {
+pub(super) fn say(mut what: &str, tokens: &[String]) {
     if std::env::var_os(BOASTS).is_some() {
         what = match what {
             "sending" => "sent",
             "acking" => "acked",
+            "rejecting" => "rejected",
             other => other,
         };
     }
@@ -88,16 +90,74 @@ fn one_that_is_killed() {
     });
 }
 
-fn token(body: &[u8]) -> String {
+pub(super) fn token(body: &[u8]) -> String {
     String::from_utf8_lossy(body).split(' ').next().unwrap_or_default().to_owned()
+}
+
+/// What was said of each message: the furthest.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Said(BTreeMap<String, usize>);
+
+impl Said {
+    /// Hears a line; whether it is about messages.
+    pub(super) fn hear(&mut self, line: &str) -> bool {
+        let Some((what, tokens)) = line.split_once(' ') else { return false };
+        let Some(step) = STEPS.iter().position(|step| *step == what) else { return false };
+        for token in tokens.split(' ') {
+            let furthest = self.0.entry(token.to_owned()).or_default();
+            *furthest = step.max(*furthest);
+        }
+        true
+    }
+
+    pub(super) fn furthest(&self, what: &str) -> usize {
+        self.0.values().filter(|step| STEPS[**step] == what).count()
+    }
+
+    /// What is wrong with a queue that holds these messages and these dead letters.
+    pub(super) fn wrong(&self, ready: &[String], dead: &[String]) -> Vec<String> {
+        let all: Vec<&String> = ready.iter().chain(dead).collect();
+        let [there, died] = [ready, dead].map(|tokens| tokens.iter().collect::<BTreeSet<_>>());
+        let is = |token| (there.contains(token), died.contains(token));
+        let mut wrong: Vec<String> = self
+            .0
+            .iter()
+            .filter_map(|(token, step)| {
+                let allowed: &[(bool, bool)] = match STEPS[*step] {
+                    "sending" | "acking" => &[(false, false), (true, false)],
+                    "sent" => &[(true, false)],
+                    "acked" => &[(false, false)],
+                    "rejecting" => &[(true, false), (false, true)],
+                    _ => &[(false, true)],
+                };
+                let is = is(token);
+                let words = || format!("{token}: {}, and ready, dead: {is:?}", STEPS[*step]);
+                (!allowed.contains(&is)).then(words)
+            })
+            .collect();
+        let invented = all.iter().filter(|token| !self.0.contains_key(**token));
+        wrong.extend(invented.map(|token| format!("{token} was never sent")));
+        let once: BTreeSet<&&String> = all.iter().collect();
+        wrong.extend((once.len() < all.len()).then(|| "some are there twice".to_owned()));
+        wrong
+    }
+}
+
+/// What is wrong with what this queue holds.
+pub(super) fn wrong<S: Storage>(queue: &FileQueue<S>, said: &Said) -> Vec<String> {
+    let mut session = queue.session().expect("opens");
+    let ready = session.receive(100_000, LEASE).expect("works");
+    let ready: Vec<String> = ready.iter().map(|delivery| token(&delivery.body)).collect();
+    let dead = session.dead_letters(100_000).expect("works");
+    let dead: Vec<String> = dead.iter().map(|letter| token(&letter.body)).collect();
+    said.wrong(&ready, &dead)
 }
 
 /// What was wrong after many kills.
 fn killed(boasts: bool) -> Vec<String> {
     let temp = tempfile::tempdir().expect("a directory");
     let mut rng = Rng::new(7);
-    // Of each token, the furthest that was said of it.
-    let mut said: BTreeMap<String, usize> = BTreeMap::new();
+    let mut said = Said::default();
     for _ in 0..LIVES {
         let mut child = Command::new(std::env::current_exe().expect("is a file"))
             .args(["--exact", "file::tests::killed::one_that_is_killed", "--nocapture"])
@@ -111,14 +171,7 @@ fn killed(boasts: bool) -> Vec<String> {
         let mut kill_after = 200 + rng.below(2_000);
         // After the kill, what it had said is still read.
         while let Some(Ok(line)) = lines.next() {
-            if let Some((what, tokens)) = line.split_once(' ')
-                && let Some(step) = STEPS.iter().position(|step| *step == what)
-            {
-                for token in tokens.split(' ') {
-                    let furthest = said.entry(token.to_owned()).or_default();
-                    *furthest = step.max(*furthest);
-                }
-            }
+            said.hear(&line);
             if kill_after == 0 {
                 child.kill().expect("is running");
             }
@@ -126,25 +179,11 @@ fn killed(boasts: bool) -> Vec<String> {
         }
         assert!(!child.wait().expect("ends").success(), "it was killed");
     }
-    let queue = open(temp.path());
-    let left = queue.session().expect("opens").receive(100_000, LEASE).expect("works");
-    let left: Vec<String> = left.iter().map(|delivery| token(&delivery.body)).collect();
-    let there: BTreeSet<&String> = left.iter().collect();
-    let of =
-        |step: usize| said.iter().filter(move |(_, furthest)| **furthest == step).map(|(token, _)| token);
-    let [sending, sent, acking, acked] = [0, 1, 2, 3].map(of);
-    let (sent, acked): (Vec<&String>, Vec<&String>) = (sent.collect(), acked.collect());
-    let doubt = sending.count() + acking.count();
-    println!("{} acked, {} confirmed and there, {doubt} in doubt", acked.len(), sent.len());
-    assert!(acked.len() > 100, "it did nothing");
-
-    let lost = sent.iter().filter(|token| !there.contains(**token)).map(|token| format!("{token} is lost"));
-    let revived =
-        acked.iter().filter(|token| there.contains(**token)).map(|token| format!("{token} is back"));
-    let invented = there.iter().filter(|token| !said.contains_key(**token));
-    let wrong = lost.chain(revived).chain(invented.map(|token| format!("{token} was never sent")));
-    let twice = (there.len() < left.len()).then(|| "some are there twice".to_owned());
-    wrong.chain(twice).collect()
+    let doubt = said.furthest("sending") + said.furthest("acking") + said.furthest("rejecting");
+    let (acked, sent) = (said.furthest("acked"), said.furthest("sent"));
+    println!("{acked} acked, {sent} confirmed and there, {doubt} in doubt");
+    assert!(acked > 100, "it did nothing");
+    wrong(&open(temp.path()), &said)
 }
 
 #[test]

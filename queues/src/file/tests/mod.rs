@@ -13,6 +13,7 @@ mod reads;
 mod rules;
 mod sectors;
 mod segments;
+mod struck;
 mod threads;
 mod tickets;
 mod twin;

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::catch_unwind;
 use std::path::Path;
+use std::time::Instant;
 
 use super::*;
 use crate::broker::{Crash, Receipt};
@@ -11,6 +12,7 @@ use crate::file::hostile::disk_of;
 use crate::file::inspect::look;
 use crate::file::rng::Rng;
 use crate::file::salvage::salvage_storage;
+use crate::file::segment::Name;
 use crate::file::sim::FailSync;
 use crate::file::storage::{Block, Storage, StorageFile};
 use crate::file::survival::Fault;
@@ -35,6 +37,39 @@ struct Lives {
     held: Vec<(u64, Receipt)>,
     /// What happened, for people.
     log: Vec<String>,
+    seen: Seen,
+}
+
+/// What was seen in some histories, to know that they were about something.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    lives: u64,
+    crashes: u64,
+    messages: u64,
+    /// Of each segment, how many moves were seen in it.
+    moves: BTreeMap<u64, u64>,
+    /// The same of earlier histories.
+    moved: u64,
+    segments: u64,
+}
+
+impl Seen {
+    fn add(&mut self, other: &Seen) {
+        self.lives += other.lives;
+        self.crashes += other.crashes;
+        self.messages += other.messages;
+        self.moved += other.moves.values().sum::<u64>() + other.moved;
+        self.segments += other.moves.last_key_value().map_or(0, |(last, _)| *last) + other.segments;
+    }
+
+    fn look(&mut self, disk: &SimDisk) {
+        for segment in look(disk, Path::new("here")).expect("reads").segments {
+            if let Some(Name::Segment(number)) = Name::parse(&segment.name) {
+                let moves = self.moves.entry(number).or_default();
+                *moves = segment.records.get("moved").copied().unwrap_or(0).max(*moves);
+            }
+        }
+    }
 }
 
 fn body(token: u64, len: usize) -> Vec<u8> {
@@ -60,7 +95,15 @@ impl Lives {
         let rng = Rng::new(seed);
         let pages = seed.is_multiple_of(4);
         let disk = SimDisk::in_blocks(if pages { Block::Page } else { Block::Sector });
-        Lives { disk, pages, rng, known: BTreeMap::new(), held: Vec::new(), log: Vec::new() }
+        Lives {
+            disk,
+            pages,
+            rng,
+            known: BTreeMap::new(),
+            held: Vec::new(),
+            log: Vec::new(),
+            seen: Seen::default(),
+        }
     }
 
     fn fair_weather(&self) {
@@ -227,6 +270,7 @@ impl Lives {
     fn crash(&mut self) {
         let crash = [Crash::Process, Crash::Power][self.rng.below(2)];
         self.log.push(format!("{crash:?}"));
+        self.seen.crashes += 1;
         self.disk.crash(crash, self.rng.next());
     }
 
@@ -262,6 +306,11 @@ impl Lives {
             self.crash();
         }
         self.fair_weather();
+        self.seen.lives += 1;
+        self.seen.messages = self.known.len() as u64;
+        if !self.disk.stopped() {
+            self.seen.look(&self.disk);
+        }
     }
 }
 
@@ -289,4 +338,48 @@ fn nothing_known_is_lost_or_comes_back_in_any_weather() {
 fn a_disk_that_lies_is_caught_in_any_weather() {
     let caught = odd(0..20, true).len();
     assert!(caught > 10, "{caught}");
+}
+
+const SECONDS: &str = "STANCHION_WEATHER_SECONDS";
+const SEED: &str = "STANCHION_WEATHER_SEED";
+
+/// Long histories for as long as they are given:
+/// `STANCHION_WEATHER_SECONDS=300 STANCHION_WEATHER_SEED=1 cargo test --release -p stanchion-queues --lib -- --ignored --nocapture
+/// long_histories`.
+#[test]
+#[ignore = "takes as long as it is given: see .ci/long"]
+fn nothing_known_is_lost_or_comes_back_in_long_histories() {
+    let given = |name: &str, default: u64| {
+        let number =
+            |text: String| text.parse().unwrap_or_else(|_| panic!("{name} is {text}: give a number"));
+        std::env::var(name).map_or(default, number)
+    };
+    let (seconds, first) = (given(SECONDS, 10), given(SEED, 1000));
+    let (begun, mut seen, mut broken, mut histories) = (Instant::now(), Seen::default(), Vec::new(), 0);
+    for seed in first.. {
+        // Always one, so that it cannot pass by having done nothing.
+        if histories > 0 && begun.elapsed() >= Duration::from_secs(seconds) {
+            break;
+        }
+        let lived = catch_unwind(|| {
+            let mut lives = Lives::new(seed);
+            let many = 8 + lives.rng.below(93);
+            (0..many).for_each(|_| lives.live());
+            lives.seen
+        });
+        match lived {
+            Ok(lived) => seen.add(&lived),
+            Err(_) => broken.push(seed),
+        }
+        histories += 1;
+    }
+    let Seen { lives, crashes, messages, moved, segments, .. } = seen;
+    let took = begun.elapsed().as_secs();
+    println!(
+        "{histories} histories from seed {first} in {took} s: {lives} lives, {crashes} crashes, {messages} messages, \
+         {segments} segments, {moved} messages moved, {} broken",
+        broken.len()
+    );
+    assert_eq!(broken, []);
+    assert!(crashes > 0 && segments > lives && moved > 0, "these were about nothing");
 }
