@@ -222,11 +222,14 @@ pub(crate) fn redrive(at_end: bool, seed: u64) -> Option<&'static [usize]> {
     at_end.then_some(if oldest_first { &[1] } else { &[] })
 }
 
+/// The seed of a plan in which the first start after a crash allows one delivery.
+pub(crate) const LIMITED: u64 = 3 << 61;
+
 /// The limit of deliveries with which a broker that allowed so many is started again, in the plans that change it: lower by
-/// turns, and as it was.
+/// turns, and as it was. That is every eighth plan that is drawn; seeds given by hand are small and change nothing.
 pub(crate) fn limit_after(seed: u64, allowed: u32, crashes: u32) -> Option<u32> {
     let lower = 1 + (seed >> 8) as u32 % allowed.clamp(1, 3);
-    (seed % 8 == 3).then_some(if crashes % 2 == 1 { lower } else { allowed })
+    (seed >> 61 == LIMITED >> 61).then_some(if crashes % 2 == 1 { lower } else { allowed })
 }
 
 /// What is added to every lease and delay of a plan: in every eighth plan they are no whole milliseconds.

@@ -7,7 +7,7 @@ use stanchion_queues::{Answer, Contract, Count, Crash, Depth, Durability, Refusa
 use super::Difference;
 use crate::engines::sequential::NotStarted;
 use crate::history::{Event, History, Letter, Outcome, SendOutcome, Token, What};
-use crate::plan::{Fate, How, Plan, PlanSettings, Step, Which, limit_after};
+use crate::plan::{Fate, How, LIMITED, Plan, PlanSettings, Step, Which};
 
 /// How many messages a probed broker is asked to hold.
 pub(super) const CAPACITY: usize = 8;
@@ -48,8 +48,7 @@ impl<'a> Lab<'a> {
     /// # Errors
     /// As for [`Lab::run`].
     pub(super) fn run_limited(&self, steps: Vec<Step>) -> Result<Seen, String> {
-        let limited = (0..).find(|seed| limit_after(*seed, ALLOWED, 1) == Some(1)).unwrap_or(0);
-        self.run_with(steps, limited)?.certain()
+        self.run_with(steps, LIMITED)?.certain()
     }
 
     /// The same, of a plan that loses replies itself.

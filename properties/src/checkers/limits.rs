@@ -7,8 +7,11 @@ use super::vanished::vanished_dying;
 use crate::invariant::Invariant;
 use crate::verdict::Verdict;
 
+/// An event, and the limit from then on.
+type Change = (u32, u32);
+
 /// The last change of the limit before a tick, and the first that may not be before it.
-fn around(index: &Index, tick: u64) -> (Option<(u32, u32)>, Option<(u32, u32)>) {
+fn around(index: &Index, tick: u64) -> (Option<Change>, Option<Change>) {
     let before = index.limited.partition_point(|&(event, _)| index.window(event).ret < tick);
     (before.checked_sub(1).map(|last| index.limited[last]), index.limited.get(before).copied())
 }

@@ -91,14 +91,16 @@ struct Hunt<'a> {
     shrink_runs: u32,
 }
 
+/// Whether a history is other than that of the right one with this plan.
+type Differs<'a, P, H> = &'a dyn Fn(&P, &H) -> bool;
+
 impl Hunt<'_> {
     /// Judges plan after plan until the promise is seen broken that should be, and shrinks that plan with regard to it.
-    /// `twin`: whether a history is another than that of the right one with this plan.
     fn run<P: Shrink + Serialize, H>(
         self,
         plans: impl Iterator<Item = P>,
         seen: impl Fn(&P) -> Seen<H>,
-        differs: Option<&dyn Fn(&P, &H) -> bool>,
+        differs: Option<Differs<'_, P, H>>,
     ) -> RogueResult {
         let Hunt { bug, what, expected, engine, shrink_runs } = self;
         let broken = |seen: &Seen<H>| -> BTreeSet<Invariant> {

@@ -387,6 +387,16 @@ fn what_only_looks_wrong_in_memory_or_over_crashes_is_not_blamed() {
 }
 
 #[test]
+fn a_limit_that_changes_is_met_whatever_the_seed() {
+    for seed in 1..=3 {
+        let line = super::hunt(Bug::D36, &Budget { seed, ..Budget::quick() }, checkers::judge);
+        let line = line.expect("it is wrong");
+        println!("{line:?}");
+        assert!(line.found && line.shrunk <= Some(8), "seed {seed}: {line:?}");
+    }
+}
+
+#[test]
 fn another_limit_after_a_restart_is_exercised_and_the_reference_is_not_blamed_for_it() {
     let mut exercised = 0;
     for plan in plans(4_000) {
