@@ -1397,6 +1397,52 @@ fn leases() -> Vec<Near> {
 fn culprits() -> Vec<Near> {
     vec![
         Near {
+            why: "it was current, though a crash took everything later",
+            contract: || Contract { deliveries_allowed: None, ..Contract::in_memory() },
+            write: |s| {
+                s.send(1, 1)
+                    .receive(2, &[(1, 1, 1)])
+                    .settle(2, 1, Settle::Ack, Outcome::Stale)
+                    .crash(Crash::Power)
+            },
+            yes: &[Lv8],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "an extension that was done at the deadline came in time",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(10 * SECOND).extend(2, 1, 10, Outcome::Done);
+                s.advance(5 * SECOND).settle(2, 1, Settle::Ack, Outcome::Stale)
+            },
+            yes: &[Lv8],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "of two settlements that were done the first to return ended the lease",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).wide(0, 10).ack(3, 1);
+                s.extend(4, 1, 10, Outcome::Done)
+            },
+            yes: &[Lv5],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "what never returned was called after the crash and may take effect after it",
+            contract: unlimited,
+            write: |s| {
+                s.crash(Crash::Power).send(1, 1).receive_in_doubt(2, 1).pending().advance(99 * SECOND);
+                s.receive(3, &[])
+            },
+            yes: &[],
+            no: &[Or6, Lv3],
+            says: "",
+        },
+        Near {
             why: "what was extended is held for longer",
             contract: unlimited,
             write: |s| {
@@ -1731,6 +1777,16 @@ fn emptiness() -> Vec<Near> {
 /// Which came before which.
 fn order() -> Vec<Near> {
     vec![
+        Near {
+            why: "a crash before both were sent disturbs no order",
+            contract: unlimited,
+            write: |s| {
+                s.crash(Crash::Power).send(1, 1).send(1, 2).receive(2, &[(2, 1, 1)]).receive(2, &[(1, 2, 1)])
+            },
+            yes: &[Or1, Or2],
+            no: &[],
+            says: "",
+        },
         Near {
             why: "where a return has no place a returned message may come anywhere",
             contract: || Contract {
