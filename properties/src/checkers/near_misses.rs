@@ -789,6 +789,14 @@ fn consumers() -> Vec<Near> {
 fn letters() -> Vec<Near> {
     vec![
         Near {
+            why: "who was rejected did not die of attempts",
+            contract: unlimited,
+            write: |s| rejected(s).browse(1, &[(1, Reason::Attempts, 1)]),
+            yes: &[Dl12],
+            no: &[],
+            says: "m1 was rejected at event 3 and event 4 shows it dead of its attempts",
+        },
+        Near {
             why: "more attempts than are allowed, where a redrive starts the count again",
             contract: durable,
             write: |s| {
@@ -1397,6 +1405,30 @@ fn leases() -> Vec<Near> {
 fn culprits() -> Vec<Near> {
     vec![
         Near {
+            why: "a receipt that was never issued",
+            contract: unlimited,
+            write: |s| s.ack(2, 99),
+            yes: &[Lv2],
+            no: &[],
+            says: "r99 was never issued",
+        },
+        Near {
+            why: "it may have been issued unseen",
+            contract: unlimited,
+            write: |s| s.send(1, 1).receive_in_doubt(2, 1).ack(2, 99),
+            yes: &[],
+            no: &[Lv2],
+            says: "",
+        },
+        Near {
+            why: "nobody need be told that it was never issued",
+            contract: || Contract { stale_refused: false, ..unlimited() },
+            write: |s| s.ack(2, 99),
+            yes: &[],
+            no: &[Lv2],
+            says: "",
+        },
+        Near {
             why: "it was current, though a crash took everything later",
             contract: || Contract { deliveries_allowed: None, ..Contract::in_memory() },
             write: |s| {
@@ -1777,6 +1809,17 @@ fn emptiness() -> Vec<Near> {
 /// Which came before which.
 fn order() -> Vec<Near> {
     vec![
+        Near {
+            why: "what a lost session held goes to the tail",
+            contract: || Contract { requeue: Requeue::Tail, ..unlimited() },
+            write: |s| {
+                s.send(1, 1).send(1, 2).receive_at_most(2, 1, 10 * SECOND, &[(1, 1, 1)]).lose(2);
+                s.receive_at_most(3, 1, 10 * SECOND, &[(1, 2, 2)]).receive(3, &[(2, 3, 1)])
+            },
+            yes: &[Or4],
+            no: &[],
+            says: "",
+        },
         Near {
             why: "a crash before both were sent disturbs no order",
             contract: unlimited,
