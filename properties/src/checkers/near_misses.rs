@@ -789,6 +789,14 @@ fn consumers() -> Vec<Near> {
 fn letters() -> Vec<Near> {
     vec![
         Near {
+            why: "who was rejected did not die of attempts",
+            contract: unlimited,
+            write: |s| rejected(s).browse(1, &[(1, Reason::Attempts, 1)]),
+            yes: &[Dl12],
+            no: &[],
+            says: "m1 was rejected at event 3 and event 4 shows it dead of its attempts",
+        },
+        Near {
             why: "more attempts than are allowed, where a redrive starts the count again",
             contract: durable,
             write: |s| {
@@ -1397,6 +1405,76 @@ fn leases() -> Vec<Near> {
 fn culprits() -> Vec<Near> {
     vec![
         Near {
+            why: "a receipt that was never issued",
+            contract: unlimited,
+            write: |s| s.ack(2, 99),
+            yes: &[Lv2],
+            no: &[],
+            says: "r99 was never issued",
+        },
+        Near {
+            why: "it may have been issued unseen",
+            contract: unlimited,
+            write: |s| s.send(1, 1).receive_in_doubt(2, 1).ack(2, 99),
+            yes: &[],
+            no: &[Lv2],
+            says: "",
+        },
+        Near {
+            why: "nobody need be told that it was never issued",
+            contract: || Contract { stale_refused: false, ..unlimited() },
+            write: |s| s.ack(2, 99),
+            yes: &[],
+            no: &[Lv2],
+            says: "",
+        },
+        Near {
+            why: "it was current, though a crash took everything later",
+            contract: || Contract { deliveries_allowed: None, ..Contract::in_memory() },
+            write: |s| {
+                s.send(1, 1)
+                    .receive(2, &[(1, 1, 1)])
+                    .settle(2, 1, Settle::Ack, Outcome::Stale)
+                    .crash(Crash::Power)
+            },
+            yes: &[Lv8],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "an extension that was done at the deadline came in time",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(10 * SECOND).extend(2, 1, 10, Outcome::Done);
+                s.advance(5 * SECOND).settle(2, 1, Settle::Ack, Outcome::Stale)
+            },
+            yes: &[Lv8],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "of two settlements that were done the first to return ended the lease",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).wide(0, 10).ack(3, 1);
+                s.extend(4, 1, 10, Outcome::Done)
+            },
+            yes: &[Lv5],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "what never returned was called after the crash and may take effect after it",
+            contract: unlimited,
+            write: |s| {
+                s.crash(Crash::Power).send(1, 1).receive_in_doubt(2, 1).pending().advance(99 * SECOND);
+                s.receive(3, &[])
+            },
+            yes: &[],
+            no: &[Or6, Lv3],
+            says: "",
+        },
+        Near {
             why: "what was extended is held for longer",
             contract: unlimited,
             write: |s| {
@@ -1731,6 +1809,27 @@ fn emptiness() -> Vec<Near> {
 /// Which came before which.
 fn order() -> Vec<Near> {
     vec![
+        Near {
+            why: "what a lost session held goes to the tail",
+            contract: || Contract { requeue: Requeue::Tail, ..unlimited() },
+            write: |s| {
+                s.send(1, 1).send(1, 2).receive_at_most(2, 1, 10 * SECOND, &[(1, 1, 1)]).lose(2);
+                s.receive_at_most(3, 1, 10 * SECOND, &[(1, 2, 2)]).receive(3, &[(2, 3, 1)])
+            },
+            yes: &[Or4],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "a crash before both were sent disturbs no order",
+            contract: unlimited,
+            write: |s| {
+                s.crash(Crash::Power).send(1, 1).send(1, 2).receive(2, &[(2, 1, 1)]).receive(2, &[(1, 2, 1)])
+            },
+            yes: &[Or1, Or2],
+            no: &[],
+            says: "",
+        },
         Near {
             why: "where a return has no place a returned message may come anywhere",
             contract: || Contract {

@@ -283,8 +283,11 @@ fn dead_letters() -> Vec<Case> {
             contract: durable,
             broken: |s| dead(s).receive(2, &[(1, 3, 3)]),
             culprits: &[8],
-            kept: |s| dead(s).redrive(1, 1, 1).receive(2, &[(1, 3, 1)]),
-            tested: 1,
+            kept: |s| {
+                dead(s).redrive(1, 1, 1).receive(2, &[(1, 3, 1)]).nack(2, 3);
+                s.receive(2, &[(1, 4, 2)]).nack(2, 4)
+            },
+            tested: 2,
             // The second nack is in doubt, and the lease has not run out: it may not have been taken.
             open: |s| {
                 s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).receive(2, &[(1, 2, 2)]);
@@ -710,8 +713,8 @@ fn consumers_and_crashes() -> Vec<Case> {
             contract: durable,
             broken: |s| s.observe(&[(1, 2, true)]),
             culprits: &[0],
-            kept: |s| s.observe(&[(1, 1, true), (2, 0, false)]),
-            tested: 1,
+            kept: |s| s.observe(&[(1, 1, true), (2, 0, false), (3, 1, true)]),
+            tested: 2,
             open: |s| s.observe(&[(1, 0, true)]),
         },
         Case {
@@ -779,7 +782,7 @@ fn consumers_and_crashes() -> Vec<Case> {
             culprits: &[2, 3],
             kept: |s| {
                 s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]);
-                s.observe(&[(2, 1, true), (3, 0, false)])
+                s.observe(&[(2, 1, true), (3, 0, false), (4, 0, false)])
             },
             tested: 1,
             open: |s| s.send(1, 1).observe(&[(1, 0, true)]).receive(2, &[(1, 1, 1)]),
