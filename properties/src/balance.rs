@@ -9,7 +9,7 @@ use stanchion_reports::results::Balance;
 use crate::history::{Handle, History, Outcome, SendOutcome, Token, What};
 
 /// More messages than this are not read one by one.
-const MOST: usize = 4;
+pub(crate) const MOST: usize = 4;
 
 /// A line for each of these messages. None for one that was never sent.
 pub(crate) fn of(history: &History, tokens: &BTreeSet<Token>) -> Vec<Balance> {

@@ -788,7 +788,7 @@ mod tests {
                     let Verdict::Broken(counterexample) = verdict else { continue };
                     let page = draw(&history, &counterexample, &[]).text;
                     assert!(page.lines().all(|line| line.chars().count() <= WIDTH), "{page}");
-                    assert!(page.lines().count() < 2 * MOST_ROWS, "{page}");
+                    assert!(page.lines().count() < 2 * MOST_ROWS + 1 + balance::MOST, "{page}");
                     assert!(page.contains("\n>>"), "{page}");
                     pages += 1;
                 }

@@ -43,13 +43,10 @@ fn beside_held(lab: &Lab<'_>) -> Learned {
         let steps = [send(2 * held)].into_iter().chain(one_by_one(0, held)).chain(one_by_one(1, held));
         let came = lab.run(steps.collect())?.took_all()?.last_receives(held).len();
         if came < held {
-            let learned = format!("found {came} of {held} beside {held} held");
-            let open = lab.contract.empty == Answer::Unreliable;
-            return Ok((learned, if open { Difference::Same } else { Difference::Over }));
+            return Ok((format!("found {came} of {held} beside {held} held"), Difference::Over));
         }
     }
-    let under = lab.contract.empty == Answer::Unreliable;
-    Ok((beside(Answer::Exact).into(), if under { Difference::Open } else { Difference::Same }))
+    Ok((beside(Answer::Exact).into(), Difference::Same))
 }
 
 /// However few come at once.
