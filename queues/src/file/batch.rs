@@ -80,14 +80,19 @@ impl Batch {
         lies
     }
 
-    /// Releases all of its callers.
+    /// Releases all of its callers. Whoever is woken may call the queue there and then: no lock of it may be held.
     pub(super) fn end(&self, outcome: Outcome) {
+        self.release(outcome).into_iter().for_each(Waker::wake);
+    }
+
+    /// Releases those who wait: whom to wake when no lock of the queue is held any more.
+    pub(super) fn release(&self, outcome: Outcome) -> Vec<Waker> {
         let mut seen = self.seen();
         seen.progress = Progress::Ended(outcome);
         let wakers = mem::take(&mut seen.wakers);
         drop(seen);
         self.changed.notify_all();
-        wakers.into_iter().for_each(Waker::wake);
+        wakers
     }
 
     /// How it ended, if it has.

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::mem;
 use std::sync::{Arc, PoisonError};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::batch::{Batch, Outcome, Woken};
@@ -98,6 +99,8 @@ pub(super) struct Core<S: Storage> {
     open: Open,
     /// The batch that is being made durable.
     unsynced: Option<Arc<Batch>>,
+    /// Whom to wake, of batches that failed, once this is not locked any more.
+    wakers: Vec<Waker>,
     /// Somebody leads, or whoever comes first is to. Otherwise the open batch is empty.
     led: bool,
     returning: Returning,
@@ -158,6 +161,9 @@ impl<S: Storage> Drop for Leading<'_, S> {
         let mut core = self.shared.lock();
         let failure = core.poison("a thread panicked while it committed");
         core.fail(&failure);
+        let wakers = mem::take(&mut core.wakers);
+        drop(core);
+        wakers.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -178,6 +184,7 @@ impl<S: Storage> Shared<S> {
             reserved: 0,
             open: Open::default(),
             unsynced: None,
+            wakers: Vec::new(),
             led: false,
             returning: Returning::default(),
             files: segments,
@@ -351,18 +358,20 @@ impl<S: Storage> Shared<S> {
         let outcome = Outcome { sends, others };
         core.unsynced = None;
         if outcome.others.is_ok() {
-            // They need not wait for what makes room.
-            batch.end(outcome.clone());
             let retired = core.retired();
             drop(core);
+            // They need not wait for what makes room.
+            batch.end(outcome.clone());
             retired.into_iter().for_each(|segment| log.retire(segment));
             log.work_ahead();
             core = self.lock();
         }
         core.log = Some(log);
         core.hand_over(batch.callers());
+        let wakers = mem::take(&mut core.wakers);
         drop(core);
         mem::forget(leading);
+        wakers.into_iter().for_each(Waker::wake);
         batch.end(told(storage, outcome.clone()));
         outcome
     }
@@ -622,9 +631,9 @@ impl<S: Storage> Core<S> {
         self.reserved = 0;
         let failed = Outcome::from(Err(failure.clone()));
         if let Some(batch) = self.unsynced.take() {
-            batch.end(told(&self.storage, failed.clone()));
+            self.wakers.extend(batch.release(told(&self.storage, failed.clone())));
         }
-        mem::take(&mut self.open).batch.end(failed);
+        self.wakers.extend(mem::take(&mut self.open).batch.release(failed));
     }
 
     /// Passes the lead to the next batch, if there is anything in it, after a commit that had `released` callers.

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
@@ -156,6 +157,33 @@ fn a_failed_sync_leaves_every_ticket_in_doubt() {
     assert!(matches!(refused.wait()[..], [Sent::Refused(Refusal::Unavailable(_))]));
     let refused = session.begin_settle(&ack(held.receipt));
     assert!(matches!(refused.wait()[..], [Settled::InDoubt(Error::Poisoned(_))]));
+}
+
+/// Calls the queue as soon as it is woken.
+struct Calls(Queue, AtomicU64);
+
+impl Wake for Calls {
+    fn wake(self: Arc<Calls>) {
+        let works = self.0.session().is_ok();
+        self.1.fetch_add(1 + u64::from(works), Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn whoever_is_woken_may_call_the_queue_there_and_then() {
+    for fails in [false, true] {
+        let disk = SimDisk::new();
+        let queue = opened(&disk, 10);
+        let mut session = queue.session().expect("opens");
+        send(&mut session, &["first"]);
+        let awake = Arc::new(Calls(queue, AtomicU64::new(0)));
+        let waker = Waker::from(Arc::clone(&awake));
+        let mut looked = session.begin_send(&message("a"));
+        assert!(pin!(&mut looked).poll(&mut Context::from_waker(&waker)).is_pending());
+        disk.fail_syncs(FailSync::DropPages, u64::from(fails));
+        drop(session.begin_send(&message("b")).wait());
+        assert_eq!(awake.1.load(Ordering::Relaxed), if fails { 1 } else { 2 }, "woken once");
+    }
 }
 
 #[test]
