@@ -33,6 +33,25 @@ enum Progress {
     Ended(Outcome),
 }
 
+impl Seen {
+    /// Whether whoever asks is to lead it now.
+    fn take_baton(&mut self) -> bool {
+        let lies = matches!(self.progress, Progress::Baton);
+        if lies {
+            self.progress = Progress::Open;
+        }
+        lies
+    }
+
+    /// How it ended, if it has.
+    fn ended(&self) -> Option<Outcome> {
+        match &self.progress {
+            Progress::Ended(outcome) => Some(outcome.clone()),
+            Progress::Open | Progress::Baton => None,
+        }
+    }
+}
+
 /// How a commit ended.
 #[derive(Clone, Debug)]
 pub(super) struct Outcome {
@@ -72,12 +91,7 @@ impl Batch {
 
     /// Whether the caller is to lead it now.
     pub(super) fn take_baton(&self) -> bool {
-        let mut seen = self.seen();
-        let lies = matches!(seen.progress, Progress::Baton);
-        if lies {
-            seen.progress = Progress::Open;
-        }
-        lies
+        self.seen().take_baton()
     }
 
     /// Releases all of its callers. Whoever is woken may call the queue there and then: no lock of it may be held.
@@ -97,38 +111,33 @@ impl Batch {
 
     /// How it ended, if it has.
     pub(super) fn ended(&self) -> Option<Outcome> {
-        match &self.seen().progress {
-            Progress::Ended(outcome) => Some(outcome.clone()),
-            Progress::Open | Progress::Baton => None,
-        }
+        self.seen().ended()
     }
 
     /// The same; if it has not, this waker is told of its end. A place is one waker's from its first look on.
     pub(super) fn ended_or_wake(&self, place: &mut Option<usize>, waker: &Waker) -> Option<Outcome> {
         let mut seen = self.seen();
-        if let Progress::Ended(outcome) = &seen.progress {
-            return Some(outcome.clone());
-        }
-        match place {
-            Some(place) => seen.wakers[*place].clone_from(waker),
-            None => {
-                *place = Some(seen.wakers.len());
-                seen.wakers.push(waker.clone());
+        let ended = seen.ended();
+        if ended.is_none() {
+            match place {
+                Some(place) => seen.wakers[*place].clone_from(waker),
+                None => {
+                    *place = Some(seen.wakers.len());
+                    seen.wakers.push(waker.clone());
+                }
             }
         }
-        None
+        ended
     }
 
     pub(super) fn wait(&self) -> Woken {
         let mut seen = self.seen();
         loop {
-            match &seen.progress {
-                Progress::Open => {}
-                Progress::Baton => {
-                    seen.progress = Progress::Open;
-                    return Woken::Lead;
-                }
-                Progress::Ended(outcome) => return Woken::Ended(outcome.clone()),
+            if seen.take_baton() {
+                return Woken::Lead;
+            }
+            if let Some(outcome) = seen.ended() {
+                return Woken::Ended(outcome);
             }
             seen = self.changed.wait(seen).unwrap_or_else(PoisonError::into_inner);
         }

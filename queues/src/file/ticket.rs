@@ -131,10 +131,12 @@ impl<S: Storage, A: Unpin> Future for Ticket<S, A> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Vec<A>> {
         let Ticket { shared, batch, place, .. } = &mut *self;
         let outcome = match batch {
-            Some(batch) if !shared.answers_tickets() => match batch.ended_or_wake(place, context.waker()) {
-                None => return Poll::Pending,
-                ended => ended,
-            },
+            Some(batch) if !shared.makes(Mistake::AnswersTickets) => {
+                match batch.ended_or_wake(place, context.waker()) {
+                    None => return Poll::Pending,
+                    ended => ended,
+                }
+            }
             _ => None,
         };
         Poll::Ready(self.answers(outcome))
@@ -145,12 +147,5 @@ impl<S: Storage, A> fmt::Debug for Ticket<S, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (items, settled) = (self.answers.len(), self.is_settled());
         f.debug_struct("Ticket").field("items", &items).field("settled", &settled).finish_non_exhaustive()
-    }
-}
-
-impl<S: Storage> Shared<S> {
-    /// [`Mistake::AnswersTickets`].
-    fn answers_tickets(&self) -> bool {
-        self.makes(Mistake::AnswersTickets)
     }
 }
