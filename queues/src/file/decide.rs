@@ -117,9 +117,10 @@ impl<S: Storage> Shared<S> {
             handed.push(out);
         }
         let storage = core.storage.clone();
-        // One of these may have killed the last life: if it kills this one too, that must count.
+        // One of these may have killed the last life: if it kills this one too, that must count. Of others nothing is said:
+        // how their attempts end may have been said already, and would be undone by what comes behind it.
         if handed.iter().any(|out| out.id < core.suspects) {
-            let records = core.state.unrecorded();
+            let records = Record::handed(handed.iter().map(|out| out.id));
             match self.commit(core, records) {
                 // Without space it is delivered all the same: acks make room.
                 Ok(()) | Err(Failure::Lacking(..)) => {}

@@ -166,6 +166,18 @@ impl Record {
         }
     }
 
+    /// Says that these were handed out.
+    pub(super) fn handed(ids: impl Iterator<Item = u64>) -> Vec<Record> {
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        for id in ids {
+            match runs.last_mut() {
+                Some((first, count)) if *first + *count == id => *count += 1,
+                _ => runs.push((id, 1)),
+            }
+        }
+        runs.into_iter().map(|(first, count)| Record::Handed { first, count }).collect()
+    }
+
     /// Whether it is a message that somebody sends.
     pub(super) fn is_send(&self) -> bool {
         matches!(self, Record::Stored(Stored { moved: false, .. }, _))

@@ -500,16 +500,9 @@ impl State {
         }
     }
 
-    /// Says of the messages in flight what no record says yet.
+    /// Says of the messages in flight what no record says yet; before any record that says how such an attempt ends.
     pub(super) fn unrecorded(&self) -> Vec<Record> {
-        let mut runs: Vec<(u64, u64)> = Vec::new();
-        for &id in &self.unrecorded {
-            match runs.last_mut() {
-                Some((first, count)) if *first + *count == id => *count += 1,
-                _ => runs.push((id, 1)),
-            }
-        }
-        runs.into_iter().map(|(first, count)| Record::Handed { first, count }).collect()
+        Record::handed(self.unrecorded.iter().copied())
     }
 
     /// How those messages end that have used up their attempts.

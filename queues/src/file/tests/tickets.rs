@@ -130,6 +130,33 @@ fn what_is_begun_when_all_is_dropped_is_written_at_the_end() {
 }
 
 #[test]
+fn an_attempt_whose_end_is_on_its_way_is_not_said_to_have_begun() {
+    let (mut disk, settings) = (SimDisk::new(), settings(10, 3));
+    let opened = |disk: &SimDisk| FileQueue::open(disk.clone(), &settings).expect("opens");
+    let queue = opened(&disk);
+    let suspect = Message::new(&b"a suspect"[..]).with_delay(SECOND);
+    confirmed(&queue.session().expect("opens").send(&[suspect]));
+    disk.crash(Crash::Process, 1);
+
+    let queue = opened(&disk);
+    let (mut one, mut other) = (queue.session().expect("opens"), queue.session().expect("opens"));
+    send(&mut one, &["returned"]);
+    let held = one.receive(1, LEASE).expect("works").remove(0);
+    assert!(settings.clock.advance(SECOND));
+    let how = nack(Duration::ZERO);
+    let returned = one.begin_settle(&[Settlement { receipt: held.receipt, how }]);
+    // The last life was killed, so this is delivered only when a record says so: in the same commit, behind the other.
+    assert_eq!(other.receive(1, LEASE).expect("works")[0].body[..], *b"a suspect");
+    assert!(returned.wait().iter().all(is_done));
+    disk.crash(Crash::Process, 1);
+
+    let mut session = opened(&disk).session().expect("opens");
+    let attempts: Vec<u32> =
+        session.receive(2, LEASE).expect("works").into_iter().map(|held| held.attempt).collect();
+    assert_eq!(attempts, [2, 2], "each was delivered once before");
+}
+
+#[test]
 fn what_is_not_durable_when_the_power_fails_was_not_confirmed() {
     let disk = SimDisk::new();
     let queue = opened(&disk, 10);
