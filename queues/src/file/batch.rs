@@ -94,12 +94,8 @@ impl Batch {
         self.seen().take_baton()
     }
 
-    /// Releases all of its callers. Whoever is woken may call the queue there and then: no lock of it may be held.
-    pub(super) fn end(&self, outcome: Outcome) {
-        self.release(outcome).into_iter().for_each(Waker::wake);
-    }
-
-    /// Releases those who wait: whom to wake when no lock of the queue is held any more.
+    /// Releases those who wait: whom to wake when no lock of the queue is held any more, and somebody else can lead, for
+    /// whoever is woken may call the queue there and then.
     pub(super) fn release(&self, outcome: Outcome) -> Vec<Waker> {
         let mut seen = self.seen();
         seen.progress = Progress::Ended(outcome);
@@ -116,17 +112,20 @@ impl Batch {
 
     /// The same; if it has not, this waker is told of its end. A place is one waker's from its first look on.
     pub(super) fn ended_or_wake(&self, place: &mut Option<usize>, waker: &Waker) -> Option<Outcome> {
+        // What a waker does when it is cloned or dropped is not ours: it does so under no lock.
+        let mut waker = waker.clone();
         let mut seen = self.seen();
         let ended = seen.ended();
         if ended.is_none() {
             match place {
-                Some(place) => seen.wakers[*place].clone_from(waker),
+                Some(place) => mem::swap(&mut seen.wakers[*place], &mut waker),
                 None => {
                     *place = Some(seen.wakers.len());
-                    seen.wakers.push(waker.clone());
+                    seen.wakers.push(mem::replace(&mut waker, Waker::noop().clone()));
                 }
             }
         }
+        drop(seen);
         ended
     }
 

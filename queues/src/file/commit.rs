@@ -311,8 +311,9 @@ impl<S: Storage> Shared<S> {
         }
         drop(core);
 
+        let mut woken = Vec::new();
         if storage.makes(Mistake::ConfirmsEarly) {
-            batch.end(Ok(()).into());
+            woken = batch.release(Ok(()).into());
         }
         let started = Instant::now();
         let tried = !moves.is_empty();
@@ -360,19 +361,19 @@ impl<S: Storage> Shared<S> {
         if outcome.others.is_ok() {
             let retired = core.retired();
             drop(core);
-            // They need not wait for what makes room.
-            batch.end(outcome.clone());
+            // They need not wait for what makes room. Whoever is woken may call the queue, so not before somebody else can lead.
+            woken.append(&mut batch.release(outcome.clone()));
             retired.into_iter().for_each(|segment| log.retire(segment));
             log.work_ahead();
             core = self.lock();
         }
         core.log = Some(log);
         core.hand_over(batch.callers());
-        let wakers = mem::take(&mut core.wakers);
+        woken.append(&mut core.wakers);
         drop(core);
         mem::forget(leading);
-        wakers.into_iter().for_each(Waker::wake);
-        batch.end(told(storage, outcome.clone()));
+        woken.append(&mut batch.release(told(storage, outcome.clone())));
+        woken.into_iter().for_each(Waker::wake);
         outcome
     }
 
@@ -664,8 +665,14 @@ impl<S: Storage> Drop for Core<S> {
             // And what was said by tickets that nobody has any more.
             let mut records = self.state.unrecorded();
             records.append(&mut self.open.records);
-            records.push(Record::Closed);
-            let _ = log.commit(&mut records, 0);
+            // Whether one of them kills whoever receives it is to be found out by the next life.
+            let suspicious = self.state.first_alive().is_some_and(|id| id < self.suspects);
+            records.push(if suspicious { Record::Witness } else { Record::Closed });
+            let pending = self.state.resident() + self.reserved;
+            if let Err(CommitError::Lacking(_)) = log.commit(&mut records, pending) {
+                records.retain(|record| !record.is_send());
+                let _ = log.commit(&mut records, pending);
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What each operation decides. Each reads the clock once and first ends what time has ended; answers follow
-//! from what is durable, and are given only when what they say is durable too.
+//! What each operation decides, for one instant for which it has ended what time has ended; answers follow from what is
+//! durable, and are given only when what they say is durable too.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -26,25 +26,27 @@ impl<S: Storage> Shared<S> {
     /// Ends what time has ended: the first thing every operation does. Answers the instant for which the
     /// operation decides.
     pub(super) fn sweep(&self) -> Result<(MutexGuard<'_, Core<S>>, Time), Failure> {
-        let mut core = self.lock();
-        core.working()?;
-        let now = self.settings.clock.now();
-        let expired: Vec<u64> = core.state.expired(now).collect();
-        let records: Vec<Record> = expired
-            .iter()
-            .filter(|id| !core.is_claimed(**id))
-            .map(|id| self.end_attempt(&core, *id, Time::ZERO))
-            .collect();
-        if !records.is_empty() {
-            self.commit(core, records)?;
-            core = self.lock();
+        loop {
+            let mut core = self.lock();
             core.working()?;
-        } else if !expired.is_empty() {
-            // Somebody else is about to end them, or settled them in time.
-            core = self.let_others_commit(core)?;
+            let now = self.settings.clock.now();
+            let expired: Vec<u64> = core.state.expired(now).collect();
+            if expired.is_empty() {
+                core.state.promote(now);
+                return Ok((core, now));
+            }
+            let records: Vec<Record> = expired
+                .into_iter()
+                .filter(|id| !core.is_claimed(*id))
+                .map(|id| self.end_attempt(&core, id, Time::ZERO))
+                .collect();
+            if records.is_empty() {
+                // Somebody else is about to end them, or settled them in time.
+                self.let_others_commit(core).map(drop)?;
+            } else {
+                self.commit(core, records)?;
+            }
         }
-        core.state.promote(now);
-        Ok((core, now))
     }
 
     fn end_attempt(&self, core: &Core<S>, id: u64, due: Time) -> Record {
@@ -116,19 +118,9 @@ impl<S: Storage> Shared<S> {
             bodies.push(core.body(out.id, out.at));
             handed.push(out);
         }
+        let suspicious = handed.iter().any(|out| out.id < core.suspects);
         let storage = core.storage.clone();
-        // One of these may have killed the last life: if it kills this one too, that must count. Of others nothing is said:
-        // how their attempts end may have been said already, and would be undone by what comes behind it.
-        if handed.iter().any(|out| out.id < core.suspects) {
-            let records = Record::handed(handed.iter().map(|out| out.id));
-            match self.commit(core, records) {
-                // Without space it is delivered all the same: acks make room.
-                Ok(()) | Err(Failure::Lacking(..)) => {}
-                Err(failure) => return Err(failure.error()),
-            }
-        } else {
-            drop(core);
-        }
+        drop(core);
         let mut read = Vec::with_capacity(bodies.len());
         let failed = bodies.into_iter().find_map(|body| match body.read(&storage) {
             Ok(whole) => {
@@ -139,6 +131,9 @@ impl<S: Storage> Shared<S> {
         });
         match failed {
             None => {
+                if suspicious {
+                    self.say_handed(&handed).map_err(|failure| failure.error())?;
+                }
                 let all = handed.into_iter().zip(read);
                 Ok(all
                     .map(|(HandedOut { id, attempt, lease, .. }, Read { key, body, .. })| Delivery {
@@ -167,6 +162,21 @@ impl<S: Storage> Shared<S> {
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// One of these may have killed the last life: if it kills this one too, that must count.
+    fn say_handed(&self, handed: &[HandedOut]) -> Result<(), Failure> {
+        let core = self.lock();
+        // How the attempt of any other ends is said already, and would be undone by what comes behind it.
+        let held = |out: &&HandedOut| {
+            core.state.held_under(out.lease.receipt) == Some(out.id) && !core.is_claimed(out.id)
+        };
+        let records = Record::handed(handed.iter().filter(held).map(|out| out.id));
+        match self.commit(core, records) {
+            // Without space it is delivered all the same: acks make room.
+            Ok(()) | Err(Failure::Lacking(..)) => Ok(()),
+            broken => broken,
         }
     }
 
@@ -267,12 +277,11 @@ impl<S: Storage> Shared<S> {
         self.commit(core, records).map(|()| many)
     }
 
-    /// The session is lost: what it holds is returned.
+    /// The session is lost: what it holds is returned; where there is no space to say so, as soon as there is.
     pub(super) fn lose(&self, session: u64) -> Result<(), Failure> {
-        let (core, _) = self.sweep()?;
-        let core = self.wait_while(core, |core| core.state.held_by(session).any(|id| core.is_claimed(id)))?;
-        let ended = core.state.held_by(session).map(|id| self.end_attempt(&core, id, Time::ZERO)).collect();
-        self.commit(core, ended)
+        let swept = self.sweep().map(drop);
+        self.lock().state.abandon(session);
+        swept.and_then(|()| self.sweep().map(drop))
     }
 
     /// Waits, batch by batch, while the answer depends on what is not durable yet.

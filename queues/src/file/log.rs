@@ -253,10 +253,9 @@ impl<S: Storage> Log<S> {
         let places = encode(records, &mut buffer);
         let frame = buffer.len().next_multiple_of(self.segment.block.bytes()) as u64;
         let indexed = records.len() * LONGEST;
-        // What is only a witness does not use up the space that was kept for acks, nor what is said along with one.
+        // Nor does what nobody asked for use up the space that was kept for acks: witnesses, and who was handed what.
         let messages = records.iter().any(|record| record.is_send() || record.is_move())
-            || records.contains(&Record::Witness)
-                && records.iter().all(|record| matches!(record, Record::Witness | Record::Handed { .. }));
+            || records.iter().all(|record| matches!(record, Record::Witness | Record::Handed { .. }));
         self.large = frame >= LARGE;
         self.make_room(frame, indexed, messages.then_some(pending))?;
         let read = place(records, places, &self.segment);

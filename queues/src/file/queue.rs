@@ -41,18 +41,21 @@ pub(super) const LIMITS: Limits =
 /// # Leases
 /// A lease ends with its session and with the process: nobody is left who could hold it. So neither a lease nor what was
 /// added to one is written, and after a restart what was in flight is ready at once. What restarts keep is what they would
-/// change: attempts, and delays.
+/// change: attempts, and delays. Where a full disk has no space left to say that a session was lost, what it held is ready as
+/// soon as there is.
 ///
 /// # Attempts
 /// A first delivery writes nothing. Every *ending* of an attempt that an operation brings about or notices
 /// (nack, reject, expiry, loss of the session) is durable before that operation answers. That an attempt has
 /// *begun* is written along with the next commit; so an attempt that a crash ended counts if a commit
-/// began after the delivery and succeeded, and otherwise does not. A lease that ran out before a crash, and of which no
+/// began after the delivery and succeeded, and otherwise does not (but for one that the crash cut off, if it is found to be
+/// whole). A lease that ran out before a crash, and of which no
 /// operation took notice before it, was ended by the crash.
 ///
 /// A message that kills every process that receives it comes to its end all the same: after a life that was not
-/// closed, the messages that it left behind are handed out only when a record says so, which costs their receive a
-/// commit. So only the first such death goes uncounted.
+/// closed, the messages that it left behind are delivered only when a record says so, which costs their receive a
+/// commit; also in later lives, until none of them is left. So only the first such death goes uncounted, and those on a disk
+/// so full that no message would be taken.
 ///
 /// # Failures
 /// After a failed write or sync nothing is known, and nothing is confirmed: what was being committed is in
@@ -64,7 +67,7 @@ pub(super) const LIMITS: Limits =
 /// the longest (64 MiB at most). That is enough for some 120 000 calls that settle, or notice that leases ran out, whatever
 /// they settle and however many messages each, where commits are of sectors, and for 16 000 where they are of pages
 /// ([`Block`](super::storage::Block)). Acks make room as they go. So messages that were sent one by one can be acked one by
-/// one, in about their order; where more of them wait that were sent in batches, they may have to be acked in batches: space
+/// one, in about their order (those that are redriven meanwhile come on top); where more of them wait that were sent in batches, they may have to be acked in batches: space
 /// for each of them singly would be up to forty times what they take themselves. When that space is used up settlements
 /// are in doubt with [`Error::Io`], nothing changed, and they work again once there is room.
 ///
@@ -83,7 +86,7 @@ pub struct FileQueue<S: Storage> {
     pub(super) shared: Arc<Shared<S>>,
 }
 
-/// A session of a [`FileQueue`]. Dropping it returns what it holds, durably.
+/// A session of a [`FileQueue`]. Dropping it returns what it holds, durably where there is space.
 pub struct FileSession<S: Storage> {
     heartbeat: Option<Arc<Heartbeat>>,
     shared: Arc<Shared<S>>,
@@ -266,7 +269,7 @@ impl<S: Storage> Session for FileSession<S> {
 
 impl<S: Storage> Drop for FileSession<S> {
     fn drop(&mut self) {
-        // If that fails the queue is poisoned, or full and the leases run out in time.
+        // If that fails the queue is poisoned, or full and whoever looks next says so.
         let _ = self.shared.lose(self.number);
     }
 }

@@ -32,7 +32,7 @@ pub(super) enum Record {
     Released { below: u64 },
     /// Nothing but that all before it is durable.
     Witness,
-    /// The queue was closed: nothing follows in this life.
+    /// The queue was closed, with no message left of a life that was not: nothing follows in this life.
     Closed,
 }
 

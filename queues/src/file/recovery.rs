@@ -20,7 +20,8 @@ use crate::broker::{Error, Settings};
 pub struct Recovered {
     /// Bytes of a commit that was never finished and hence never confirmed; they were left out.
     pub torn: u64,
-    /// The life before was not closed: it was killed, or the power failed. What it handed out last may not be written.
+    /// A life before was not closed: it was killed, the power failed, or its queue was poisoned or out of space. What it
+    /// handed out last may not be written, and messages that it left are still there.
     pub unclean: bool,
 }
 

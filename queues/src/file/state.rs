@@ -443,9 +443,13 @@ impl State {
 
     /// Makes the lease of this message end at `deadline`, unless it ends later anyway.
     pub(super) fn extend(&mut self, id: u64, deadline: Time) {
-        if let Some(lease) = self.leases.get_mut(&id)
-            && deadline > lease.deadline
-        {
+        if self.leases.get(&id).is_some_and(|lease| deadline > lease.deadline) {
+            self.set_deadline(id, deadline);
+        }
+    }
+
+    fn set_deadline(&mut self, id: u64, deadline: Time) {
+        if let Some(lease) = self.leases.get_mut(&id) {
             self.deadlines.remove(&(lease.deadline, id));
             self.deadlines.insert((deadline, id));
             lease.deadline = deadline;
@@ -466,9 +470,16 @@ impl State {
         self.deadlines.range(..=(now, u64::MAX)).map(|(_, id)| *id)
     }
 
-    /// The messages that a session holds.
-    pub(super) fn held_by(&self, session: u64) -> impl Iterator<Item = u64> {
+    fn held_by(&self, session: u64) -> impl Iterator<Item = u64> {
         self.holders.range((session, 0)..=(session, u64::MAX)).map(|(_, id)| *id)
+    }
+
+    /// Ends the leases of a session that is lost.
+    pub(super) fn abandon(&mut self, session: u64) {
+        let held: Vec<u64> = self.held_by(session).collect();
+        for id in held {
+            self.set_deadline(id, Time::ZERO);
+        }
     }
 
     /// The message in flight under this receipt.
@@ -567,6 +578,11 @@ impl State {
             delayed: self.delayed.len() as u64,
             dead: self.dead.len() as u64,
         }
+    }
+
+    /// The oldest message that is no dead letter.
+    pub(super) fn first_alive(&self) -> Option<u64> {
+        self.table.from(0).find(|(_, place, _)| *place != Place::Dead).map(|(id, ..)| id)
     }
 
     /// How many messages count towards the capacity.

@@ -8,7 +8,7 @@ use std::thread;
 
 use super::gate::wait_for;
 use super::*;
-use crate::broker::{Crash, Error, Host, Refusal};
+use crate::broker::{Crash, Delivery, Error, Host, Refusal};
 use crate::file::hostile::disk_of;
 use crate::file::inspect::{inspect, look};
 use crate::file::salvage::salvage_storage;
@@ -211,9 +211,11 @@ fn a_full_disk_refuses_messages_and_settles_and_goes_on_when_there_is_room() {
 
 #[test]
 fn a_full_disk_can_be_emptied_by_acks() {
-    for (sent, rests) in (20..60).flat_map(|sent| [(sent, false), (sent, true)]) {
-        let disk = SimDisk::new();
-        let queue = open(&disk);
+    // Also in a life after one that was killed, which writes who was handed what.
+    let ways = [(false, false), (true, false), (false, true)];
+    for (sent, (rests, killed)) in (20..60).flat_map(|sent| ways.map(|way| (sent, way))) {
+        let mut disk = SimDisk::new();
+        let mut queue = open(&disk);
         let mut session = queue.session().expect("opens");
         // Of which no two fit into a sector: so that an ack takes no more space than a message.
         let body = "x".repeat(300);
@@ -221,6 +223,14 @@ fn a_full_disk_can_be_emptied_by_acks() {
             send(&mut session, &[&body]);
         }
         let sent = sent + fill_with_messages(&disk, &mut session);
+        if killed {
+            disk.crash(Crash::Process, 1);
+            // A life begins with a segment of its own.
+            disk.fill(used(&disk) + (4 << 10));
+            queue = open(&disk);
+            session = queue.session().expect("opens");
+            disk.fill(used(&disk));
+        }
         for _ in 0..sent {
             let held = session.receive(1, LEASE).expect("works").remove(0);
             let settled = settle(&mut session, held.receipt, Settle::Ack);
@@ -282,6 +292,61 @@ fn a_full_disk_takes_as_many_settlements_of_any_kind_as_a_segment_has_blocks() {
         });
         assert_eq!(calls, 10_000, "acks of many make room");
     }
+}
+
+/// A queue on a full disk that has used up what was kept for settlements, and whom it answered so, holding what.
+fn with_nothing_left(lease: Duration) -> (SimDisk, Queue, FileSession<SimDisk>, Delivery) {
+    let disk = SimDisk::new();
+    let settings = settings(100, u32::MAX);
+    let queue = FileQueue::open_within(disk.clone(), &settings, limits(4 << 10)).expect("opens");
+    let mut session = queue.session().expect("opens");
+    send(&mut session, &["a", "b"]);
+    fill_with_messages(&disk, &mut session);
+    loop {
+        let held = session.receive(1, lease).expect("works").remove(0);
+        match settle(&mut session, held.receipt, nack(Duration::ZERO)) {
+            Settled::Done => {}
+            Settled::InDoubt(Error::Io { .. }) => return (disk, queue, session, held),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_a_session_held_that_was_lost_on_a_full_disk_is_returned_when_there_is_room() {
+    let (disk, queue, session, held) = with_nothing_left(Duration::MAX);
+    drop(session);
+    let mut other = queue.session().expect("opens");
+    assert!(matches!(other.depth(), Err(Error::Io { .. })), "its lease has ended, and nobody can say so");
+    disk.fill(u64::MAX);
+    let again = other.receive(1, LEASE).expect("works").remove(0);
+    assert_eq!((again.id, again.attempt), (held.id, held.attempt + 1));
+}
+
+#[test]
+fn a_lease_that_ended_is_not_passed_over_while_its_settlement_finds_no_space() {
+    let (_, queue, mut session, held) = with_nothing_left(LEASE);
+    let how = nack(Duration::ZERO);
+    let ticket = session.begin_settle(&[Settlement { receipt: held.receipt, how }]);
+    assert!(queue.shared.settings.clock.advance(LEASE));
+    let looked = queue.session().expect("opens").depth();
+    assert!(matches!(looked, Err(Error::Io { .. })), "{looked:?}");
+    assert!(matches!(ticket.wait()[..], [Settled::InDoubt(_)]));
+}
+
+#[test]
+fn a_queue_on_a_full_disk_is_closed_also_where_what_was_begun_finds_no_space() {
+    let disk = SimDisk::new();
+    let queue = open(&disk);
+    let mut session = queue.session().expect("opens");
+    send(&mut session, &["a"]);
+    let many = 1 + fill_with_messages(&disk, &mut session);
+    drop(session.begin_send(&[Message::new(vec![b'x'; 700])]));
+    drop((session, queue));
+    disk.fill(u64::MAX);
+    let queue = open(&disk);
+    assert!(!queue.recovered().unclean);
+    assert_eq!(bodies(&queue).len(), many, "what found no space is not there");
 }
 
 #[test]

@@ -150,6 +150,25 @@ fn a_read_that_fails_while_messages_are_received_or_shown_loses_none() {
     }
 }
 
+#[test]
+fn who_was_to_be_handed_out_beside_what_could_not_be_read_has_no_attempt_more() {
+    let mut disk = SimDisk::new();
+    let settings = settings(10, 1);
+    let opened = |disk: &SimDisk| FileQueue::open(disk.clone(), &settings).expect("opens");
+    let queue = opened(&disk);
+    let mut session = queue.session().expect("opens");
+    (0..3).for_each(|nth| drop(send(&mut session, &[&body(nth)])));
+    // After that a hand-out is written before anybody sees it: it may be one that kills.
+    disk.crash(crate::Crash::Process, 1);
+    let queue = opened(&disk);
+    disk.fail_read_after(0);
+    let received = queue.session().expect("opens").receive(2, LEASE);
+    assert!(is_transient(&received), "{received:?}");
+    drop(queue);
+    let depth = opened(&disk).session().expect("opens").depth().expect("works");
+    assert_eq!((depth.ready, depth.dead), (3, 0), "nobody was given any of them");
+}
+
 /// A life in which segments are rolled, emptied and given up, of which one read fails.
 fn with_a_failed_read(calls: u64) -> bool {
     let mut disk = SimDisk::new();

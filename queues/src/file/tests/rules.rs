@@ -70,6 +70,24 @@ fn a_message_that_kills_whoever_receives_it_becomes_a_dead_letter() {
 }
 
 #[test]
+fn it_does_so_also_where_lives_lie_between_that_do_not_receive_it() {
+    let mut rig = Rig::new(10, 3);
+    let mut session = rig.session();
+    assert_eq!(confirmed(&session.send(&[Message::new(&b"deadly"[..])])), [1]);
+    let mut attempts = Vec::new();
+    for _ in 0..10 {
+        attempts.extend(session.receive(1, LEASE).expect("works").pop().map(|delivery| delivery.attempt));
+        let Rig { disk, settings, queue } = rig.crash(session);
+        drop(queue);
+        let queue = FileQueue::open(disk.clone(), &settings).expect("opens");
+        rig = Rig { disk, settings, queue };
+        session = rig.session();
+    }
+    assert_eq!(attempts, [1, 1, 2, 3]);
+    assert_eq!(letters(&mut session), [(1, Reason::Attempts, 3)]);
+}
+
+#[test]
 fn what_is_delivered_is_what_was_sent_in_order() {
     let rig = Rig::new(10, 5);
     let mut session = rig.session();

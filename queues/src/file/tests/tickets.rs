@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
@@ -186,13 +186,15 @@ fn a_failed_sync_leaves_every_ticket_in_doubt() {
     assert!(matches!(refused.wait()[..], [Settled::InDoubt(Error::Poisoned(_))]));
 }
 
-/// Calls the queue as soon as it is woken.
-struct Calls(Queue, AtomicU64);
+/// Sends something as soon as it is woken, and ends a session that holds a message.
+struct Calls(Queue, Mutex<Option<FileSession<SimDisk>>>, AtomicU64);
 
 impl Wake for Calls {
     fn wake(self: Arc<Calls>) {
-        let works = self.0.session().is_ok();
-        self.1.fetch_add(1 + u64::from(works), Ordering::Relaxed);
+        drop(self.1.lock().expect("nobody panicked").take());
+        let sent = self.0.session().map(|mut session| session.send(&message("woken")));
+        let works = matches!(sent.as_deref(), Ok([Sent::Confirmed(_)]));
+        self.2.fetch_add(1 + u64::from(works), Ordering::Relaxed);
     }
 }
 
@@ -201,15 +203,18 @@ fn whoever_is_woken_may_call_the_queue_there_and_then() {
     for fails in [false, true] {
         let disk = SimDisk::new();
         let queue = opened(&disk, 10);
-        let mut session = queue.session().expect("opens");
+        let (mut session, mut holder) = (queue.session().expect("opens"), queue.session().expect("opens"));
         send(&mut session, &["first"]);
-        let awake = Arc::new(Calls(queue, AtomicU64::new(0)));
+        assert_eq!(holder.receive(1, LEASE).expect("works").len(), 1);
+        let awake = Arc::new(Calls(queue, Mutex::new(Some(holder)), AtomicU64::new(0)));
         let waker = Waker::from(Arc::clone(&awake));
         let mut looked = session.begin_send(&message("a"));
         assert!(pin!(&mut looked).poll(&mut Context::from_waker(&waker)).is_pending());
         disk.fail_syncs(FailSync::DropPages, u64::from(fails));
         drop(session.begin_send(&message("b")).wait());
-        assert_eq!(awake.1.load(Ordering::Relaxed), if fails { 1 } else { 2 }, "woken once");
+        assert_eq!(awake.2.load(Ordering::Relaxed), if fails { 1 } else { 2 }, "woken once");
+        let ready = session.depth().map(|depth| depth.ready).ok();
+        assert_eq!(ready, Some(4).filter(|_| !fails), "the one that was held too");
     }
 }
 
