@@ -103,6 +103,17 @@ enum To {
     Dead(Death),
 }
 
+impl To {
+    fn place(self) -> Place {
+        match self {
+            To::Ready => Place::Ready,
+            To::Delayed(_) => Place::Delayed,
+            To::InFlight(_) => Place::InFlight,
+            To::Dead(_) => Place::Dead,
+        }
+    }
+}
+
 /// How a message that was sent or returned waits.
 fn waiting(due: Time) -> To {
     if due == Time::ZERO { To::Ready } else { To::Delayed(due) }
@@ -230,24 +241,24 @@ impl State {
         {
             return Err(format!("message {id} died when message {other} did"));
         }
-        match self.table.place(id) {
-            Some(_) if !moved => return Err(format!("message {id} is stored twice")),
+        if moved && id >= self.known_from && self.table.place(id).is_none() {
+            return Err(format!("message {id} is moved and is not there"));
+        }
+        let to = death.map_or_else(|| waiting(due), To::Dead);
+        if !self.table.insert(id, at, to.place(), attempts) {
+            if !moved {
+                return Err(format!("message {id} is stored twice"));
+            }
             // All else is as it was.
-            Some(_) => {
-                self.relocate(id, at);
-                return Ok(());
-            }
-            None if moved && id >= self.known_from => {
-                return Err(format!("message {id} is moved and is not there"));
-            }
-            None => {}
+            self.relocate(id, at);
+            return Ok(());
         }
         self.count(at, true);
-        let to = death.map_or_else(|| waiting(due), To::Dead);
         self.next_death = self.next_death.max(death.map_or(0, |death| death.order + 1));
-        self.table.put(id, at, Place::Ready);
-        self.enter(id, to);
-        self.set_attempts(id, attempts);
+        self.note(id, to);
+        if attempts >= MANY {
+            self.many_attempts.insert(id, attempts);
+        }
         if handed {
             self.handed.insert(id);
         }
@@ -257,10 +268,8 @@ impl State {
 
     /// Says that the bytes of a message, if it is still there, are in another place.
     pub(super) fn relocate(&mut self, id: u64, at: At) {
-        if let Some(place) = self.table.place(id) {
-            if let Some(before) = self.table.put(id, at, place) {
-                self.count(before, false);
-            }
+        if let Some(before) = self.table.relocate(id, at) {
+            self.count(before, false);
             self.count(at, true);
         }
     }
@@ -362,18 +371,22 @@ impl State {
     }
 
     fn enter(&mut self, id: u64, to: To) {
-        let place = match to {
+        self.table.set_place(id, to.place());
+        self.note(id, to);
+    }
+
+    /// What is known of a message besides its place.
+    fn note(&mut self, id: u64, to: To) {
+        match to {
             To::Ready => {
                 self.ready += 1;
                 if id < self.ready_from {
                     self.returned.insert(id);
                 }
-                Place::Ready
             }
             To::Delayed(due) => {
                 self.delayed.insert((due, id));
                 self.dues.insert(id, due);
-                Place::Delayed
             }
             To::InFlight(lease) => {
                 self.deadlines.insert((lease.deadline, id));
@@ -381,15 +394,12 @@ impl State {
                 self.receipts.insert(lease.receipt, id);
                 self.leases.insert(id, lease);
                 self.unrecorded.insert(id);
-                Place::InFlight
             }
             To::Dead(death) => {
                 self.dead.insert(death.order, id);
                 self.deaths.insert(id, death);
-                Place::Dead
             }
-        };
-        self.table.set_place(id, place);
+        }
     }
 
     fn first_ready(&mut self) -> Option<u64> {
@@ -518,9 +528,8 @@ impl State {
 
     /// How those messages end that have used up their attempts.
     pub(super) fn used_up(&self, limit: u32) -> Vec<Record> {
-        let alive = self.table.from(0).filter(|(_, place, _)| *place != Place::Dead);
-        let attempts = alive.map(|(id, ..)| (id, self.attempts(id)));
-        let dying: Vec<(u64, u32)> = attempts.filter(|(_, attempts)| *attempts >= limit).collect();
+        let tried = self.table.tried(limit).map(|id| (id, self.attempts(id)));
+        let dying: Vec<(u64, u32)> = tried.filter(|(_, attempts)| *attempts >= limit).collect();
         let death = |(id, attempts)| Record::Dead { id, reason: Reason::Attempts, attempts };
         dying.into_iter().map(death).collect()
     }

@@ -9,6 +9,7 @@ const CHUNK: u64 = 64;
 /// How many bits a segment's number has here, and the number of attempts.
 const SEGMENT_BITS: u32 = 24;
 const ATTEMPT_BITS: u32 = 5;
+const MOST_SEGMENT: u32 = (1 << SEGMENT_BITS) - 1;
 /// So many attempts, or more: how many is not known here.
 pub(super) const MANY: u32 = (1 << ATTEMPT_BITS) - 1;
 
@@ -45,6 +46,10 @@ pub(super) struct Table {
 }
 
 impl Slot {
+    fn segment(self) -> u32 {
+        self.tag & MOST_SEGMENT
+    }
+
     fn attempts(self) -> u32 {
         self.tag >> SEGMENT_BITS & MANY
     }
@@ -57,6 +62,13 @@ impl Slot {
             4 => Some(Place::Dead),
             _ => None,
         }
+    }
+
+    fn with(place: Place, attempts: u32, at: At) -> Slot {
+        let segment = at.segment as u32 & MOST_SEGMENT;
+        let attempts = attempts.min(MANY) << SEGMENT_BITS;
+        let tag = (place as u32) << (SEGMENT_BITS + ATTEMPT_BITS) | attempts | segment;
+        Slot { offset: at.offset, len: at.len, tag }
     }
 }
 
@@ -80,33 +92,40 @@ impl Table {
     }
 
     pub(super) fn at(&self, id: u64) -> Option<At> {
-        let slot = self.slot(id)?;
-        slot.place()?;
-        Some(self.located(slot))
+        self.slot(id).map(|slot| self.located(slot))
     }
 
     fn located(&self, slot: &Slot) -> At {
-        let low = slot.tag & ((1 << SEGMENT_BITS) - 1);
-        let beyond = low.wrapping_sub(self.first_segment as u32) & ((1 << SEGMENT_BITS) - 1);
+        let beyond = slot.segment().wrapping_sub(self.first_segment as u32) & MOST_SEGMENT;
         At { segment: self.first_segment + u64::from(beyond), offset: slot.offset, len: slot.len }
     }
 
-    /// Puts a message there, or moves it; where it was.
-    pub(super) fn put(&mut self, id: u64, at: At, place: Place) -> Option<At> {
-        let before = self.at(id);
-        let chunk = self
-            .chunks
-            .entry(id / CHUNK)
-            .or_insert_with(|| Box::new(Chunk { slots: [Slot::default(); CHUNK as usize], used: 0 }));
-        if before.is_none() {
+    /// Takes a message in, of which so many attempts ended; `false`: it is there already, and all stays as it is.
+    pub(super) fn insert(&mut self, id: u64, at: At, place: Place, attempts: u32) -> bool {
+        // Almost always it is the youngest.
+        let chunk = match self.chunks.last_entry() {
+            Some(last) if *last.key() == id / CHUNK => last.into_mut(),
+            _ => self
+                .chunks
+                .entry(id / CHUNK)
+                .or_insert_with(|| Box::new(Chunk { slots: [Slot::default(); CHUNK as usize], used: 0 })),
+        };
+        let slot = &mut chunk.slots[(id % CHUNK) as usize];
+        let vacant = slot.place().is_none();
+        if vacant {
+            *slot = Slot::with(place, attempts, at);
             chunk.used += 1;
             self.used += 1;
         }
-        let slot = &mut chunk.slots[(id % CHUNK) as usize];
-        let segment = at.segment as u32 & ((1 << SEGMENT_BITS) - 1);
-        let tag = segment | slot.attempts() << SEGMENT_BITS | (place as u32) << (SEGMENT_BITS + ATTEMPT_BITS);
-        *slot = Slot { offset: at.offset, len: at.len, tag };
-        before
+        vacant
+    }
+
+    /// Moves a message, if it is there; where it was.
+    pub(super) fn relocate(&mut self, id: u64, at: At) -> Option<At> {
+        let before = self.at(id)?;
+        let slot = self.slot_mut(id)?;
+        *slot = Slot::with(slot.place()?, slot.attempts(), at);
+        Some(before)
     }
 
     /// How many attempts of a message ended; [`MANY`] means so many or more.
@@ -116,17 +135,15 @@ impl Table {
 
     /// Sets that.
     pub(super) fn set_attempts(&mut self, id: u64, attempts: u32) {
-        if let Some(chunk) = self.chunks.get_mut(&(id / CHUNK)) {
-            let slot = &mut chunk.slots[(id % CHUNK) as usize];
-            if slot.place().is_some() {
-                slot.tag = slot.tag & !(MANY << SEGMENT_BITS) | attempts.min(MANY) << SEGMENT_BITS;
-            }
+        if let Some(slot) = self.slot_mut(id) {
+            slot.tag = slot.tag & !(MANY << SEGMENT_BITS) | attempts.min(MANY) << SEGMENT_BITS;
         }
     }
 
     pub(super) fn set_place(&mut self, id: u64, place: Place) {
-        if let Some(at) = self.at(id) {
-            self.put(id, at, place);
+        if let Some(slot) = self.slot_mut(id) {
+            let below = (1 << (SEGMENT_BITS + ATTEMPT_BITS)) - 1;
+            slot.tag = slot.tag & below | (place as u32) << (SEGMENT_BITS + ATTEMPT_BITS);
         }
     }
 
@@ -145,16 +162,34 @@ impl Table {
 
     /// The messages from this id on, by id.
     pub(super) fn from(&self, id: u64) -> impl Iterator<Item = (u64, Place, At)> {
+        self.slots(id).filter_map(|(id, slot)| Some((id, slot.place()?, self.located(slot))))
+    }
+
+    /// Those that are not dead and of which at least so many attempts ended, or [`MANY`].
+    pub(super) fn tried(&self, attempts: u32) -> impl Iterator<Item = u64> {
+        let tried = move |slot: &Slot| {
+            slot.attempts() >= attempts.min(MANY) && slot.place().is_some_and(|place| place != Place::Dead)
+        };
+        self.slots(0).filter(move |(_, slot)| tried(slot)).map(|(id, _)| id)
+    }
+
+    fn slots(&self, id: u64) -> impl Iterator<Item = (u64, &Slot)> {
         self.chunks.range(id / CHUNK..).flat_map(move |(nth, chunk)| {
             let first = nth * CHUNK;
             let skip = id.saturating_sub(first) as usize;
-            let slots = chunk.slots.iter().enumerate().skip(skip);
-            slots.filter_map(move |(n, slot)| Some((first + n as u64, slot.place()?, self.located(slot))))
+            chunk.slots.iter().enumerate().skip(skip).map(move |(n, slot)| (first + n as u64, slot))
         })
     }
 
+    /// That of a message that is there.
     fn slot(&self, id: u64) -> Option<&Slot> {
-        self.chunks.get(&(id / CHUNK)).map(|chunk| &chunk.slots[(id % CHUNK) as usize])
+        let slot = &self.chunks.get(&(id / CHUNK))?.slots[(id % CHUNK) as usize];
+        Some(slot).filter(|slot| slot.place().is_some())
+    }
+
+    fn slot_mut(&mut self, id: u64) -> Option<&mut Slot> {
+        let slot = &mut self.chunks.get_mut(&(id / CHUNK))?.slots[(id % CHUNK) as usize];
+        Some(slot).filter(|slot| slot.place().is_some())
     }
 }
 
@@ -172,16 +207,26 @@ mod tests {
         let first = (5 << 40) | 0xff_fffe;
         table.starts_at(first);
         for id in [1, 63, 64, 1000] {
-            assert_eq!(table.put(id, at(first + id, id as u32), Place::Ready), None);
+            assert!(table.insert(id, at(first + id, id as u32), Place::Ready, 0));
         }
-        assert_eq!(table.put(64, at(first, 1), Place::Dead), Some(at(first + 64, 64)));
+        assert!(!table.insert(64, at(first, 9), Place::Delayed, 9), "it is there");
+        assert_eq!(table.relocate(64, at(first, 1)), Some(at(first + 64, 64)));
+        assert_eq!(table.relocate(65, at(first, 1)), None);
+        table.set_place(64, Place::Dead);
         table.set_place(63, Place::Delayed);
         for (id, attempts) in [(63, 3), (64, 1000), (2, 4)] {
             table.set_attempts(id, attempts);
         }
         table.set_place(63, Place::InFlight);
-        table.put(63, at(first + 63, 63), Place::Delayed);
+        table.relocate(63, at(first + 63, 63));
+        table.set_place(63, Place::Delayed);
         assert_eq!([1, 2, 63, 64].map(|id| table.attempts(id)), [0, 0, 3, MANY]);
+        assert!(table.insert(66, at(first, 2), Place::Ready, 1000));
+        assert_eq!(
+            [3, 4, 1000].map(|least| table.tried(least).collect::<Vec<u64>>()),
+            [vec![63, 66], vec![66], vec![66]]
+        );
+        assert_eq!(table.remove(66), Some(at(first, 2)));
         let all: Vec<_> = table.from(2).collect();
         let expected = [
             (63, Place::Delayed, at(first + 63, 63)),
