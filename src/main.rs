@@ -73,8 +73,7 @@ fn main() -> ExitCode {
     match command {
         Command::List => list(),
         Command::Promises => {
-            // A reader that has seen enough is no failure.
-            let _ = std::io::stdout().write_all(stanchion::properties::catalogue::draw().as_bytes());
+            show(&stanchion::properties::catalogue::draw());
             ExitCode::SUCCESS
         }
         Command::Check { filter } => check(filter, &budget),
@@ -94,8 +93,7 @@ fn list() -> ExitCode {
             text += &format!("    {label:<34}{value}\n");
         }
     }
-    // A reader that has seen enough, as `head` does, is no failure.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    show(&text);
     ExitCode::SUCCESS
 }
 
@@ -136,15 +134,14 @@ fn card(filter: &str, budget: &Budget) -> ExitCode {
             None => {}
         }
     }
-    // A reader that has seen enough is no failure.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    show(&text);
     code
 }
 
 fn replay(file: &Path, budget: &Budget) -> ExitCode {
     match registry().replay(file, budget) {
         Ok(replayed) => {
-            println!("{}", replayed.picture);
+            show(&format!("{}\n", replayed.picture));
             if replayed.broken { ExitCode::from(exit::BROKEN) } else { ExitCode::SUCCESS }
         }
         Err(error) => fail(&error),
@@ -156,8 +153,7 @@ fn inspect(directory: &Path) -> ExitCode {
         Ok(inspection) => {
             let damaged =
                 !inspection.in_use && inspection.segments.iter().any(|segment| segment.damage.is_some());
-            // A reader that has seen enough is no failure.
-            let _ = write!(std::io::stdout(), "{inspection}");
+            show(&inspection.to_string());
             if damaged { ExitCode::from(exit::BROKEN) } else { ExitCode::SUCCESS }
         }
         Err(error) => fail(&error.to_string()),
@@ -177,7 +173,7 @@ fn salvage(directory: &Path) -> ExitCode {
     });
     match salvaged {
         Ok(salvaged) => {
-            print!("{salvaged}");
+            show(&salvaged.to_string());
             ExitCode::SUCCESS
         }
         Err(error) => fail(&error.to_string()),
@@ -191,11 +187,16 @@ fn report() -> ExitCode {
             for skipped in &rendered.merged.skipped {
                 eprintln!("passed over {}: {}", skipped.file, skipped.reason);
             }
-            println!("{}", rendered.html.display());
+            show(&format!("{}\n", rendered.html.display()));
             ExitCode::SUCCESS
         }
         Err(error) => fail(&error.to_string()),
     }
+}
+
+/// A reader that has seen enough, as `head` does, is no failure.
+fn show(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 fn fail(error: &str) -> ExitCode {
