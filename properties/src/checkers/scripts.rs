@@ -350,7 +350,9 @@ fn dead_letters() -> Vec<Case> {
             contract: unlimited,
             broken: |s| rejected(s).redrive(1, 10, 1).receive(2, &[]),
             culprits: &[2, 5],
-            kept: |s| rejected(s).redrive(1, 10, 1).redrive(1, 10, 0).receive(2, &[(1, 2, 1)]),
+            kept: |s| {
+                rejected(s).redrive(1, 10, 1).redrive(1, 10, 0).redrive(1, 10, 0).receive(2, &[(1, 2, 1)])
+            },
             tested: 1,
             open: |s| {
                 rejected(s)

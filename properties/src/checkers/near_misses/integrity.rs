@@ -321,5 +321,21 @@ pub(super) fn attempts() -> Vec<Near> {
             no: &[],
             says: "under id 9, which was never given to it",
         },
+        Near {
+            why: "a crash that keeps leases may take back two nacks as well as one, and then the lease runs out",
+            contract: || Contract {
+                leases: KEPT,
+                stale_refused: false,
+                counting: Counting { nack: Count::No, ..Counting::AT_HAND_OVER },
+                ..unlimited()
+            },
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).wide(0, 2).nack(3, 1).crash(Crash::Process);
+                s.advance(20 * SECOND).receive(4, &[(1, 2, 2)])
+            },
+            yes: &[],
+            no: &[Dl5, Dl6],
+            says: "",
+        },
     ]
 }

@@ -277,5 +277,81 @@ pub(super) fn leases() -> Vec<Near> {
             no: &[],
             says: "event 1 found nothing",
         },
+        Near {
+            why: "two hold a message, whichever of them came first",
+            contract: unlimited,
+            write: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).wide(0, 3).receive(3, &[(1, 2, 2)]),
+            yes: &[Lv1],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "one may have returned it before the other came",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1)
+                    .receive(2, &[(1, 1, 1)])
+                    .wide(0, 5)
+                    .receive(3, &[(1, 2, 2)])
+                    .wide(0, 2)
+                    .nack(3, 2);
+                s
+            },
+            yes: &[],
+            no: &[Lv1],
+            says: "",
+        },
+        Near {
+            why: "a message that is held is handed out to one whose session is lost meanwhile",
+            contract: unlimited,
+            write: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).receive(3, &[(1, 2, 2)]).wide(0, 2).lose(3),
+            yes: &[Lv1],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "of two settlements at once one found the receipt stale, whatever crashed before",
+            contract: unlimited,
+            write: |s| {
+                s.crash(Crash::Process).send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).wide(0, 2).ack(3, 1)
+            },
+            yes: &[Lv8],
+            no: &[],
+            says: "was settled as \"done\" at event 5 and again at event 6",
+        },
+        Near {
+            why: "nor does it matter what crashed after both",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).nack(2, 1).wide(0, 2).ack(3, 1).crash(Crash::Process)
+            },
+            yes: &[Lv8],
+            no: &[],
+            says: "was settled as \"done\" at event 3 and again at event 4",
+        },
+        Near {
+            why: "an extension that was done proves the lease, also to what is refused while it is unfinished",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(9 * SECOND);
+                s.extend(2, 1, 10, Outcome::Done).wide(0, 4).slow(3 * SECOND).advance(3 * SECOND);
+                s.settle(3, 1, Settle::Ack, Outcome::Stale)
+            },
+            yes: &[Lv8],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "one in doubt proves nothing",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(9 * SECOND);
+                s.extend(2, 1, 10, Outcome::InDoubt).wide(0, 4).slow(3 * SECOND).advance(3 * SECOND);
+                s.settle(3, 1, Settle::Ack, Outcome::Stale)
+            },
+            yes: &[],
+            no: &[Lv8],
+            says: "",
+        },
     ]
 }

@@ -338,5 +338,21 @@ pub(super) fn letters() -> Vec<Near> {
             no: &[Dl7],
             says: "",
         },
+        Near {
+            why: "where numbers are ordinals and the order of two deliveries is not known any count of them may be right",
+            contract: || Contract { attempt: Attempt::Ordinal, ..unlimited() },
+            write: |s| {
+                s.send(1, 1)
+                    .receive(2, &[(1, 1, 2)])
+                    .wide(0, 5)
+                    .receive(3, &[(1, 2, 1)])
+                    .nack(3, 2)
+                    .reject(2, 1);
+                s.browse(1, &[(1, Reason::Rejected, 2)])
+            },
+            yes: &[],
+            no: &[Dl7],
+            says: "",
+        },
     ]
 }

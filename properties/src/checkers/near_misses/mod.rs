@@ -6,10 +6,12 @@ mod capacity;
 mod consumers;
 mod culprits;
 mod emptiness;
+mod harm;
 mod integrity;
 mod leases;
 mod letters;
 mod order;
+mod timeline;
 
 use stanchion_queues::{Contract, Count, Counting, Crash, Depth, Durability, Leases, Refusal, Settle};
 
@@ -58,6 +60,8 @@ fn near_misses() -> Vec<Near> {
     all.extend(culprits::culprits());
     all.extend(emptiness::emptiness());
     all.extend(order::order());
+    all.extend(harm::harm());
+    all.extend(timeline::timeline());
     all
 }
 
