@@ -37,9 +37,10 @@ impl Causes {
     /// A crash that may take back a settlement.
     pub(crate) const UNDONE: Causes = Causes(128);
     /// Those after which an unlimited message is ready again.
-    pub(crate) const FAILURES: Causes = Causes(2 | 8 | 16 | 32);
+    pub(crate) const FAILURES: Causes =
+        Causes::NACK.with(Causes::EXPIRY).with(Causes::LOSS).with(Causes::CRASH);
 
-    pub(crate) fn with(self, more: Causes) -> Causes {
+    pub(crate) const fn with(self, more: Causes) -> Causes {
         Causes(self.0 | more.0)
     }
 

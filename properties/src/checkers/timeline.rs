@@ -378,9 +378,7 @@ fn dead(index: &Index, delivery: u32, gap: Gap, emit: &mut impl FnMut(Span)) {
     let taken_back = if lease.causes == Causes::REJECT { &index.falls.acks } else { &index.falls.any };
     let mut gap = gap;
     gap.cut = first_from(taken_back, lease.from.tick).map_or(NEVER, |fall| fall.call);
-    if gap.cut < gap.next.0 {
-        gap.anything(emit, Moment { tick: gap.cut, time: Time::ZERO });
-    }
+    gap.anything(emit, Moment { tick: gap.cut, time: Time::ZERO });
     if index.contract.dead_lettering == DeadLettering::Dropped {
         return;
     }

@@ -1,10 +1,10 @@
 //! Since when a message was ready for certain, and until when it may have been something else.
 
-use stanchion_queues::{Contract, Crash, Death, Settle};
+use stanchion_queues::{Contract, Crash, Death, Durability, Settle};
 
 use super::super::check;
 use super::super::scripted::SECOND;
-use super::super::scripts::{AT_ONCE, Write, dead, durable, history, rejected, unlimited};
+use super::super::scripts::{AT_ONCE, Write, durable, history, rejected, unlimited};
 use super::{COUNTS_NOTHING, KEPT, Near};
 use crate::history::Outcome;
 use crate::invariant::Invariant::*;
@@ -64,7 +64,7 @@ pub(super) fn timeline() -> Vec<Near> {
             why: "where it counts what was redriven may be dead again",
             contract: durable,
             write: |s| {
-                dead(s).redrive(1, 10, 1).receive_in_doubt(2, 1).receive_in_doubt(2, 1);
+                rejected(s).redrive(1, 10, 1).receive_in_doubt(2, 1).receive_in_doubt(2, 1);
                 s.advance(11 * SECOND).receive(3, &[])
             },
             yes: &[],
@@ -181,6 +181,14 @@ pub(super) fn timeline() -> Vec<Near> {
             },
             yes: &[],
             no: &[Or6, Du1],
+            says: "",
+        },
+        Near {
+            why: "what a crash may have brought back from the dead may be ready",
+            contract: || Contract { acks: Durability::None, ..unlimited() },
+            write: |s| rejected(s).crash(Crash::Power).depth(1, [1, 0, 0, 0]),
+            yes: &[],
+            no: &[Al10],
             says: "",
         },
     ]
