@@ -62,6 +62,7 @@ fn near_misses() -> Vec<Near> {
     all.extend(order::order());
     all.extend(harm::harm());
     all.extend(timeline::timeline());
+    all.extend(timeline::causes());
     all
 }
 

@@ -194,6 +194,67 @@ pub(super) fn timeline() -> Vec<Near> {
     ]
 }
 
+/// Of several ends of a lease the first one made its message ready.
+pub(super) fn causes() -> Vec<Near> {
+    vec![
+        Near {
+            why: "a lease that had run out was not lost with its session",
+            contract: unlimited,
+            write: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(20 * SECOND).lose(2).receive(3, &[]),
+            yes: &[Lv3],
+            no: &[Lv11],
+            says: "",
+        },
+        Near {
+            why: "nor did a crash end it",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).advance(20 * SECOND).crash(Crash::Power).receive(3, &[])
+            },
+            yes: &[Lv3],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "whatever crashed before it was leased",
+            contract: unlimited,
+            write: |s| {
+                s.crash(Crash::Power).send(1, 1).receive(2, &[(1, 1, 1)]).advance(20 * SECOND);
+                s.crash(Crash::Power).receive(3, &[])
+            },
+            yes: &[Lv3],
+            no: &[],
+            says: "",
+        },
+        Near {
+            why: "what a crash ended did not run out",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).advance(20 * SECOND).receive(3, &[])
+            },
+            yes: &[Lv10],
+            no: &[Lv3, Lv11],
+            says: "the broker crashed while it was leased",
+        },
+        Near {
+            why: "a session that was lost before the crash ended it",
+            contract: unlimited,
+            write: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).lose(2).crash(Crash::Power).receive(3, &[]),
+            yes: &[Lv11],
+            no: &[Lv3, Lv10],
+            says: "its session was lost",
+        },
+        Near {
+            why: "a crash before the session was lost ended it",
+            contract: unlimited,
+            write: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).lose(2).receive(3, &[]),
+            yes: &[Lv10],
+            no: &[Lv3, Lv11],
+            says: "the broker crashed while it was leased",
+        },
+    ]
+}
+
 #[test]
 fn what_was_delivered_while_it_was_returned_was_never_ready_for_certain() {
     let overlapping: Write = |s| {
