@@ -1,6 +1,6 @@
 //! Since when a message was ready for certain, and until when it may have been something else.
 
-use stanchion_queues::{Contract, Crash, Death, Durability, Settle};
+use stanchion_queues::{Contract, Crash, Death, Durability, Leases, Settle};
 
 use super::super::check;
 use super::super::scripted::SECOND;
@@ -194,6 +194,11 @@ pub(super) fn timeline() -> Vec<Near> {
     ]
 }
 
+/// Sessions end leases, and crashes may.
+fn sessions_end() -> Contract {
+    Contract { leases: Leases { end_with_session: true, end_with_crash: false }, ..unlimited() }
+}
+
 /// Of several ends of a lease the first one made its message ready.
 pub(super) fn causes() -> Vec<Near> {
     vec![
@@ -251,6 +256,24 @@ pub(super) fn causes() -> Vec<Near> {
             yes: &[Lv10],
             no: &[Lv3, Lv11],
             says: "the broker crashed while it was leased",
+        },
+        Near {
+            why: "also where a crash may have ended it and the loss of the session did",
+            contract: sessions_end,
+            write: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).crash(Crash::Power).lose(2).receive(3, &[]),
+            yes: &[Lv10],
+            no: &[Lv3, Lv11],
+            says: "the broker crashed while it was leased",
+        },
+        Near {
+            why: "of two ends that overlap the one that was called first is told",
+            contract: unlimited,
+            write: |s| {
+                s.send(1, 1).receive(2, &[(1, 1, 1)]).lose(2).wide(0, 1).crash(Crash::Power).receive(3, &[])
+            },
+            yes: &[Lv11],
+            no: &[Lv3, Lv10],
+            says: "its session was lost",
         },
     ]
 }
