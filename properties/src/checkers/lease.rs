@@ -37,9 +37,10 @@ impl Causes {
     /// A crash that may take back a settlement.
     pub(crate) const UNDONE: Causes = Causes(128);
     /// Those after which an unlimited message is ready again.
-    pub(crate) const FAILURES: Causes = Causes(2 | 8 | 16 | 32);
+    pub(crate) const FAILURES: Causes =
+        Causes::NACK.with(Causes::EXPIRY).with(Causes::LOSS).with(Causes::CRASH);
 
-    pub(crate) fn with(self, more: Causes) -> Causes {
+    pub(crate) const fn with(self, more: Causes) -> Causes {
         Causes(self.0 | more.0)
     }
 
@@ -189,7 +190,6 @@ fn lease(
     for (position, &event) in operations.iter().enumerate() {
         let what = &index.events[event as usize].what;
         let call = index.window(event);
-        deadline.absorb(call.call);
         let hi = deadline.hi_during(index, &operations[position + 1..], call.ret);
         let known = wild.is_none_or(|wild| wild.call > call.ret);
         let over = call.at > hi
@@ -239,7 +239,6 @@ fn lease(
             _ => {}
         }
     }
-    deadline.absorb(NEVER);
     let (lo, hi) = (deadline.lo, deadline.hi);
     let held = Moment {
         tick: candidates
@@ -260,17 +259,20 @@ fn lease(
     let mut from = Moment::NEVER;
     let over;
     let mut again = (Time::FAR_FUTURE, Time::ZERO);
+    // A crash that keeps leases may take back a nack: then the lease goes on, and ends in any way.
+    let goes_on = |nack: &Candidate| {
+        nack.cause == Causes::NACK
+            && nack.certain
+            && !contract.leases.end_with_crash
+            && first_fall(index, nack.window.call).is_some_and(|fall| fall.call <= last_tick)
+    };
     if let Some(exact) = exact.map(|exact| &candidates[exact]).filter(|it| it.window.call <= last_tick) {
         causes = exact.cause;
         settled = exact.event;
         from = Moment { tick: exact.window.call, time: exact.window.at };
         over = Moment { tick: exact.window.ret, time: Time::FAR_FUTURE };
         again = exact.again;
-        // A crash that keeps leases may take back a nack: then the lease goes on, and ends in any way.
-        let goes_on = !contract.leases.end_with_crash
-            && causes == Causes::NACK
-            && first_fall(index, exact.window.call).is_some_and(|fall| fall.call <= last_tick);
-        if goes_on {
+        if goes_on(exact) {
             causes = causes.with(Causes::UNKNOWN);
         }
     } else {
@@ -303,6 +305,9 @@ fn lease(
             from.time = from.time.min(lo);
         }
         over = Moment { tick: sure_tick, time: hi };
+        if candidates.iter().any(goes_on) {
+            causes = causes.with(Causes::UNKNOWN);
+        }
     }
     if wild.is_some_and(|wild| wild.call <= last_tick) {
         causes = causes.with(Causes::UNKNOWN);
@@ -324,33 +329,21 @@ struct Deadline {
     lo: Time,
     hi: Time,
     extended: bool,
-    /// Extensions that are done but may not have returned before the next call.
-    waiting: Vec<(u64, Time)>,
 }
 
 impl Deadline {
     fn new(window: &Window, lease: std::time::Duration) -> Deadline {
-        Deadline { lo: window.at + lease, hi: window.until + lease, extended: false, waiting: Vec::new() }
+        Deadline { lo: window.at + lease, hi: window.until + lease, extended: false }
     }
 
+    /// What took effect found the lease alive, so that it lives until the new deadline, also for whoever is called before
+    /// the extension has returned.
     fn extend(&mut self, call: &Window, lease: std::time::Duration, took_effect: bool) {
         self.hi = self.hi.max(call.until + lease);
         if took_effect {
-            self.waiting.push((call.ret, call.at + lease));
+            self.lo = self.lo.max(call.at + lease);
+            self.extended = true;
         }
-    }
-
-    /// Counts the extensions that returned before `tick`.
-    fn absorb(&mut self, tick: u64) {
-        let (lo, extended) = (&mut self.lo, &mut self.extended);
-        self.waiting.retain(|&(ret, deadline)| {
-            let over = ret < tick || tick == NEVER;
-            if over {
-                *lo = (*lo).max(deadline);
-                *extended = true;
-            }
-            !over
-        });
     }
 
     /// The latest deadline that may hold during a call that returns at `ret`, given what is called later.

@@ -378,7 +378,7 @@ fn original_position(index: &Index, tally: &mut Tally) {
     }
     let mut returned = Vec::new();
     spans(index, |span| {
-        if !span.certain || span.state != State::Ready || !keeps_place(index, &span) {
+        if !keeps_place(index, &span) {
             return;
         }
         let Some((from, to)) = undisturbed(index, &span) else { return };

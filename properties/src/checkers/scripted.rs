@@ -73,6 +73,14 @@ impl Script {
         self
     }
 
+    /// Makes the last call (all events of its batch) end so much later on the broker's clock.
+    pub(crate) fn slow(&mut self, by: Duration) -> &mut Script {
+        for event in self.events.iter_mut().rev().take_while(|event| event.op == self.op) {
+            event.until = event.until + by;
+        }
+        self
+    }
+
     /// Makes the last call one that never returned.
     pub(crate) fn pending(&mut self) -> &mut Script {
         for event in self.events.iter_mut().rev().take_while(|event| event.op == self.op) {

@@ -116,8 +116,8 @@ fn integrity() -> Vec<Case> {
             contract: durable,
             broken: |s| s.send(1, 1).send(1, 2).receive(2, &[(2, 1, 1)]).ack(2, 1).drain(),
             culprits: &[0, 7],
-            kept: |s| s.send(1, 1).receive(2, &[(1, 1, 1)]).ack(2, 1).drain(),
-            tested: 1,
+            kept: |s| s.send(1, 1).send(1, 2).receive(2, &[(1, 1, 1), (2, 2, 1)]).ack(2, 1).ack(2, 2).drain(),
+            tested: 2,
             open: |s| s.send_in_doubt(1, 1).drain(),
         },
         Case {
@@ -350,7 +350,9 @@ fn dead_letters() -> Vec<Case> {
             contract: unlimited,
             broken: |s| rejected(s).redrive(1, 10, 1).receive(2, &[]),
             culprits: &[2, 5],
-            kept: |s| rejected(s).redrive(1, 10, 1).redrive(1, 10, 0).receive(2, &[(1, 2, 1)]),
+            kept: |s| {
+                rejected(s).redrive(1, 10, 1).redrive(1, 10, 0).redrive(1, 10, 0).receive(2, &[(1, 2, 1)])
+            },
             tested: 1,
             open: |s| {
                 rejected(s)

@@ -169,8 +169,8 @@ struct Gap {
     after: u32,
     /// The call and the return of the delivery that ends it.
     next: (u64, u64),
-    /// The first tick of a crash that may have taken the message, or from which more is possible than is
-    /// worked out.
+    /// From this tick on nothing is certain: a crash may have taken the message or brought it back, or receives in doubt
+    /// may have used up its attempts.
     cut: u64,
 }
 
@@ -188,8 +188,9 @@ impl Gap {
         emit(Span { copy, after, state, cause: Cause::Fresh, certain: false, from, to });
     }
 
+    /// Anything but dead: how many dead there may be is not told by spans.
     fn anything(&self, emit: &mut impl FnMut(Span), from: Moment) {
-        for state in [State::Ready, State::InFlight, State::Delayed, State::Dead] {
+        for state in [State::Ready, State::InFlight, State::Delayed] {
             self.possible(emit, state, from, Moment::NEVER);
         }
     }
@@ -262,9 +263,6 @@ fn before_the_first(index: &Index, copy: u32, next: (u64, u64), emit: &mut impl 
             gap.possible(emit, State::Ready, start, Moment::NEVER);
         }
     }
-    if gap.cut < next.0 {
-        gap.anything(emit, Moment { tick: gap.cut, time: Time::ZERO });
-    }
 }
 
 fn after(
@@ -278,8 +276,7 @@ fn after(
     let window = index.deliveries[delivery as usize].window;
     let lease = &index.leases[delivery as usize];
     let count = &index.counts[delivery as usize];
-    let mut cut = first_from(&index.falls.sends, window.call).map_or(NEVER, |fall| fall.call);
-    let mut gap = Gap { copy, after: delivery, next, cut };
+    let mut gap = Gap { copy, after: delivery, next, cut: NEVER };
     let begin = Moment { tick: window.call, time: window.at };
     if overlaps {
         return gap.anything(emit, begin);
@@ -309,23 +306,13 @@ fn after(
     }
     // From here on the message comes back. Receives in doubt may use up what it has left.
     if let Some(allowed) = allowed.filter(|_| unseen_weight(index) > 0) {
-        cut = cut.min(index.unseen_ticks.nth_call(window.call, allowed - count.after.1));
+        gap.cut = index.unseen_ticks.nth_call(window.call, allowed - count.after.1);
     }
-    let nack_may_be_forgotten = lease.causes.any(Causes::NACK) && !index.contract.leases.end_with_crash;
-    if nack_may_be_forgotten {
-        let falls = &index.falls.all;
-        let first = falls.get(falls.partition_point(|fall| fall.window.ret < lease.from.tick));
-        cut = cut.min(first.map_or(NEVER, |fall| fall.window.call));
-    }
-    gap.cut = cut;
     if lease.causes.any(Causes::NACK) {
         returned(index, lease, &gap, from, emit);
     } else {
         gap.possible(emit, State::Ready, lease.from, Moment::NEVER);
         gap.certain(emit, State::Ready, cause_of(index, delivery, lease), from, Moment::NEVER);
-    }
-    if gap.cut < next.0 {
-        gap.anything(emit, Moment { tick: gap.cut, time: Time::ZERO });
     }
 }
 
@@ -390,29 +377,26 @@ fn dead(index: &Index, delivery: u32, gap: Gap, emit: &mut impl FnMut(Span)) {
     }
     let taken_back = if lease.causes == Causes::REJECT { &index.falls.acks } else { &index.falls.any };
     let mut gap = gap;
-    let fall = first_from(taken_back, lease.from.tick).map_or(NEVER, |fall| fall.call);
-    gap.cut = gap.cut.min(fall);
+    gap.cut = first_from(taken_back, lease.from.tick).map_or(NEVER, |fall| fall.call);
+    gap.anything(emit, Moment { tick: gap.cut, time: Time::ZERO });
     if index.contract.dead_lettering == DeadLettering::Dropped {
-        if gap.cut < gap.next.0 {
-            gap.anything(emit, Moment { tick: gap.cut, time: Time::ZERO });
-        }
         return;
     }
     let redrives = index.deaths();
     let moved = redrives.first_after(lease.from);
     let until = moved.map_or(NEVER, |redrive| redrive.window.call);
     gap.certain(emit, State::Dead, Cause::Fresh, from, Moment { tick: until, time: Time::FAR_FUTURE });
-    gap.possible(
-        emit,
-        State::Dead,
-        lease.from,
-        Moment { tick: moved.map_or(NEVER, |redrive| redrive.window.ret), time: Time::FAR_FUTURE },
-    );
     if let Some(redrive) = moved {
         let whole = redrive.all
             && redrive.window.call > from.tick
             && (from.time == Time::ZERO || redrive.window.at > from.time);
-        let back = Moment { tick: redrive.window.call, time: Time::ZERO };
+        // Who may have taken it unseen since is counted apart, and so are the dead.
+        gap.possible(
+            emit,
+            State::Ready,
+            Moment { tick: redrive.window.call, time: Time::ZERO },
+            Moment::NEVER,
+        );
         if whole && index.contract.redrive_resets {
             if let Some(allowed) = index.least_allowed().filter(|_| unseen_weight(index) > 0) {
                 let limit = index.unseen_ticks.nth_call(redrive.window.call, allowed);
@@ -420,19 +404,6 @@ fn dead(index: &Index, delivery: u32, gap: Gap, emit: &mut impl FnMut(Span)) {
             }
             let ready = Moment { tick: redrive.window.ret, time: Time::ZERO };
             gap.certain(emit, State::Ready, Cause::Redrive, ready, Moment::NEVER);
-            gap.possible(emit, State::Ready, back, Moment::NEVER);
-        } else if whole {
-            gap.anything(emit, back);
-        } else {
-            gap.possible(emit, State::Dead, back, Moment::NEVER);
-            gap.possible(emit, State::Ready, back, Moment::NEVER);
-            // Redriven, it may die again unseen.
-            if !index.unseen.is_empty() {
-                gap.anything(emit, back);
-            }
         }
-    }
-    if gap.cut < gap.next.0 {
-        gap.anything(emit, Moment { tick: gap.cut, time: Time::ZERO });
     }
 }
