@@ -172,6 +172,18 @@ fn a_settlement_whose_sync_fails_is_in_doubt() {
     assert!(is_stale(&outcomes[1]));
 }
 
+/// How many nacks were done, which delivery was the first whose nack was not, and what that was answered.
+fn nack_until_refused(session: &mut FileSession<SimDisk>, lease: Duration) -> (u64, Delivery, Settled) {
+    let mut nacked = 0;
+    loop {
+        let held = session.receive(1, lease).expect("works").remove(0);
+        match settle(session, held.receipt, nack(Duration::ZERO)) {
+            Settled::Done => nacked += 1,
+            other => return (nacked, held, other),
+        }
+    }
+}
+
 #[test]
 fn a_full_disk_refuses_messages_and_settles_and_goes_on_when_there_is_room() {
     let mut disk = SimDisk::new();
@@ -188,19 +200,12 @@ fn a_full_disk_refuses_messages_and_settles_and_goes_on_when_there_is_room() {
         assert_eq!(used(&disk), full, "the part that fitted is gone");
     }
     disk.fill(full);
-    let mut nacked = 0;
-    let refused = loop {
-        let held = session.receive(1, LEASE).expect("works").remove(0);
-        match settle(&mut session, held.receipt, nack(Duration::ZERO)) {
-            Settled::Done => nacked += 1,
-            other => break (held.receipt, other),
-        }
-    };
+    let (nacked, held, refused) = nack_until_refused(&mut session, LEASE);
     assert!(nacked > 0, "some space is kept for these");
-    assert!(matches!(refused.1, Settled::InDoubt(Error::Io { .. })), "and used up: {refused:?}");
+    assert!(matches!(refused, Settled::InDoubt(Error::Io { .. })), "and used up: {refused:?}");
     assert_eq!(used(&disk), full);
     disk.fill(u64::MAX);
-    assert!(is_done(&settle(&mut session, refused.0, Settle::Ack)), "nothing had changed");
+    assert!(is_done(&settle(&mut session, held.receipt, Settle::Ack)), "nothing had changed");
     send(&mut session, &["c"]);
     sent -= 1;
     disk.crash(Crash::Power, 1);
@@ -302,14 +307,9 @@ fn with_nothing_left(lease: Duration) -> (SimDisk, Queue, FileSession<SimDisk>, 
     let mut session = queue.session().expect("opens");
     send(&mut session, &["a", "b"]);
     fill_with_messages(&disk, &mut session);
-    loop {
-        let held = session.receive(1, lease).expect("works").remove(0);
-        match settle(&mut session, held.receipt, nack(Duration::ZERO)) {
-            Settled::Done => {}
-            Settled::InDoubt(Error::Io { .. }) => return (disk, queue, session, held),
-            other => panic!("{other:?}"),
-        }
-    }
+    let (_, held, refused) = nack_until_refused(&mut session, lease);
+    assert!(matches!(refused, Settled::InDoubt(Error::Io { .. })), "{refused:?}");
+    (disk, queue, session, held)
 }
 
 #[test]
