@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use stanchion_queues::{Bytes, Contract, Count, Counting, Crash, Durability, MessageId, Reason, Refusal};
+use stanchion_queues::{Bytes, Contract, Count, Counting, Crash, Durability, Reason, Refusal};
 
-use super::super::scripted::{SECOND, body};
+use super::super::scripted::SECOND;
 use super::super::scripts::{confirmed, dead, durable, rejected, sized, unlimited};
-use super::{KEPT, Near};
-use crate::history::{Letter, SendOutcome, Token, What};
+use super::{KEPT, Near, shown_as_9};
+use crate::history::{SendOutcome, What};
 use crate::invariant::Invariant::*;
 
 /// What goes in and what comes out.
@@ -307,15 +307,7 @@ pub(super) fn attempts() -> Vec<Near> {
             contract: unlimited,
             write: |s| {
                 rejected(s);
-                let letter = Letter {
-                    token: Some(Token(1)),
-                    id: MessageId(9),
-                    reason: Reason::Rejected,
-                    attempts: 1,
-                    key: None,
-                    body: body(1),
-                };
-                s.event(1, What::Browse { max: 100, letters: Some(vec![letter]) })
+                shown_as_9(s, Reason::Rejected)
             },
             yes: &[Dl7],
             no: &[],

@@ -4,7 +4,7 @@ use stanchion_queues::{Attempt, Contract, Count, Counting, MessageId, Reason, Se
 
 use super::super::scripted::{SECOND, body};
 use super::super::scripts::{dead, durable, rejected, unlimited};
-use super::Near;
+use super::{Near, shown_as_9};
 use crate::history::{Letter, Outcome, Token, What};
 use crate::invariant::Invariant::*;
 
@@ -202,17 +202,7 @@ pub(super) fn letters() -> Vec<Near> {
             contract: unlimited,
             write: |s| {
                 s.send_in_doubt(1, 1).send_full(3, 1).receive_in_doubt(2, 1);
-                {
-                    let letter = Letter {
-                        token: Some(Token(1)),
-                        id: MessageId(9),
-                        reason: Reason::Attempts,
-                        attempts: 1,
-                        key: None,
-                        body: body(1),
-                    };
-                    s.event(1, What::Browse { max: 100, letters: Some(vec![letter]) })
-                }
+                shown_as_9(s, Reason::Attempts)
             },
             yes: &[],
             no: &[Dl7],
@@ -223,17 +213,7 @@ pub(super) fn letters() -> Vec<Near> {
             contract: unlimited,
             write: |s| {
                 s.send(1, 1).send_full(3, 1);
-                {
-                    let letter = Letter {
-                        token: Some(Token(1)),
-                        id: MessageId(9),
-                        reason: Reason::Rejected,
-                        attempts: 1,
-                        key: None,
-                        body: body(1),
-                    };
-                    s.event(1, What::Browse { max: 100, letters: Some(vec![letter]) })
-                }
+                shown_as_9(s, Reason::Rejected)
             },
             yes: &[Dl7],
             no: &[],
@@ -244,17 +224,7 @@ pub(super) fn letters() -> Vec<Near> {
             contract: unlimited,
             write: |s| {
                 s.send_in_doubt(1, 1).receive_ids(2, &[(1, 9, 1, 1)]).reject(2, 1);
-                {
-                    let letter = Letter {
-                        token: Some(Token(1)),
-                        id: MessageId(9),
-                        reason: Reason::Rejected,
-                        attempts: 1,
-                        key: None,
-                        body: body(1),
-                    };
-                    s.event(1, What::Browse { max: 100, letters: Some(vec![letter]) })
-                }
+                shown_as_9(s, Reason::Rejected)
             },
             yes: &[],
             no: &[Dl7],

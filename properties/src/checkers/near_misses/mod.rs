@@ -13,12 +13,14 @@ mod letters;
 mod order;
 mod timeline;
 
-use stanchion_queues::{Contract, Count, Counting, Crash, Depth, Durability, Leases, Refusal, Settle};
+use stanchion_queues::{
+    Contract, Count, Counting, Crash, Depth, Durability, Leases, MessageId, Reason, Refusal, Settle,
+};
 
 use super::check;
-use super::scripted::{SECOND, Script};
+use super::scripted::{SECOND, Script, body};
 use super::scripts::{Write, confirmed, history, send};
-use crate::history::{Handle, History, Outcome, SendOutcome, What};
+use crate::history::{Handle, History, Letter, Outcome, SendOutcome, Token, What};
 use crate::invariant::Invariant::{self, *};
 use crate::verdict::Verdict;
 
@@ -44,6 +46,13 @@ const KEPT: Leases = Leases { end_with_session: false, end_with_crash: false };
 /// A rejected message of which nobody was told so.
 fn doubtful(s: &mut Script) -> &mut Script {
     s.send(1, 1).receive(2, &[(1, 1, 1)]).settle(2, 1, Settle::Reject, Outcome::InDoubt)
+}
+
+/// The first message among the dead letters, under an id that its send was not told.
+fn shown_as_9(s: &mut Script, reason: Reason) -> &mut Script {
+    let (token, id) = (Some(Token(1)), MessageId(9));
+    let letter = Letter { token, id, reason, attempts: 1, key: None, body: body(1) };
+    s.event(1, What::Browse { max: 100, letters: Some(vec![letter]) })
 }
 
 fn near_misses() -> Vec<Near> {
